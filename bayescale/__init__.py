@@ -1,0 +1,87 @@
+"""bayescale: Bayesian scaling-law inference, from a table of training runs to a decision under risk.
+
+The straight way::
+
+    runs = bs.read_runs("runs.csv")
+    fit = bs.fit(runs, "chinchilla", random_seed=1)
+    bs.check(fit)
+    bs.predict(fit, at)
+    bs.returns(fit, flops=[1e24, 1e25])
+    bs.diminishing(fit, beyond=1e25, gain_below=0.01)
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from bayescale.checks import check
+    from bayescale.datasets import list_datasets, load_dataset
+    from bayescale.forecast import diminishing, predict, returns, summarise
+    from bayescale.inference import build, fit
+    from bayescale.laws import Input, Law, Param
+    from bayescale.model import Model
+    from bayescale.notes import Note, get_notes
+    from bayescale.runs import read_runs, summarise_runs
+    from bayescale.saving import load, save
+
+# Where each public name lives. Rooms are opened on first use, so that a verb pays only for what it needs: sampling
+# imports seconds of compiler, a forecast on a saved fit none of it.
+_HOMES = {
+    "Input": "laws",
+    "Law": "laws",
+    "Model": "model",
+    "Note": "notes",
+    "Param": "laws",
+    "build": "inference",
+    "check": "checks",
+    "diminishing": "forecast",
+    "fit": "inference",
+    "get_notes": "notes",
+    "list_datasets": "datasets",
+    "load": "saving",
+    "load_dataset": "datasets",
+    "predict": "forecast",
+    "read_runs": "runs",
+    "returns": "forecast",
+    "save": "saving",
+    "summarise": "forecast",
+    "summarise_runs": "runs",
+}
+_ROOMS = ("cost", "decide", "forecast", "inference", "laws", "plots")
+
+__all__ = [
+    "Input",
+    "Law",
+    "Model",
+    "Note",
+    "Param",
+    "__version__",
+    "build",
+    "check",
+    "diminishing",
+    "fit",
+    "get_notes",
+    "list_datasets",
+    "load",
+    "load_dataset",
+    "predict",
+    "read_runs",
+    "returns",
+    "save",
+    "summarise",
+    "summarise_runs",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_ROOMS})

@@ -1,0 +1,261 @@
+"""Cells of a table to arrays: sizes as people write them, and values that a column cannot have."""
+
+import json
+import re
+from collections.abc import Callable
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+
+from bayescale.columns import COLUMNS, describe
+from bayescale.tables import row_list
+
+#: No test loss in nats per token is higher; perplexities and percentages are.
+HIGHEST_LOSS = 20.0
+_EMPTY = ("", "na", "n/a", "nan", "null", "none", "-")
+_DECADES = {
+    **dict.fromkeys(("k", "thousand"), 3),
+    **dict.fromkeys(("m", "mn", "million"), 6),
+    **dict.fromkeys(("b", "bn", "g", "billion"), 9),
+    **dict.fromkeys(("t", "tn", "trillion"), 12),
+    # Upper case only: "e" is the exponent of a number.
+    **{"P": 15, "E": 18, "Z": 21, "Y": 24},
+}
+_SIZE = re.compile(
+    r"(?P<number>[+-]?(?:\d{1,3}(?:[,_]\d{3})+(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+))"
+    r"(?:[eE](?P<power>[+-]?\d{1,4}))?"
+    r"\s*(?P<prefix>[PEZY]|(?i:thousand|million|billion|trillion|mn|bn|tn|[kmbgt]))?"
+    r"\s*(?i:params?|parameters?|tokens?|toks?|flops?|examples?)?"
+)
+
+
+def parse_size(text: str) -> float:
+    """Read a size as people write it.
+
+    Parameters
+    ----------
+    text : str
+        A number, with or without thousands separators; then, if wanted, one of k, M, B (or G), T,
+        P, E, Z, Y and one of params, tokens, FLOP, examples.
+
+    Returns
+    -------
+    float
+        The size in plain parameters, tokens, FLOP or examples.
+
+    Raises
+    ------
+    ValueError
+        If the text is not a positive finite size.
+
+    Examples
+    --------
+    >>> parse_size("7B"), parse_size("1.3 b params"), parse_size("70k")
+    (7000000000.0, 1300000000.0, 70000.0)
+    >>> parse_size("1,000,000"), parse_size("1.4e21"), parse_size("3.2 ZFLOP")
+    (1000000.0, 1.4e+21, 3.2e+21)
+    >>> parse_size("seven")
+    Traceback (most recent call last):
+    ValueError: 'seven' is not a size; expected a positive number such as 7B, 1.4e21 or 1,000,000
+    """
+    size = signed_size(str(text))
+    if size is None or not 0 < size < float("inf"):
+        raise ValueError(
+            f"{text!r} is not a size; expected a positive number such as 7B, 1.4e21 or 1,000,000"
+        )
+    return size
+
+
+def signed_size(text: str) -> float | None:
+    """A size of either sign, or None; a table's own checks have more to say about a wrong sign.
+
+    Examples
+    --------
+    >>> signed_size("-1M"), signed_size("1,5")
+    (-1000000.0, None)
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        return None
+    prefix = match["prefix"] or ""
+    decades = _DECADES.get(prefix) or _DECADES.get(prefix.lower(), 0)
+    # Through text rather than a product, so that "1.1B" is the same float as 1.1e9.
+    return float(f"{re.sub('[,_]', '', match['number'])}e{int(match['power'] or 0) + decades}")
+
+
+def cell_values(column: pd.Series, name: str, place: str) -> np.ndarray | None:
+    """Values of a recognised column; None if it is empty from top to bottom.
+
+    Parameters
+    ----------
+    column : Series
+        Cells as the table has them.
+    name : str
+        Canonical name: it says whether they are sizes, losses, counts or text.
+    place : str
+        File and column as messages name them.
+
+    Raises
+    ------
+    ValueError
+        If there is text where a number belongs.
+
+    Examples
+    --------
+    >>> cell_values(pd.Series(["70M", "1.3B", None]), "params", "runs.csv: column 'N'")
+    array([7.0e+07, 1.3e+09,     nan])
+    """
+    known = COLUMNS.get(name)
+    if known is None or known.kind == "text":
+        values = keep(column.astype(object).map(_label_text) if known else column)
+        return None if known and not any(values) else values
+    values, wrong = _numbers(column, signed_size if known.kind != "loss" else _plain_number)
+    if wrong and known.kind == "count":
+        return keep(column)
+    if wrong:
+        quoted = ", ".join(repr(str(column.iloc[row - 1])) for row in wrong[:3])
+        raise ValueError(
+            f"{place} has text where a number belongs in {row_list(wrong)}: {quoted}; expected "
+            + (
+                "a loss such as 2.31"
+                if known.kind == "loss"
+                else "a size such as 7B, 1.4e21 or 1,000,000"
+            )
+            + f". Correct it, or if this is not {describe(name)} give the column another name: "
+            f"columns={{'other': {column.name!r}}}"
+        )
+    if np.isnan(values).all():
+        return None
+    if known.kind == "count" and np.isfinite(values).all() and (values == values.round()).all():
+        return values.astype(np.int64)
+    return values
+
+
+def _label_text(cell: object) -> str:
+    return "" if is_empty(cell) else str(cell)
+
+
+def is_empty(cell: object) -> bool:
+    """Whether a cell is None, NaN, NA or NaT."""
+    return pd.api.types.is_scalar(cell) and bool(pd.isna(cell))
+
+
+def _plain_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _numbers(
+    column: pd.Series, read: Callable[[str], float | None]
+) -> tuple[np.ndarray, list[int]]:
+    """Values as floats, and the rows (from 1) whose cells are not numbers."""
+    if pd.api.types.is_bool_dtype(column):
+        return np.full(len(column), np.nan), list(range(1, len(column) + 1))
+    if pd.api.types.is_numeric_dtype(column):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan, copy=True), []
+    values = np.full(len(column), np.nan)
+    wrong = []
+    for row, cell in enumerate(column):
+        if isinstance(cell, str):
+            number = np.nan if cell.strip().lower() in _EMPTY else read(cell)
+            if number is None and cell.strip().lower().lstrip("+-") in ("inf", "infinity"):
+                number = float(cell)
+        elif isinstance(cell, int | float | Decimal | np.number) and not isinstance(cell, bool):
+            number = float(cell)
+        else:
+            number = np.nan if is_empty(cell) else None
+        if number is None:
+            wrong.append(row + 1)
+        else:
+            values[row] = number
+    return values, wrong
+
+
+def keep(column: pd.Series) -> np.ndarray:
+    """A column that nobody interprets, in a type that NetCDF can hold.
+
+    Examples
+    --------
+    >>> keep(pd.Series(["adam", None, "muon"])).tolist()
+    ['adam', '', 'muon']
+    """
+    column = column.infer_objects()
+    whole = not column.isna().any()
+    types = set(map(type, column.dropna())) if column.dtype == object else set()
+    if whole and pd.api.types.is_bool_dtype(column):
+        return column.to_numpy(dtype=bool, copy=True)
+    if whole and pd.api.types.is_integer_dtype(column) and column.max() <= np.iinfo(np.int64).max:
+        return column.to_numpy(dtype=np.int64, copy=True)
+    if pd.api.types.is_numeric_dtype(column) or (types and types <= {int, float}):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
+    return np.array([_text(cell) for cell in column], dtype=str)
+
+
+def _text(cell: object) -> str:
+    if is_empty(cell):
+        return ""
+    return json.dumps(cell, default=str) if isinstance(cell, dict | list) else str(cell)
+
+
+def check_values(values: np.ndarray, name: str, place: str, *, complete: bool) -> None:
+    """Refuse values that a column cannot have.
+
+    Parameters
+    ----------
+    values : ndarray
+        The column, from :func:`cell_values`.
+    name : str
+        Canonical name: it says whether the values must be positive.
+    place : str
+        File and column as messages name them.
+    complete : bool
+        Whether missing values are refused.
+
+    Raises
+    ------
+    ValueError
+        With the rows and the first values.
+
+    Examples
+    --------
+    >>> check_values(np.array([2.5, -1.0]), "loss", "runs.csv: column 'loss'", complete=True)
+    Traceback (most recent call last):
+    ValueError: runs.csv: column 'loss' has 1 value <= 0 (row 2: -1); expected 'loss' (test loss, \
+nat/token) above zero: correct or drop this row
+    """
+    known = COLUMNS.get(name)
+    kind = known.kind if known and values.dtype.kind == "f" else "text"
+    if kind != "text":
+        _refuse(np.isinf(values), values, place, "infinite value{s}", f"expected {describe(name)}")
+    if kind in ("size", "loss"):
+        _refuse(
+            values <= 0, values, place, "value{s} <= 0", f"expected {describe(name)} above zero"
+        )
+    if kind == "loss":
+        _refuse(
+            values > HIGHEST_LOSS,
+            values,
+            place,
+            f"value{{s}} > {HIGHEST_LOSS:g}",
+            "expected nat/token; this looks like perplexity or percent; "
+            "convert: loss = ln(perplexity)",
+        )
+    if complete:
+        missing = np.array([is_empty(value) or str(value) == "" for value in values])
+        _refuse(missing, None, place, "missing value{s}", f"expected {describe(name)} in every row")
+
+
+def _refuse(
+    wrong: np.ndarray, values: np.ndarray | None, place: str, what: str, expected: str
+) -> None:
+    rows = np.flatnonzero(wrong)
+    if rows.size:
+        quoted = "" if values is None else f": {', '.join(f'{v:g}' for v in values[rows[:3]])}"
+        raise ValueError(
+            f"{place} has {rows.size} {what.format(s='s' if rows.size > 1 else '')} "
+            f"({row_list((rows + 1).tolist())}{quoted}); {expected}: correct or drop "
+            f"{'these rows' if rows.size > 1 else 'this row'}"
+        )

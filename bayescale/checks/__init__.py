@@ -1,0 +1,5 @@
+"""Can a fit be trusted, and which of several predicts best?"""
+
+from bayescale.checks.check import check
+
+__all__ = ["check"]

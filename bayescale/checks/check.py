@@ -1,0 +1,134 @@
+"""Can this fit be trusted? One table of verdicts, each with its threshold and what to do."""
+
+import warnings
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from arviz_stats import loo, psense
+
+from bayescale.checks import sampler
+
+Verdict = Literal["ok", "warn", "fail"]
+VERDICTS: tuple[Verdict, ...] = ("ok", "warn", "fail")
+#: Power-scaling sensitivity above which a posterior is said to move with its prior: Kallioinen et al. 2021, 2107.14054.
+PRIOR_SENSITIVITY_MAX = 0.05
+INTERVAL = 0.9
+
+
+def check(fit: xr.DataTree, *, strict: bool = False) -> pd.DataFrame:
+    """Judge a fit: did the sampler converge, does the model fit its runs, what rests on the prior?
+
+    Parameters
+    ----------
+    fit : xr.DataTree
+        From :func:`bayescale.fit` or :func:`bayescale.load`.
+    strict : bool
+        Raise instead of returning a table whose overall verdict is ``fail``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a check: value, threshold, verdict (``ok``, ``warn``, ``fail``) and advice. ``attrs["verdict"]`` is
+        the worst. *How to read it*: with a ``fail`` no interval of the fit may be used; a ``warn`` says what an answer
+        rests on.
+
+    Raises
+    ------
+    RuntimeError
+        With ``strict``, if a check fails.
+
+    Examples
+    --------
+    >>> import bayescale as bs
+    >>> table = check(bs.fit(bs.load_dataset("pile"), "chinchilla-families", random_seed=1))
+    >>> str(table.loc["R-hat", "verdict"])
+    'ok'
+    """
+    rows = [*_sampler_rows(fit), *_fit_rows(fit), _prior_row(fit)]
+    table = pd.DataFrame(rows, columns=["check", "value", "threshold", "verdict", "advice"]).set_index("check")
+    worst = max(table["verdict"], key=VERDICTS.index)
+    table.attrs["verdict"] = worst
+    if strict and worst == "fail":
+        failed = table.index[table["verdict"] == "fail"]
+        raise RuntimeError(f"the fit fails: {', '.join(failed)}; see check(fit) for what to do")
+    return table
+
+
+def _sampler_rows(fit: xr.DataTree) -> list[tuple[str, float, str, Verdict, str]]:
+    found = sampler.judge(fit["posterior"].to_dataset(), fit["sample_stats"].to_dataset())
+    longer = "fit again with more draws; if it stays, the runs cannot tell parameters apart: tighten priors"
+    rows = [
+        ("R-hat", found.rhat, "<=", sampler.RHAT_MAX, f"worst is {found.worst}; {longer}"),
+        ("bulk ESS", found.ess_bulk, ">=", sampler.ESS_MIN, longer),
+        ("tail ESS", found.ess_tail, ">=", sampler.ESS_MIN, longer),
+        (
+            "divergences",
+            found.divergences,
+            "<=",
+            float(np.floor(sampler.DIVERGENT_MAX * found.draws)),
+            "a part of the posterior was not reached: simplify the model or pool less",
+        ),
+    ]
+    if np.isfinite(found.bfmi):
+        rows.append(("E-BFMI", found.bfmi, ">=", sampler.BFMI_MIN, "heavy tails: tighten the noise priors"))
+    return [_judged(name, value, sign, limit, "fail", advice) for name, value, sign, limit, advice in rows]
+
+
+def _judged(
+    name: str, value: float, sign: str, limit: float, otherwise: Verdict, advice: str
+) -> tuple[str, float, str, Verdict, str]:
+    passes = value <= limit if sign == "<=" else value >= limit
+    return name, float(value), f"{sign} {limit:g}", "ok" if passes else otherwise, "" if passes else advice
+
+
+def _fit_rows(fit: xr.DataTree) -> list[tuple[str, float, str, Verdict, str]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # The k-hat verdict below says the same with the runs' names.
+        score = loo(fit, var_name="loss", pointwise=True)
+    khat = score.pareto_k.values
+    worst = int(np.argmax(khat))
+    name = str(fit["constant_data"]["run_id"].values[worst]) if "run_id" in fit["constant_data"] else f"row {worst + 1}"
+    observed = fit["observed_data"]["loss"]
+    replicated = fit["posterior_predictive"]["loss"].stack(sample=("chain", "draw")).transpose("run", "sample")
+    lower, upper = np.quantile(replicated.values, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2], axis=1)
+    inside = float(np.mean((observed.values >= lower) & (observed.values <= upper)))
+    # Two binomial standard errors below nominal; over-coverage of the very runs that were fitted is expected.
+    limit = INTERVAL - 2 * np.sqrt(INTERVAL * (1 - INTERVAL) / observed.size)
+    return [
+        _judged(
+            "PSIS-LOO k-hat",
+            float(khat[worst]),
+            "<=",
+            float(score.good_k),
+            "warn",
+            f"{name} alone decides part of the fit ({int((khat > score.good_k).sum())} such runs): look at it, or "
+            "fit without it and compare",
+        ),
+        _judged(
+            "coverage of the runs",
+            inside,
+            ">=",
+            round(float(limit), 3),
+            "warn",
+            f"{1 - inside:.0%} of the runs lie outside their own 90 % interval: the law or its noise does not fit",
+        ),
+    ]
+
+
+def _prior_row(fit: xr.DataTree) -> tuple[str, float, str, Verdict, str]:
+    free = list(fit["log_prior"].data_vars)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        table = psense(fit, var_names=free, group="prior")
+    sensitivity = {name: float(values.max()) for name, values in table.data_vars.items()}
+    worst = max(sensitivity, key=lambda name: sensitivity[name])
+    return _judged(
+        "prior sensitivity",
+        sensitivity[worst],
+        "<=",
+        PRIOR_SENSITIVITY_MAX,
+        "warn",
+        f"{worst} moves with its prior: state that prior with care, and read the prior-dependence of each answer",
+    )

@@ -1,0 +1,124 @@
+"""Did the sampler converge? The verdict that ``fit`` itself acts upon.
+
+Thresholds: Vehtari et al. 2021 (arXiv 1903.08008) for rank-normalised R-hat and bulk and tail effective sample size;
+Betancourt 2016 (arXiv 1604.00695) for the energy fraction.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from arviz_stats import ess, rhat
+
+RHAT_MAX = 1.01
+ESS_MIN = 400.0
+BFMI_MIN = 0.3
+#: Share of divergent transitions that a fit may keep: none among 1,000 draws, four among 4,000.
+DIVERGENT_MAX = 0.001
+
+
+@dataclass(frozen=True)
+class SamplerVerdict:
+    """Convergence of one sampling attempt.
+
+    Parameters
+    ----------
+    rhat, ess_bulk, ess_tail : float
+        The worst over all variables.
+    worst : str
+        Variable of the worst R-hat.
+    divergences, draws : int
+        Divergent transitions among all kept draws.
+    bfmi : float
+        Least energy fraction over chains; NaN if the sampler reports no energy.
+    """
+
+    rhat: float
+    worst: str
+    ess_bulk: float
+    ess_tail: float
+    divergences: int
+    draws: int
+    bfmi: float
+
+    @property
+    def converged(self) -> bool:
+        """Whether every check passes."""
+        return not self.problems
+
+    @property
+    def problems(self) -> list[str]:
+        """What fails, in words with the numbers."""
+        found = []
+        if not self.rhat <= RHAT_MAX:
+            found.append(f"R-hat of {self.worst} is {self.rhat:.3f} (at most {RHAT_MAX})")
+        if not self.ess_bulk >= ESS_MIN:
+            found.append(f"bulk ESS is {self.ess_bulk:.0f} (at least {ESS_MIN:.0f})")
+        if not self.ess_tail >= ESS_MIN:
+            found.append(f"tail ESS is {self.ess_tail:.0f} (at least {ESS_MIN:.0f})")
+        if self.divergences > DIVERGENT_MAX * self.draws:
+            found.append(f"{self.divergences} of {self.draws} transitions diverged")
+        if self.bfmi < BFMI_MIN:
+            found.append(f"E-BFMI is {self.bfmi:.2f} (at least {BFMI_MIN})")
+        return found
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Sort key: the best attempt has the least."""
+        return (not self.converged, self.rhat + ESS_MIN / max(min(self.ess_bulk, self.ess_tail), 1.0))
+
+
+def judge(posterior: xr.Dataset, sample_stats: xr.Dataset) -> SamplerVerdict:
+    """Judge a sampling attempt.
+
+    Parameters
+    ----------
+    posterior : xr.Dataset
+        Dims chain, draw and those of each variable.
+    sample_stats : xr.Dataset
+        With ``diverging`` and, if the sampler has it, ``energy``; dims chain, draw.
+
+    Returns
+    -------
+    SamplerVerdict
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> good = xr.Dataset({"alpha": (("chain", "draw"), rng.normal(size=(4, 500)))})
+    >>> stats = xr.Dataset({"diverging": (("chain", "draw"), np.zeros((4, 500), bool))})
+    >>> judge(good, stats).converged
+    True
+    """
+    flat = _flatten(posterior)
+    rhats = rhat(flat)
+    worst = int(np.nanargmax(np.where(np.isfinite(rhats), rhats, np.inf)))
+    diverging = sample_stats["diverging"].values
+    return SamplerVerdict(
+        rhat=float(rhats[worst]),
+        worst=str(flat["quantity"].values[worst]),
+        ess_bulk=float(np.min(ess(flat, method="bulk"))),
+        ess_tail=float(np.min(ess(flat, method="tail"))),
+        divergences=int(diverging.sum()),
+        draws=int(diverging.size),
+        bfmi=float(_bfmi(sample_stats["energy"].values).min()) if "energy" in sample_stats else float("nan"),
+    )
+
+
+def _flatten(posterior: xr.Dataset) -> xr.DataArray:
+    """All scalars of a posterior along one dim: one call of a vectorised diagnostic instead of one a variable."""
+    columns, names = [], []
+    for name, values in posterior.data_vars.items():
+        table = values.transpose("chain", "draw", ...).values.reshape(*values.shape[:2], -1)
+        columns.append(table)
+        size = table.shape[2]
+        names += [str(name)] if size == 1 else [f"{name}[{i}]" for i in range(size)]
+    return xr.DataArray(
+        np.concatenate(columns, axis=2),
+        dims=("chain", "draw", "quantity"),
+        coords={"quantity": names},
+    )
+
+
+def _bfmi(energy: np.ndarray) -> np.ndarray:
+    return np.square(np.diff(energy, axis=1)).mean(axis=1) / energy.var(axis=1)

@@ -1,0 +1,318 @@
+"""The command line: the verbs of the package, one function each.
+
+Heavy imports live inside each verb, so that ``bayescale --help`` and the forecasts on a saved fit start at once.
+Exit codes: 0 done, 2 bad input (nothing written), 3 the fit did not converge (``--force`` overrides), 130 interrupted.
+"""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+import typer.core
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+EXIT_BAD_INPUT = 2
+EXIT_NOT_CONVERGED = 3
+EXIT_INTERRUPTED = 130
+
+
+
+class _Verbs(typer.core.TyperGroup):
+    """Turns an error of bad input into one message and an exit code."""
+
+    def invoke(self, ctx: typer.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("interrupted: nothing was written", err=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        except (ValueError, OSError) as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(EXIT_BAD_INPUT) from error
+
+
+app = typer.Typer(
+    name="bayescale",
+    cls=_Verbs,
+    no_args_is_help=True,
+    help="From a table of training runs to a credible answer about returns to scale.",
+    epilog="Exit codes: 0 done, 2 bad input, 3 not converged (--force overrides), 130 interrupted. "
+    "Start with: bayescale demo, or bayescale runs RUNS.csv",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+
+class Sampler(StrEnum):
+    """Who draws."""
+
+    nutpie = "nutpie"
+    pymc = "pymc"
+    numpyro = "numpyro"
+
+
+class Kind(StrEnum):
+    """What is forecast."""
+
+    curve = "curve"
+    run = "run"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys instead of tables.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the answer.")]
+Force = Annotated[bool, typer.Option("--force", help="Exit 0 even if the fit did not converge.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same numbers.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", "-c", help="Name a column yourself: --column loss=val_ppl. May be repeated."),
+]
+RunsFile = Annotated[str, typer.Argument(metavar="RUNS", help="Table of runs: CSV, TSV, Parquet, JSON lines; or a data set's name.")]
+FitFile = Annotated[Path, typer.Argument(metavar="FIT", help="A fit that `bayescale fit` wrote.")]
+ModelName = Annotated[str | None, typer.Option("--model", "-m", help="Name of a shipped model, or a file ending in .toml.")]
+PathOption = Annotated[
+    str | None,
+    typer.Option("--path", help="How scale grows: compute-optimal, fixed-ratio=20, fixed-params=7e9, fixed-tokens=3e11."),
+]
+Family = Annotated[str | None, typer.Option("--family", help="Family of the forecast run; a new one if left out.")]
+
+
+@app.command()
+def runs(table: RunsFile, column: Columns = None, json: Json = False) -> None:
+    """Show what was understood of a table of runs."""
+    from bayescale import render
+    from bayescale.runs import summarise_runs
+
+    summary = summarise_runs(_read(table, column))
+    render.out(summary, json, render.runs_summary)
+    render.next_step(json, f"bayescale fit {table}")
+
+
+@app.command()
+def fit(
+    table: RunsFile,
+    model: ModelName = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write: .nc or .zarr.")] = Path("fit.nc"),
+    seed: Seed = None,
+    draws: Annotated[int, typer.Option(help="Draws kept of each chain.")] = 1000,
+    chains: Annotated[int, typer.Option(help="Chains.")] = 4,
+    sampler: Annotated[Sampler, typer.Option(help="Who draws; the density is the same.")] = Sampler.nutpie,
+    column: Columns = None,
+    quiet: Quiet = False,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """Fit a scaling law and save the posterior in one file."""
+    from bayescale.saving import check_folder, save
+
+    check_folder(output)
+    runs = _read(table, column)
+    from bayescale import render
+    from bayescale.inference import fit as sample
+
+    tree = sample(
+        runs,
+        model,
+        draws=draws,
+        chains=chains,
+        random_seed=seed,
+        sampler=sampler.value,
+        progress=not (quiet or json) and sys.stderr.isatty(),
+    )
+    save(tree, output)
+    render.out(render.fit_facts(tree, output), json, render.fit_summary)
+    render.next_step(json or quiet, f"bayescale check {output}", f"bayescale forecast {output} --flops 1e24,1e25")
+    _finish(tree, force)
+
+
+@app.command()
+def check(fit: FitFile, json: Json = False, force: Force = False) -> None:
+    """Judge a fit: convergence, fit to the runs, dependence on the prior."""
+    from bayescale import render
+    from bayescale.checks import check as judge
+    from bayescale.saving import load
+
+    tree = load(fit)
+    render.out(render.check_facts(tree, judge(tree)), json, render.check_table)
+    render.next_step(json, f"bayescale forecast {fit} --flops 1e24,1e25")
+    _finish(tree, force)
+
+
+@app.command()
+def forecast(
+    fit: FitFile,
+    flops: Annotated[str | None, typer.Option(help="Compute [FLOP], separated by commas: 1e24,1e25.")] = None,
+    at: Annotated[str | None, typer.Option(help="Table of planned runs; losses are not needed.")] = None,
+    path: PathOption = None,
+    kind: Annotated[Kind, typer.Option(help="curve: where the law runs; run: what one more run would give.")] = Kind.curve,
+    family: Family = None,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """Forecast the loss at larger scales, one row a scale."""
+    if (flops is None) == (at is None):
+        raise ValueError("give either --flops 1e24,1e25 (with --path) or --at TABLE")
+    if at is not None and path is not None:
+        raise ValueError("--path goes with --flops: a table of planned runs already says how scale grows")
+    from bayescale import render
+    from bayescale.forecast import inputs_along, predict
+    from bayescale.saving import load
+
+    tree = load(fit)
+    where = _plan(tree, at) if at is not None else inputs_along(tree, _sizes(flops), path, family=family)
+    if family is not None:
+        where = where.assign(family=family)
+    loss = predict(tree, where, kind=kind.value)
+    render.out(render.forecast_facts(tree, loss, where), json, render.forecast_table)
+    render.next_step(json, f"bayescale returns {fit} --beyond 1e25 --gain-below 0.01")
+    _finish(tree, force)
+
+
+@app.command()
+def returns(
+    fit: FitFile,
+    beyond: Annotated[str, typer.Option(help="Compute asked about [FLOP].")],
+    to: Annotated[str | None, typer.Option(help="Ask also whether it holds from --beyond up to here.")] = None,
+    gain_below: Annotated[float | None, typer.Option(help="A step buys less than this [nat/token].")] = None,
+    elasticity_below: Annotated[float | None, typer.Option(help="Elasticity of the loss is below this.")] = None,
+    relative_below: Annotated[str | None, typer.Option(help="R@C0: a step is worth less than R times what it was at C0.")] = None,
+    floor: Annotated[float | None, typer.Option(help="Share of the loss above its floor is below this.")] = None,
+    flattening: Annotated[float | None, typer.Option(help="Elasticity fell by more than this over a decade.")] = None,
+    step: Annotated[float, typer.Option(help="Factor of compute of one step.")] = 2.0,
+    path: PathOption = None,
+    family: Family = None,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """Are returns diminishing? Probability at a scale, over an interval, and from where on."""
+    from bayescale import render
+    from bayescale.forecast import diminishing
+    from bayescale.forecast import returns as marginal
+    from bayescale.runs import parse_size
+    from bayescale.saving import load
+
+    tree = load(fit)
+    scale = parse_size(beyond)
+    answer = diminishing(
+        tree,
+        beyond=scale,
+        to=None if to is None else parse_size(to),
+        gain_below=gain_below,
+        elasticity_below=elasticity_below,
+        relative_below=_relative(relative_below),
+        floor=floor,
+        flattening=flattening,
+        step=step,
+        path=path,
+        family=family,
+    )
+    table = marginal(tree, flops=[scale], step=step, path=path, family=family)
+    render.out(render.returns_facts(tree, answer, table), json, render.returns_table)
+    _finish(tree, force)
+
+
+@app.command()
+def models(name: Annotated[str | None, typer.Argument(help="Print this model's file.")] = None, json: Json = False) -> None:
+    """List the shipped models, or print one."""
+    from bayescale import render
+    from bayescale.model import Model, shipped
+
+    if name is not None:
+        model = Model.load(name)
+        render.out({"name": model.name, "toml": model.text}, json, lambda facts: print(facts["toml"], end=""))
+        return
+    listed = [Model.load(each) for each in shipped()]
+    facts = [
+        {"name": each.name, "title": each.title, "law": each.law, "columns": list(each.columns)} for each in listed
+    ]
+    render.out(facts, json, render.listing)
+    render.next_step(json, "bayescale models NAME", "bayescale fit RUNS --model NAME")
+
+
+@app.command()
+def laws(name: Annotated[str | None, typer.Argument(help="Describe this law.")] = None, json: Json = False) -> None:
+    """List the laws, or describe one."""
+    from bayescale import laws as catalogue
+    from bayescale import render
+
+    if name is not None:
+        render.out(render.law_facts(catalogue.get(name)), json, render.law_page)
+        return
+    listed = [catalogue.get(each) for each in catalogue.names()]
+    facts = [{"name": each.name, "question": each.question, "equation": each.equation} for each in listed]
+    render.out(facts, json, render.listing)
+    render.next_step(json, "bayescale laws NAME")
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the figure, the fit and the numbers.")] = Path(
+        "bayescale-demo"
+    ),
+    seed: Annotated[int, typer.Option(help="Same seed, same numbers.")] = 1,
+    json: Json = False,
+) -> None:
+    """Answer a real question on 30 published runs: fit, check, forecast, decide."""
+    from bayescale.demo import run_demo
+
+    run_demo(output, seed=seed, json=json)
+
+
+def _read(table: str, column: list[str] | None) -> "xr.Dataset":
+    from bayescale.datasets import list_datasets, load_dataset
+    from bayescale.runs import read_runs
+
+    chosen = dict(_assignment(each) for each in column or [])
+    if not Path(table).exists() and not Path(table).suffix and table in set(list_datasets()["name"]):
+        return load_dataset(table)
+    return read_runs(table, columns=chosen or None)
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    canonical, equals, source = text.partition("=")
+    if not equals or not canonical or not source:
+        raise ValueError(f"--column {text!r}: expected CANONICAL=COLUMN, such as --column loss=val_loss")
+    return canonical.strip(), source.strip()
+
+
+def _plan(tree: "xr.DataTree", at: str) -> "xr.Dataset":
+    from bayescale.model import Model
+    from bayescale.runs import read_runs
+
+    columns = Model.from_toml(tree.attrs["model"]).inputs.values()
+    return read_runs(at, need=tuple(columns))
+
+
+def _sizes(text: str | None) -> list[float]:
+    from bayescale.runs import parse_size
+
+    return [parse_size(each) for each in (text or "").split(",")]
+
+
+def _relative(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    from bayescale.runs import parse_size
+
+    ratio, at, scale = text.partition("@")
+    try:
+        return float(ratio), parse_size(scale)
+    except ValueError as error:
+        raise ValueError(f"--relative-below {text!r}: expected R@C0, such as 0.5@1e22") from error
+
+
+def _finish(tree: "xr.DataTree", force: bool) -> None:
+    if not tree.attrs["converged"] and not force:
+        raise typer.Exit(EXIT_NOT_CONVERGED)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,428 @@
+"""Discrepancy: the law holds locally, and its slope may drift with scale.
+
+Log loss is ``ln f(x) + delta(x)``. Along each axis (compute, and each input of a law that has several) the log-slope's
+departure from the law is a Wiener process in decades, ``w``, started at zero at the frontier of the runs, so that
+
+    delta(s) = ln(10) * integral of w from 0 to s,   Cov[w(s), w(t)] = kappa^2 min(s, t),
+
+independently on both sides of the anchor. ``delta`` and its slope vanish at the frontier and grow with distance from
+it, into the past (old runs stop bending the frontier's slope) as into the future (honest intervals). One number is
+learned: ``drift_rate``, by which share of itself the elasticity may change per decade (one standard deviation).
+
+Within the runs delta is written in the eigenfunctions of its covariance, with independent standard Normal weights;
+beyond them the pair (delta, slope) goes on as the Markov process it is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+#: Eigenfunctions kept over all axes: the eigenvalues fall with the fourth power, and 20 hold all but 1e-4 of the
+#: variance on sweeps of one to five decades.
+MODES = 20
+#: Spacing of the knots on which a drawn path is kept, and how far it reaches beyond the anchor [decades].
+KNOT_SPACING = 0.1
+REACH = 12.0
+_GRID = 96
+_LN10 = np.log(10.0)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One direction of drift: where it is anchored, and how far the runs reach on either side.
+
+    Parameters
+    ----------
+    name : str
+        ``compute``, or an input of the law.
+    anchor : float
+        log10 of the scale where the drift is zero.
+    behind, ahead : float
+        Reach of the runs below and above the anchor [decades].
+    """
+
+    name: str
+    anchor: float
+    behind: float
+    ahead: float
+
+
+def positions(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """log10 of the scale along every axis.
+
+    Parameters
+    ----------
+    inputs : mapping of array
+        The law's inputs in their own units, all of one shape.
+
+    Returns
+    -------
+    dict of array
+        ``compute`` (the product of all inputs), then each input if there are several.
+
+    Examples
+    --------
+    >>> {name: float(at) for name, at in positions({"params": 1e9, "tokens": 1e11}).items()}
+    {'compute': 20.0, 'params': 9.0, 'tokens': 11.0}
+    """
+    logs = {name: np.log10(values) for name, values in inputs.items()}
+    compute = {"compute": sum(logs.values())}
+    return compute | (logs if len(logs) > 1 else {})
+
+
+def axes(inputs: Mapping[str, np.ndarray], reference: Mapping[str, float]) -> list[Axis]:
+    """Axes of drift of a run table.
+
+    Compute is anchored at the largest run, each of several inputs at the reference scale.
+
+    Parameters
+    ----------
+    inputs : mapping of array
+        The law's inputs over the runs.
+    reference : mapping of float
+        Reference scale of each input.
+    """
+    found = []
+    for name, at in positions(inputs).items():
+        anchor = float(at.max()) if name == "compute" else float(np.log10(reference[name]))
+        found.append(Axis(name, anchor, max(anchor - float(at.min()), 0.0), max(float(at.max()) - anchor, 0.0)))
+    return found
+
+
+def kernel(s: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Covariance of delta at distances ``s`` and ``t`` on one side of the anchor, for ``kappa = 1``.
+
+    Examples
+    --------
+    >>> float(kernel(np.array([1.0]), np.array([1.0]))[0, 0].round(4))
+    1.7673
+    """
+    low, high = np.minimum(s[:, None], t[None, :]), np.maximum(s[:, None], t[None, :])
+    return _LN10**2 * low**2 * (3 * high - low) / 6
+
+
+def _kernel_slope(s: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Derivative of :func:`kernel` by ``s``."""
+    low = np.minimum(s[:, None], t[None, :])
+    return _LN10**2 * (low * t[None, :] - low**2 / 2)
+
+
+def basis(found: list[Axis]) -> list[tuple[int, int, np.ndarray, np.ndarray]]:
+    """Leading eigenfunctions of the drift within the runs.
+
+    Parameters
+    ----------
+    found : list of Axis
+
+    Returns
+    -------
+    list of (axis index, side, grid, weights)
+        ``side`` is -1 behind the anchor and 1 ahead; ``kernel(s, grid) @ weights`` are the eigenfunctions of that side,
+        one column each, scaled so that independent standard Normal weights give delta. Columns over all sides number
+        at most :data:`MODES`.
+    """
+    sides = []
+    for index, axis in enumerate(found):
+        for side, length in ((-1, axis.behind), (1, axis.ahead)):
+            if length > 1e-6:
+                grid = np.linspace(0, length, _GRID + 1)[1:]
+                values, vectors = np.linalg.eigh(kernel(grid, grid))
+                # Nystrom: eigenvalues of the operator are those of the matrix times the spacing.
+                sides.append((index, side, grid, values[::-1], vectors[:, ::-1], values[::-1] * length / _GRID))
+    if not sides:
+        return []
+    ranked = np.sort(np.concatenate([each[5] for each in sides]))[::-1]
+    least = ranked[min(MODES, ranked.size) - 1]
+    kept = []
+    for index, side, grid, values, vectors, operator in sides:
+        count = int((operator >= least).sum())
+        if count:
+            kept.append((index, side, grid, vectors[:, :count] / np.sqrt(values[:count])))
+    return kept
+
+
+def design(inputs: Mapping[str, np.ndarray], found: list[Axis]) -> np.ndarray:
+    """Matrix (run, mode) that turns standard Normal weights into delta at the runs, for ``kappa = 1``.
+
+    Columns that the runs do not need are zero, so that every run table has :data:`MODES` of them.
+    """
+    at = positions(inputs)
+    size = next(iter(at.values())).size
+    columns = []
+    for index, side, grid, weights in basis(found):
+        axis = found[index]
+        distance = side * (at[axis.name] - axis.anchor)
+        block = kernel(np.clip(distance, 0.0, None), grid) @ weights
+        columns.append(np.where(distance[:, None] > 0, block, 0.0))
+    matrix = np.concatenate(columns, axis=1) if columns else np.zeros((size, 0))
+    return np.pad(matrix, ((0, 0), (0, MODES - matrix.shape[1])))
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """What the likelihood needs once the drift's weights are integrated out.
+
+    With Gaussian noise of variance ``sigma^2 / weights`` the covariance of the scaled log losses
+    ``sqrt(weights) * y`` is ``sigma^2 I + kappa^2 U diag(spectrum) U'``: its determinant and inverse cost no more
+    than the product with ``U``.
+
+    Parameters
+    ----------
+    design : numpy.ndarray
+        From :func:`design`, dims (run, mode).
+    root : numpy.ndarray
+        Square root of each run's weight, dims (run,).
+    left : numpy.ndarray
+        U, orthonormal columns or zero, dims (run, mode).
+    spectrum : numpy.ndarray
+        Dims (mode,).
+    right : numpy.ndarray
+        Turns weights of the eigenvectors into weights of :func:`design`'s columns, dims (mode, mode).
+    """
+
+    design: np.ndarray
+    root: np.ndarray
+    left: np.ndarray
+    spectrum: np.ndarray
+    right: np.ndarray
+
+    @classmethod
+    def of(cls, matrix: np.ndarray, weights: np.ndarray) -> "Marginal":
+        """Decompose a :func:`design` matrix, given the runs' weights."""
+        root = np.sqrt(weights)
+        left, singular, right = np.linalg.svd(root[:, None] * matrix, full_matrices=False)
+        missing = matrix.shape[1] - singular.size
+        return cls(
+            matrix,
+            root,
+            np.pad(left, ((0, 0), (0, missing))),
+            np.pad(singular**2, (0, missing)),
+            np.pad(right, ((0, missing), (0, 0))).T,
+        )
+
+    def draw_weights(
+        self, residual: np.ndarray, sigma: np.ndarray, kappa: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Draw the drift's weights given the law, dims (sample, mode).
+
+        Parameters
+        ----------
+        residual : numpy.ndarray
+            Log loss less the law's, dims (sample, run).
+        sigma, kappa : numpy.ndarray
+            Dims (sample,).
+        rng : numpy.random.Generator
+        """
+        projected = (residual * self.root) @ self.left
+        signal = kappa[:, None] * np.sqrt(self.spectrum)
+        total = sigma[:, None] ** 2 + signal**2
+        mean = signal * projected / total
+        weights = mean + sigma[:, None] / np.sqrt(total) * rng.standard_normal(mean.shape)
+        return weights @ self.right.T
+
+    def log_leave_one_out(self, residual: np.ndarray, sigma: np.ndarray, kappa: np.ndarray) -> np.ndarray:
+        """Log density of each log loss given all others and the law, dims (sample, run).
+
+        Buerkner, Gabry, Vehtari 2021 (arXiv 1810.10559), equations 9 to 11.
+        """
+        scaled = residual * self.root
+        gain = kappa[:, None] ** 2 * self.spectrum
+        shrink = gain / (sigma[:, None] ** 2 + gain)
+        precision = (1 - shrink @ (self.left.T**2)) / sigma[:, None] ** 2
+        solved = (scaled - (scaled @ self.left * shrink) @ self.left.T) / sigma[:, None] ** 2
+        error = solved / precision
+        return -0.5 * (np.log(2 * np.pi) - np.log(precision) + error**2 * precision) + np.log(self.root)
+
+
+def robust_weights(
+    inputs: Mapping[str, np.ndarray], log_loss: np.ndarray, nu: float, group: np.ndarray | None = None
+) -> np.ndarray:
+    """Weights of runs under Student's t noise about a smooth surface of their own: outliers count less.
+
+    Integrating the drift out needs Gaussian noise, so that heavy tails enter as weights
+    ``(nu + 1) / (nu + r^2 / s^2)`` of the residuals ``r`` of a quadratic in the logs of the inputs, by iteratively
+    re-weighted least squares (Lange, Little, Taylor 1989).
+
+    Parameters
+    ----------
+    inputs : mapping of array
+        Dims (run,).
+    log_loss : numpy.ndarray
+    nu : float
+        Degrees of freedom.
+    group : numpy.ndarray, optional
+        Index of each run's group, where groups have levels of their own.
+
+    Returns
+    -------
+    numpy.ndarray
+        Dims (run,); all one where the runs are too few to tell an outlier.
+    """
+    logs = [np.log(values) - np.log(values).mean() for values in inputs.values()]
+    levels = [np.ones_like(log_loss)] if group is None else [1.0 * (group == each) for each in np.unique(group)]
+    squares = [a * b for i, a in enumerate(logs) for b in logs[i:]]
+    columns = [*levels, *logs, *squares]
+    if log_loss.size < 2 * len(columns):
+        return np.ones_like(log_loss)
+    table = np.stack(columns, axis=1)
+    weights = np.ones_like(log_loss)
+    for _ in range(50):
+        root = np.sqrt(weights)
+        found, *_rest = np.linalg.lstsq(root[:, None] * table, root * log_loss, rcond=1e-9)
+        residual = log_loss - table @ found
+        scale = max(float((weights * residual**2).sum() / (log_loss.size - table.shape[1])), 1e-12)
+        weights = (nu + 1) / (nu + residual**2 / scale)
+    return weights
+
+
+def typical_elasticity(inputs: Mapping[str, np.ndarray], log_loss: np.ndarray, floor: float) -> float:
+    """Elasticity of the loss about the frontier, by least squares: the scale that ``drift_rate`` multiplies.
+
+    A plug-in constant, not the law's own elasticity: with that, a fit that puts all of the loss into its floor would
+    switch its own drift off.
+
+    Parameters
+    ----------
+    inputs : mapping of array
+    log_loss : numpy.ndarray
+    floor : float
+        Least value, added in quadrature.
+    """
+    logs = np.stack([np.log(values) for values in inputs.values()], axis=1)
+    compute = logs.sum(axis=1)
+    near = frontier(compute / _LN10, 1.0 if len(inputs) > 1 else 0.6, least=4 if len(inputs) > 1 else 3)
+    centred = logs[near] - logs[near].mean(axis=0)
+    slopes, *_ = np.linalg.lstsq(centred, log_loss[near] - log_loss[near].mean(), rcond=1e-6)
+    return float(np.hypot(np.abs(slopes).mean(), floor))
+
+
+def frontier(at: np.ndarray, width: float = 1.0, least: int = 4) -> np.ndarray:
+    """Indices of the runs within ``width`` decades of the largest, at least ``least`` of them.
+
+    Examples
+    --------
+    >>> frontier(np.array([18.0, 19.0, 19.5, 20.0]), least=2)
+    array([3, 2, 1])
+    """
+    order = np.argsort(-at, kind="stable")
+    return order[: max(int((at >= at.max() - width).sum()), min(least, at.size))]
+
+
+class Paths:
+    """Drawn drifts, one a posterior draw, to be evaluated anywhere: the same path in every answer.
+
+    Parameters
+    ----------
+    found : list of Axis
+    weights : numpy.ndarray
+        Posterior of the standard Normal weights, dims (sample, mode).
+    kappa : numpy.ndarray
+        Posterior of the drift's scale, dims (sample,).
+    rng : numpy.random.Generator
+        Draws what lies beyond the runs.
+    """
+
+    def __init__(
+        self, found: list[Axis], weights: np.ndarray, kappa: np.ndarray, rng: np.random.Generator
+    ) -> None:
+        self.axes = found
+        self._sides: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+        start = 0
+        within = {}
+        for index, side, grid, columns in basis(found):
+            within[index, side] = grid, columns, weights[:, start : start + columns.shape[1]]
+            start += columns.shape[1]
+        knots = np.arange(0.0, REACH + KNOT_SPACING / 2, KNOT_SPACING)
+        for index in range(len(found)):
+            for side in (-1, 1):
+                self._sides[index, side] = _path(knots, within.get((index, side)), kappa, rng)
+
+    def evaluate(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Delta and its slopes.
+
+        Parameters
+        ----------
+        inputs : mapping of array
+            The law's inputs, dims (sample, point) or (1, point).
+
+        Returns
+        -------
+        delta : numpy.ndarray
+            Dims (sample, point).
+        slopes : dict of numpy.ndarray
+            For each input, the derivative of delta by its natural log.
+        """
+        at = positions(inputs)
+        delta: np.ndarray | float = 0.0
+        slopes = {name: 0.0 for name in inputs}
+        for index, axis in enumerate(self.axes):
+            value, slope = self._along(index, at[axis.name] - axis.anchor)
+            delta = delta + value
+            for name in slopes:
+                if axis.name in (name, "compute"):
+                    slopes[name] = slopes[name] + slope / _LN10
+        return np.asarray(delta), slopes
+
+    def _along(self, index: int, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Delta and its derivative by the decade, at an offset from the anchor [decades]."""
+        behind, ahead = self._sides[index, -1], self._sides[index, 1]
+        distance = np.minimum(np.abs(offset), REACH - KNOT_SPACING)
+        cell = (distance / KNOT_SPACING).astype(int)
+        part = distance / KNOT_SPACING - cell
+        samples = np.arange(behind[0].shape[0])[:, None]
+        forward = np.broadcast_to(offset > 0, (samples.size, offset.shape[1]))
+        cell, part = np.broadcast_to(cell, forward.shape), np.broadcast_to(part, forward.shape)
+
+        def pick(which: int, shift: int) -> np.ndarray:
+            return np.where(forward, ahead[which][samples, cell + shift], behind[which][samples, cell + shift])
+
+        value, slope = _hermite(part, pick(0, 0), pick(0, 1), pick(1, 0), pick(1, 1))
+        return value, np.where(forward, slope, -slope)
+
+
+def _hermite(
+    part: np.ndarray, left: np.ndarray, right: np.ndarray, left_slope: np.ndarray, right_slope: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cubic through two knots with given slopes: the mean of an integrated Wiener process between them."""
+    h = KNOT_SPACING
+    square, cube = part**2, part**3
+    value = (
+        (2 * cube - 3 * square + 1) * left
+        + (cube - 2 * square + part) * h * left_slope
+        + (3 * square - 2 * cube) * right
+        + (cube - square) * h * right_slope
+    )
+    slope = (
+        (6 * square - 6 * part) * (left - right) / h
+        + (3 * square - 4 * part + 1) * left_slope
+        + (3 * square - 2 * part) * right_slope
+    )
+    return value, slope
+
+
+def _path(
+    knots: np.ndarray,
+    within: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
+    kappa: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Delta and its slope by the decade at the knots of one side, dims (sample, knot)."""
+    value = np.zeros((kappa.size, knots.size))
+    slope = np.zeros_like(value)
+    first = 1
+    if within is not None:
+        grid, columns, weights = within
+        # One knot past the runs' end, so that the cell in which they end still follows them.
+        inside = knots[: min(int(np.searchsorted(knots, grid[-1])) + 1, knots.size)]
+        value[:, : inside.size] = kappa[:, None] * (weights @ (kernel(inside, grid) @ columns).T)
+        slope[:, : inside.size] = kappa[:, None] * (weights @ (_kernel_slope(inside, grid) @ columns).T)
+        first = inside.size
+    h = KNOT_SPACING
+    # Exact step of an integrated Wiener process: slope variance h, value variance h^3/3, covariance h^2/2.
+    for knot in range(first, knots.size):
+        one, two = rng.standard_normal((2, kappa.size))
+        scale = _LN10 * kappa * np.sqrt(h)
+        value[:, knot] = value[:, knot - 1] + h * slope[:, knot - 1] + scale * h * (one / 2 + two / np.sqrt(12))
+        slope[:, knot] = slope[:, knot - 1] + scale * one
+    return value, slope

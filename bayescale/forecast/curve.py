@@ -1,0 +1,267 @@
+"""The law's curve on the draws of a saved fit: the one place where a forecast evaluates a law.
+
+Arrays here are plain NumPy with axes (sample, point): a sample is a draw of a chain, a point is a scale. Anything
+that does not depend on one of them has length one there. The edges of the package speak xarray.
+"""
+
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xarray as xr
+
+from bayescale.cost import training_flops
+from bayescale.laws import Law
+from bayescale.model import Model, Pool
+
+#: Version of the saved tree that is read here.
+FORMAT = 1
+#: Samples times points evaluated at once: 8 MB for each real array of a block.
+BLOCK = 2**20
+
+#: The group of each pooling column; an empty name is a group that has no name yet.
+Group = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a forecast needs of a saved fit.
+
+    Parameters
+    ----------
+    model : Model
+    law : Law
+    reference : mapping
+        Reference scale of each input, by slot.
+    posterior : xr.Dataset
+        Dims chain, draw and those of each variable.
+    runs : xr.Dataset
+        The training runs; dim ``run``.
+    largest : float
+        Training compute of the largest run, see :func:`compute_of`.
+    units : str
+        Unit of the loss.
+    """
+
+    model: Model
+    law: Law
+    reference: Mapping[str, float]
+    posterior: xr.Dataset
+    runs: xr.Dataset
+    largest: float
+    units: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Chains and draws."""
+        return self.posterior.sizes["chain"], self.posterior.sizes["draw"]
+
+    @property
+    def samples(self) -> int:
+        """Draws of all chains."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def pooled(self) -> tuple[str, ...]:
+        """Columns that the model pools over."""
+        return tuple(dict.fromkeys(pool.over for pool in self.model.pool.values()))
+
+    @property
+    def has_compute(self) -> bool:
+        """Whether the law grows with parameters and tokens, hence with compute."""
+        return {"params", "tokens"} <= set(self.law.input_names)
+
+    def draws_of(self, name: str) -> np.ndarray:
+        """Draws of a scalar quantity of the posterior, along one axis."""
+        return self.posterior[name].transpose("chain", "draw").values.reshape(-1).astype(float)
+
+    def names_of(self, over: str) -> list[str]:
+        """Groups of a pooling column that have runs."""
+        return [str(name) for name in self.posterior[over].values]
+
+
+def read_fit(fit: xr.DataTree) -> Saved:
+    """Read what a forecast needs of a saved fit.
+
+    Parameters
+    ----------
+    fit : xr.DataTree
+        From :func:`bayescale.fit`, or opened from its file.
+
+    Returns
+    -------
+    Saved
+
+    Raises
+    ------
+    ValueError
+        If the tree is not a fit of bayescale, or is of a later format.
+    """
+    version = fit.attrs.get("bayescale_format")
+    if version is None or "posterior" not in fit.children:
+        raise ValueError(
+            f"this tree is not a fit of bayescale: its groups are {', '.join(fit.children) or 'none'} and it has no "
+            "'bayescale_format'; pass what bayescale.fit returned or saved"
+        )
+    if int(version) > FORMAT:
+        raise ValueError(
+            f"fit has format {version}, newer than this bayescale reads ({FORMAT}); upgrade bayescale"
+        )
+    model = Model.from_toml(fit.attrs["model"], where=str(fit.attrs.get("model_name", "model")))
+    if model.discrepancy is not None:
+        raise NotImplementedError(
+            f"model {model.name!r} has a discrepancy, which forecasts cannot add yet"
+        )
+    runs = fit["constant_data"].to_dataset()
+    observed = (
+        fit["observed_data"].to_dataset()["loss"]
+        if "observed_data" in fit.children
+        else xr.DataArray()
+    )
+    saved = Saved(
+        model=model,
+        law=model.law_object,
+        reference=json.loads(fit.attrs["reference"]),
+        posterior=fit["posterior"].to_dataset(),
+        runs=runs,
+        largest=np.nan,
+        units=observed.attrs.get("units", "nat/token"),
+    )
+    return replace(saved, largest=float(np.nanmax(compute_of(saved, runs).values)))
+
+
+def compute_of(saved: Saved, table: xr.Dataset) -> xr.DataArray:
+    """Training compute of the rows of a table, by which distance beyond the runs is told.
+
+    Parameters
+    ----------
+    saved : Saved
+    table : xr.Dataset
+        With the columns of the law's inputs.
+
+    Returns
+    -------
+    xr.DataArray
+        Column ``flops`` [FLOP] where both the table and the runs have it, otherwise 6 * params * tokens; for a law
+        of other inputs their product, in their own units.
+    """
+    columns = saved.model.inputs
+    if not saved.has_compute:
+        product = xr.DataArray(1.0)
+        for slot in saved.law.input_names:
+            product = product * table[columns[slot]]
+        return product
+    if "flops" in table and "flops" in saved.runs:
+        return table["flops"]
+    return training_flops(table[columns["params"]], table[columns["tokens"]])
+
+
+def decades_beyond(saved: Saved, compute: xr.DataArray) -> xr.DataArray:
+    """Decades of compute beyond the largest run; zero within the runs."""
+    beyond = np.log10(compute / saved.largest).clip(min=0.0)
+    units = {"units": "decade", "long_name": "compute beyond the largest run"}
+    return beyond.rename("decades_beyond").assign_attrs(units)
+
+
+def log_location(
+    saved: Saved, ratios: Mapping[str, np.ndarray], params: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Log of the curve: where log loss lies without run-to-run noise.
+
+    Parameters
+    ----------
+    saved : Saved
+    ratios : mapping
+        Each input, by slot, as a ratio to its reference scale; axes (sample, point). Complex ratios give derivatives
+        to machine precision: with a ratio of ``r * (1 + 1e-30j)`` the imaginary part of the result, divided by
+        1e-30, is the elasticity of the loss.
+    params : mapping
+        Parameters of the law; axes (sample, point). See :func:`law_params`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Log of loss in nat/token; axes (sample, point).
+    """
+    law = saved.law
+    inputs = [ratios[slot] for slot in law.input_names]
+    return np.log(law.loss(*inputs, **{name: params[name] for name in law.param_names}))
+
+
+def law_params(saved: Saved, groups: Sequence[Group], random_seed: int) -> dict[str, np.ndarray]:
+    """Parameters of the law for each group.
+
+    Parameters
+    ----------
+    saved : Saved
+    groups : sequence of mapping
+        For each, the name in every pooling column. A name without runs is a new group, drawn once a sample from the
+        population; the same name and seed give the same draws, whatever else is asked.
+    random_seed : int
+
+    Returns
+    -------
+    dict
+        By name of the law's parameter; axes (sample, group), or (sample, 1) where groups share it.
+    """
+    model, law = saved.model, saved.law
+    values: dict[str, np.ndarray] = {}
+    for name in model.priors:
+        if name == "shares":
+            continue
+        pool = model.pool.get(name)
+        if pool is None:
+            values[name] = saved.draws_of(law.posterior_name(name))[:, None]
+        else:
+            each = [_of_group(saved, name, pool, group[pool.over], random_seed) for group in groups]
+            values[name] = np.stack(each, axis=1)
+    if not model.shared_level:
+        return values
+    level = values.pop("level")
+    return values | law.terms_from_shares(level, _shares(saved), values)
+
+
+def _shares(saved: Saved) -> list[np.ndarray]:
+    if "shares" not in saved.model.priors:
+        return [np.ones((1, 1))]
+    shares = saved.posterior["shares"].transpose("chain", "draw", "term")
+    shares = shares.sel(term=list(saved.law.terms)).values.reshape(saved.samples, -1)
+    return [shares[:, [index]] for index in range(shares.shape[1])]
+
+
+def _of_group(saved: Saved, name: str, pool: Pool, group: str, random_seed: int) -> np.ndarray:
+    sampled = saved.law.posterior_name(name)
+    known = saved.names_of(pool.over)
+    if group in known:
+        values = saved.posterior[f"{sampled}_{pool.over}"].transpose("chain", "draw", pool.over)
+        return values.values[..., known.index(group)].reshape(-1).astype(float)
+    typical, spread = saved.draws_of(sampled), saved.draws_of(f"{sampled}_sd")
+    offset = stream(random_seed, pool.over, group, name).standard_normal(saved.samples)
+    if saved.model.priors[name].support == "positive":
+        return typical * np.exp(spread * offset)
+    return typical + spread * offset
+
+
+def stream(random_seed: int, *purpose: str) -> np.random.Generator:
+    """Random numbers of one purpose: they stay the same whatever else is drawn.
+
+    Examples
+    --------
+    >>> bool(stream(1, "noise").normal() == stream(1, "noise").normal())
+    True
+    """
+    return np.random.default_rng([random_seed, *(zlib.crc32(word.encode()) for word in purpose)])
+
+
+def blocks(points: int, samples: int) -> Iterator[slice]:
+    """Slices of points that keep an array of (sample, point) within :data:`BLOCK` elements.
+
+    Examples
+    --------
+    >>> list(blocks(5, BLOCK // 2))
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    size = max(1, BLOCK // max(samples, 1))
+    return (slice(start, min(start + size, points)) for start in range(0, points, size))

@@ -1,0 +1,361 @@
+"""Are returns diminishing? The asker chooses what that means; the answer is a probability and an onset.
+
+Each predicate holds where a quantity lies below a threshold. The onset is the smallest compute from which it holds all
+the way to the horizon: an inverse quantity that may not exist, hence quantiles among all draws and the two
+probabilities *already* and *never*, no mean.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from bayescale.forecast.curve import Saved, blocks, decades_beyond, read_fit
+from bayescale.forecast.doubts import distance_note, fit_notes, group_notes
+from bayescale.forecast.growth import check_range
+from bayescale.forecast.montecarlo import (
+    SAMPLE_DIMS,
+    effective_size,
+    probability_mcse,
+    quantiles,
+)
+from bayescale.forecast.path import PathLike
+from bayescale.forecast.returns import Route, elasticity_at, loss_at, route_attrs, route_for
+from bayescale.forecast.scales import group_of, read_flops
+from bayescale.forecast.sensitivity import prior_note
+from bayescale.notes import Note, dump_notes
+
+#: Decades of compute beyond the scale asked about, in which the onset is sought unless a horizon is given.
+HORIZON = 4.0
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+#: A rise of the loss smaller than this, relatively, is rounding.
+_RISE = 1e-12
+
+Measure = Callable[[Route, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Predicate:
+    """A quantity, and the threshold below which returns are called diminishing.
+
+    Parameters
+    ----------
+    name : str
+    threshold : float
+        As the asker gave it.
+    measure : callable
+        Of a route and compute with axes (sample, point).
+    below : float
+        The measure's threshold.
+    reach : tuple of float
+        Scales besides C that it looks at, as factors of C.
+    base : tuple of float
+        Scales that it looks at whatever C.
+    """
+
+    name: str
+    threshold: float
+    measure: Measure
+    below: float
+    reach: tuple[float, ...] = ()
+    base: tuple[float, ...] = ()
+
+
+def diminishing(
+    fit: xr.DataTree,
+    *,
+    beyond: float,
+    to: float | None = None,
+    gain_below: float | None = None,
+    elasticity_below: float | None = None,
+    relative_below: tuple[float, float] | None = None,
+    floor: float | None = None,
+    flattening: float | None = None,
+    step: float = 2.0,
+    path: PathLike | None = None,
+    family: str | Mapping[str, str] | None = None,
+    horizon: float | None = None,
+    grid: int = 200,
+    random_seed: int = 0,
+) -> xr.Dataset:
+    """Probability that returns to compute are diminishing, in the sense that the asker chooses.
+
+    Give exactly one of ``gain_below``, ``elasticity_below``, ``relative_below``, ``floor`` and ``flattening``.
+
+    Parameters
+    ----------
+    fit : xr.DataTree
+        From :func:`bayescale.fit`, or opened from its file.
+    beyond : float
+        Training compute asked about [FLOP]; for a law of one input, that input in its own unit.
+    to : float, optional
+        Ask also whether it holds throughout ``beyond`` to here.
+    gain_below : float
+        Holds at C where the next step lowers the loss by less [nat/token].
+    elasticity_below : float
+        Where ``-d ln L / d ln C`` is less.
+    relative_below : tuple of float
+        ``(r, C0)``: where a step is worth less than ``r`` times what it was at ``C0``.
+    floor : float
+        Where the share of the loss that is reducible is less.
+    flattening : float
+        Where the elasticity of the reducible loss is lower than one decade earlier by more than this. Only a law that
+        can bend may say yes; of another the answer is 0, with a note.
+    step : float
+        Factor of compute of one step; above 1.
+    path : str, Path or table, optional
+        See :func:`returns`.
+    family : str or mapping, optional
+        Group to ask about, for a model that pools; without it a new one is drawn.
+    horizon : float, optional
+        Where the search for the onset ends: ``to``, or 1e4 times ``beyond`` (a plan ends it sooner).
+    grid : int
+        Scales in the search.
+    random_seed : int
+        Of a new group.
+
+    Returns
+    -------
+    xr.Dataset
+        *How to read it*: every ``*_mcse`` is a Monte Carlo standard error.
+
+        - ``probability``, ``probability_mcse``: that it holds at ``beyond``;
+        - ``probability_throughout``, ``probability_throughout_mcse``: at every scale of ``beyond`` to ``to``; only
+          where ``to`` is given;
+        - ``onset``, ``onset_mcse``, dim ``quantile``: smallest compute [FLOP] from which it holds to the horizon,
+          among all draws. A draw in which it holds all along counts as the start of the search: such a quantile
+          reads "at most". One in which it does not hold at the horizon counts as infinite;
+        - ``onset_decades_beyond``, dim ``quantile``: decades of compute beyond the largest run;
+        - ``p_already``, ``p_never``, each with ``_mcse``: of holding all along, and of not holding at the horizon;
+        - ``p_loss_rises``, ``p_loss_rises_mcse``: that a step raises the loss, somewhere in ``beyond`` to ``to``;
+        - ``decades_beyond``: of ``beyond``;
+        - ``onset_draws``, dims chain, draw: the onset of each draw [FLOP].
+
+        In attrs: ``predicate``, ``threshold``, ``relative_to`` (C0), ``beyond``, ``to``, ``start``, ``horizon``,
+        ``largest_run``, ``path``, ``step``, ``family``, ``model``, ``kind``, ``notes``.
+
+    Raises
+    ------
+    ValueError
+        If not exactly one predicate is given, a number makes no sense, or the law cannot grow along the path.
+    """
+    saved = read_fit(fit)
+    predicate = _predicate(
+        saved,
+        step,
+        {
+            "gain_below": gain_below,
+            "elasticity_below": elasticity_below,
+            "relative_below": relative_below,
+            "floor": floor,
+            "flattening": flattening,
+        },
+    )
+    route = route_for(saved, path, family, random_seed)
+    beyond, to, start, horizon = _range(route, beyond, to, horizon, predicate, step)
+    scales = _grid(start, horizon, [beyond, *([to] if to else [])], grid)
+    asked = scales[(scales >= beyond) & (scales <= (to or beyond))]
+    gain = _evaluate(route, asked, lambda r, c: _gain(r, c, step))
+    rises = (gain < -_RISE * loss_at(route, asked[None, :1])).any(axis=1)
+    notes = [*fit_notes(fit, saved), *group_notes(saved, [group_of(saved, family)])]
+    if predicate.name == "flattening" and not saved.law.can_bend:
+        holds = np.zeros((saved.samples, scales.size), bool)
+        onset = np.full(saved.samples, np.inf)
+        notes.append(_cannot_bend(saved))
+    else:
+        values = _evaluate(route, scales, predicate.measure)
+        holds = values < predicate.below
+        onset = _onset(scales, values, predicate.below)
+    at_beyond = holds[:, np.searchsorted(scales, beyond)]
+    throughout = holds[:, np.isin(scales, asked)].all(axis=1)
+    answers = {"probability": at_beyond}
+    if to:
+        answers["probability_throughout"] = throughout
+    answers |= {"p_already": holds.all(axis=1), "p_never": ~holds[:, -1], "p_loss_rises": rises}
+    result = _answers(saved, answers, onset, gain[:, 0])
+    if rises.any():
+        notes.append(_rise_note(float(rises.mean()), beyond, to))
+    result = result.assign_attrs(
+        predicate=predicate.name,
+        threshold=predicate.threshold,
+        **({"relative_to": float(relative_below[1])} if relative_below else {}),
+        beyond=beyond,
+        **({"to": to} if to else {}),
+        start=start,
+        horizon=horizon,
+        largest_run=saved.largest,
+        **route_attrs(route, step, family),
+    )
+    result["decades_beyond"] = decades_beyond(saved, xr.DataArray(beyond))
+    notes += distance_note(saved, np.array([to or beyond]))
+    notes += prior_note(fit, saved, _samples(saved, gain[:, 0]), f"the gain at {beyond:.3g}")
+    return result.assign_attrs(notes=dump_notes(notes))
+
+
+def _predicate(
+    saved: Saved, step: float, given: Mapping[str, float | tuple[float, float] | None]
+) -> Predicate:
+    """The one predicate that was given."""
+    if not step > 1 or not np.isfinite(step):
+        raise ValueError(
+            f"step = {step!r}: a step is a factor of compute above 1, such as 2 for a doubling"
+        )
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if len(chosen) != 1:
+        what = f"got {' and '.join(chosen)}" if chosen else "got none"
+        raise ValueError(
+            f"diminishing in which sense? Give exactly one of {', '.join(given)}; {what}"
+        )
+    ((name, value),) = chosen.items()
+    pair = name == "relative_below"
+    numbers = np.asarray(value, dtype=float).reshape(-1)
+    if numbers.size != (2 if pair else 1) or not (np.isfinite(numbers) & (numbers > 0)).all():
+        wanted = "a pair (r, C0) of numbers above zero" if pair else "a number above zero"
+        raise ValueError(f"{name} = {value!r}: expected {wanted}")
+    threshold = float(numbers[0])
+    if name == "floor" and saved.law.floor is None:
+        raise ValueError(
+            f"floor = {threshold}: law {saved.law.name!r} has no floor; ask for gain_below instead"
+        )
+    if pair:
+        base = np.array([[numbers[1]]])
+        measure: Measure = lambda r, c: _gain(r, c, step) / _gain(r, base, step)  # noqa: E731
+        return Predicate(
+            name, threshold, measure, threshold, (step,), (numbers[1], numbers[1] * step)
+        )
+    measures: dict[str, tuple[Measure, float, tuple[float, ...]]] = {
+        "gain_below": (lambda r, c: _gain(r, c, step), threshold, (step,)),
+        "elasticity_below": (lambda r, c: elasticity_at(r, c)[1], threshold, ()),
+        "floor": (lambda r, c: 1 - r.floor / loss_at(r, c), threshold, ()),
+        "flattening": (lambda r, c: _bend(r, c), -threshold, (0.1,)),
+    }
+    return Predicate(name, threshold, *measures[name])
+
+
+def _gain(route: Route, flops: np.ndarray, step: float) -> np.ndarray:
+    return loss_at(route, flops) - loss_at(route, flops * step)
+
+
+def _bend(route: Route, flops: np.ndarray) -> np.ndarray:
+    """Elasticity of the reducible loss, less what it was one decade earlier."""
+
+    def reducible(flops: np.ndarray) -> np.ndarray:
+        loss, elasticity = elasticity_at(route, flops)
+        return elasticity * loss / (loss - route.floor)
+
+    return reducible(flops) - reducible(flops / 10)
+
+
+def _range(
+    route: Route,
+    beyond: float,
+    to: float | None,
+    horizon: float | None,
+    predicate: Predicate,
+    step: float,
+) -> tuple[float, float | None, float, float]:
+    """Checked ``beyond`` and ``to``, and where the search for the onset starts and ends."""
+    given = {"beyond": beyond, "to": to, "horizon": horizon}
+    checked = {
+        name: None if value is None else float(read_flops(value, route.saved, name).item())
+        for name, value in given.items()
+    }
+    beyond, to, horizon = checked.values()
+    if to is not None and not to > beyond:
+        raise ValueError(f"to = {to:.4g} must lie above beyond = {beyond:.4g}")
+    # Both the measure and the gain look ahead or back of C.
+    factors = (1.0, step, *predicate.reach)
+    low, high = route.growth.lowest / min(factors), route.growth.highest / max(factors)
+    if horizon is None:
+        horizon = to or min(beyond * 10**HORIZON, max(high, beyond))
+    if horizon < (to or beyond):
+        raise ValueError(f"horizon = {horizon:.4g} must not lie below {(to or beyond):.4g}")
+    start = min(max(route.saved.largest, low), beyond)
+    for factor in factors:
+        check_range(
+            route.growth, np.array([start, beyond, horizon]) * factor, f"compute * {factor:g}"
+        )
+    check_range(route.growth, np.array(predicate.base), "relative_below: C0")
+    return beyond, to, start, horizon
+
+
+def _grid(start: float, horizon: float, points: list[float], size: int) -> np.ndarray:
+    if size < 2:
+        raise ValueError(f"grid = {size}: expected at least 2 scales")
+    scales = np.geomspace(start, horizon, size) if horizon > start else np.array([start])
+    # The ends as given, not as rounded by the logarithm.
+    scales[0], scales[-1] = start, max(horizon, start)
+    return np.unique(np.concatenate([scales, points]))
+
+
+def _evaluate(route: Route, scales: np.ndarray, measure: Measure) -> np.ndarray:
+    values = np.empty((route.saved.samples, scales.size))
+    for block in blocks(scales.size, route.saved.samples):
+        values[:, block] = measure(route, scales[None, block])
+    return values
+
+
+def _onset(scales: np.ndarray, values: np.ndarray, below: float) -> np.ndarray:
+    """Smallest scale from which values stay below the threshold; infinite if the last is not.
+
+    Between two scales the value is taken as a power of scale where it is positive, and as linear in the log of scale
+    elsewhere.
+    """
+    holds = values < below
+    rows = np.arange(values.shape[0])
+    last = values.shape[1] - 1 - np.argmax(~holds[:, ::-1], axis=1)
+    already, never = holds.all(axis=1), ~holds[:, -1]
+    after = np.minimum(last + 1, values.shape[1] - 1)
+    before, behind = values[rows, last], values[rows, after]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        linear = (before - below) / (before - behind)
+        power = np.log(before / below) / np.log(before / behind)
+    place = np.clip(np.where(np.isfinite(power), power, linear), 0.0, 1.0)
+    logs = np.log(scales)
+    onset = np.exp(logs[last] + place * (logs[after] - logs[last]))
+    return np.where(already, scales[0], np.where(never, np.inf, onset))
+
+
+def _samples(saved: Saved, values: np.ndarray) -> xr.DataArray:
+    coords = {dim: saved.posterior[dim] for dim in SAMPLE_DIMS}
+    return xr.DataArray(values.reshape(saved.shape), dims=SAMPLE_DIMS, coords=coords)
+
+
+def _answers(
+    saved: Saved, answers: Mapping[str, np.ndarray], onset: np.ndarray, gain: np.ndarray
+) -> xr.Dataset:
+    size = effective_size(_samples(saved, gain))
+    found: dict[str, xr.DataArray] = {}
+    for name, holds in answers.items():
+        draws = _samples(saved, holds)
+        found[name] = draws.mean(SAMPLE_DIMS).assign_attrs(units="1")
+        found[f"{name}_mcse"] = probability_mcse(draws, size).assign_attrs(units="1")
+    unit = {"units": read_flops(1.0, saved).attrs["units"]}
+    draws = _samples(saved, onset)
+    level, error = quantiles(draws, QUANTILES)
+    found["onset"] = level.assign_attrs(unit)
+    found["onset_mcse"] = error.assign_attrs(unit)
+    found["onset_decades_beyond"] = decades_beyond(saved, level)
+    found["onset_draws"] = draws.assign_attrs(unit)
+    return xr.Dataset(found)
+
+
+def _cannot_bend(saved: Saved) -> Note:
+    return Note(
+        "law_cannot_bend",
+        "info",
+        f"the answer is no by construction: in law {saved.law.name!r} the elasticity of the reducible loss falls for "
+        "no reason but the path, so these runs cannot say whether returns flatten",
+        "fit a model that can bend, or ask for gain_below, elasticity_below or floor",
+    )
+
+
+def _rise_note(share: float, beyond: float, to: float | None) -> Note:
+    where = f"at {beyond:.3g}" if to is None else f"between {beyond:.3g} and {to:.3g}"
+    return Note(
+        "loss_may_rise",
+        "warning",
+        f"in {share:.1%} of draws more compute raises the loss {where}",
+        "that is a limit of the model or of the path, not a forecast to act upon",
+    )

@@ -1,0 +1,120 @@
+"""The notes that forecasts share: convergence, distance, the trust in the law, and groups without runs."""
+
+import difflib
+from collections.abc import Iterable
+
+import numpy as np
+import xarray as xr
+
+from bayescale.forecast.curve import Group, Saved
+from bayescale.notes import Note, get_notes
+
+#: Decades of compute beyond the largest run from which a forecast is called far.
+FAR = 1.0
+
+
+def fit_notes(fit: xr.DataTree, saved: Saved) -> list[Note]:
+    """Errors that the fit carries, and, if so, that the law is trusted as it stands.
+
+    Parameters
+    ----------
+    fit : xr.DataTree
+    saved : Saved
+
+    Returns
+    -------
+    list of Note
+    """
+    notes = [note for note in get_notes(fit) if note.severity == "error"]
+    if not fit.attrs.get("converged", 1) and all(note.code != "not_converged" for note in notes):
+        advice = (
+            "do not use these numbers: fit again with more draws, a simpler model or tighter priors"
+        )
+        notes.append(Note("not_converged", "error", "the sampler did not converge", advice))
+    if saved.model.discrepancy is not None:
+        return notes
+    notes.append(
+        Note(
+            "bare_law",
+            "info",
+            f"intervals hold if law {saved.law.name!r} holds exactly at every scale: no discrepancy is added",
+            "read them as the least uncertainty, and compare models",
+        )
+    )
+    return notes
+
+
+def distance_note(saved: Saved, compute: np.ndarray) -> list[Note]:
+    """The note that scales lie far beyond the runs, if they do.
+
+    Parameters
+    ----------
+    saved : Saved
+    compute : numpy.ndarray
+        Training compute of the scales, in the unit of ``saved.largest``.
+
+    Returns
+    -------
+    list of Note
+        Empty, or one ``far_extrapolation``.
+    """
+    decades = np.log10(np.asarray(compute, dtype=float) / saved.largest).reshape(-1)
+    far = int((decades > FAR).sum())
+    if not far:
+        return []
+    unit = scale_unit(saved)
+    which = "the scale lies" if decades.size == 1 else f"{far} of {decades.size} scales lie"
+    distance = f"{decades.max():.1f} decades" + ("" if decades.size == 1 else " at most")
+    return [
+        Note(
+            "far_extrapolation",
+            "warning",
+            f"{which} more than a decade beyond the largest run ({saved.largest:.3g}{unit}): {distance}",
+            "add larger runs, or read the answer as what the law says rather than what will happen",
+        )
+    ]
+
+
+def scale_unit(saved: Saved) -> str:
+    """Unit of compute, or of what takes its place, with a space before it; empty where it is not known."""
+    if saved.has_compute or tuple(saved.model.inputs.values()) == ("flops",):
+        return " FLOP"
+    return f" {next(iter(saved.model.inputs.values()))}" if len(saved.model.inputs) == 1 else ""
+
+
+def group_notes(saved: Saved, groups: Iterable[Group]) -> list[Note]:
+    """A note for the groups that have no runs, one for each pooling column.
+
+    Parameters
+    ----------
+    saved : Saved
+    groups : iterable of mapping
+        Name of the group in each pooling column; empty for a group that was not named.
+
+    Returns
+    -------
+    list of Note
+    """
+    groups = list(groups)
+    notes = []
+    for column in saved.pooled:
+        known = saved.names_of(column)
+        new = [
+            name for name in dict.fromkeys(group[column] for group in groups) if name not in known
+        ]
+        if not new:
+            continue
+        named = [name for name in new if name]
+        what = ", ".join(map(repr, named[:5])) if named else f"no {column} was given"
+        near = [match for name in named for match in difflib.get_close_matches(name, known, n=1)]
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        notes.append(
+            Note(
+                "new_family",
+                "info",
+                f"{column}: {what}: the forecast is for a new one, drawn from the spread between the "
+                f"{len(known)} that have runs",
+                f"{hint}name one of {', '.join(known[:12])} to forecast for it",
+            )
+        )
+    return notes

@@ -1,0 +1,173 @@
+"""How the inputs of a law grow with compute along a path, for the draws of a fit."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from bayescale.cost import params_at_ratio, params_for, tokens_for, training_flops
+from bayescale.forecast.curve import Saved, law_params, read_fit
+from bayescale.forecast.montecarlo import SAMPLE_DIMS
+from bayescale.forecast.optimum import numeric_optimum
+from bayescale.forecast.path import Path, PathLike, resolve_path
+from bayescale.forecast.scales import group_of, read_flops
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How the inputs of a law grow along a path, for given draws.
+
+    Parameters
+    ----------
+    path : Path
+    inputs : callable
+        Of compute with axes (sample, point): each input by slot, the same axes. Complex compute gives complex inputs,
+        so that derivatives along the path come out exactly.
+    lowest, highest : float
+        Compute between which the path is known.
+    """
+
+    path: Path
+    inputs: Callable[[np.ndarray], dict[str, np.ndarray]]
+    lowest: float = 0.0
+    highest: float = np.inf
+
+
+def growth(saved: Saved, params: Mapping[str, np.ndarray], path: Path) -> Growth:
+    """How the inputs grow along a path that suits the law.
+
+    Parameters
+    ----------
+    saved : Saved
+    params : mapping
+        Parameters of the law for one group; axes (sample, 1).
+    path : Path
+        From :func:`~bayescale.forecast.path.resolve_path`.
+
+    Returns
+    -------
+    Growth
+    """
+    value = np.nan if path.value is None else path.value
+    if path.kind == "input":
+        (slot,) = saved.law.input_names
+        return Growth(path, lambda flops: {slot: flops})
+    if path.table is not None:
+        return _plan_growth(path, path.table)
+    if path.kind == "fixed-params":
+        return _from_params(path, lambda flops: np.full_like(flops, value))
+    if path.kind == "fixed-tokens":
+        return _from_params(path, lambda flops: params_for(flops, value))
+    if path.kind == "fixed-ratio":
+        return _from_params(path, lambda flops: params_at_ratio(flops, value))
+    closed = saved.law.optimal_params
+    if path.kind == "compute-optimal" and closed is not None:
+        scale = saved.reference["params"]
+        unit = training_flops(scale, saved.reference["tokens"])
+        return _from_params(path, lambda flops: closed(flops / unit, **params) * scale)
+    optimum = numeric_optimum(saved, params, expected=path.kind == "compute-optimal-expected")
+    return _from_params(path, lambda flops: _analytic(optimum, flops))
+
+
+def _from_params(path: Path, of_params: Callable[[np.ndarray], np.ndarray]) -> Growth:
+    def inputs(flops: np.ndarray) -> dict[str, np.ndarray]:
+        params = of_params(flops)
+        return {"params": params, "tokens": tokens_for(flops, params)}
+
+    return Growth(path, inputs)
+
+
+def _plan_growth(path: Path, table: xr.Dataset) -> Growth:
+    knots = {name: np.log(table[name].values) for name in ("flops", "params", "tokens")}
+
+    def between(name: str, flops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        at, rates = np.log(flops), np.diff(knots[name]) / np.diff(knots["flops"])
+        cell = np.searchsorted(knots["flops"], at, side="right") - 1
+        return np.interp(at, knots["flops"], knots[name]), rates[np.clip(cell, 0, rates.size - 1)]
+
+    def inputs(flops: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: _analytic(partial(between, name), flops) for name in ("params", "tokens")}
+
+    lowest, highest = table["flops"].values[[0, -1]]
+    return Growth(path, inputs, float(lowest), float(highest))
+
+
+def _analytic(
+    log_curve: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], flops: np.ndarray
+) -> np.ndarray:
+    """An input at real or complex compute, from the log of its curve and the curve's slope at real compute."""
+    value, slope = log_curve(flops.real)
+    if not np.iscomplexobj(flops):
+        return np.exp(value)
+    return np.exp(value + 1j * slope * flops.imag / flops.real)
+
+
+def check_range(growth: Growth, flops: np.ndarray, what: str = "flops") -> None:
+    """Raise ValueError where compute lies outside what the path covers."""
+    # A plan's own ends, to the last bit of a logarithm.
+    low, high = growth.lowest * (1 - 1e-12), growth.highest * (1 + 1e-12)
+    outside = flops[(flops < low) | (flops > high)]
+    if outside.size:
+        raise ValueError(
+            f"{what} = {outside.flat[0]:.4g} lies outside the plan, which covers {growth.lowest:.4g} to "
+            f"{growth.highest:.4g} FLOP; add rows to it, or ask within it"
+        )
+
+
+def inputs_along(
+    fit: xr.DataTree,
+    flops: ArrayLike,
+    path: PathLike | None = None,
+    *,
+    family: str | Mapping[str, str] | None = None,
+    random_seed: int = 0,
+) -> xr.Dataset:
+    """Inputs of a fit's law along a path.
+
+    Parameters
+    ----------
+    fit : xr.DataTree
+    flops : array-like
+        Training compute [FLOP]; for a law of one input, that input.
+    path : str, Path or table, optional
+        See :data:`PATHS`. By default compute-optimal, or the input of a law of one.
+    family : str or mapping, optional
+        Group to ask about; without it, a new one. It matters where an exponent is pooled.
+    random_seed : int
+        Of a new group.
+
+    Returns
+    -------
+    xr.Dataset
+        The law's input columns, dims flops, or chain, draw and flops on a path that differs by draw. It can be given
+        to :func:`bayescale.predict` as it stands.
+
+    Raises
+    ------
+    ValueError
+        If the law cannot grow along the path, or a scale lies outside a plan.
+    """
+    saved = read_fit(fit)
+    scale = read_flops(flops, saved)
+    params = law_params(saved, [group_of(saved, family)], random_seed)
+    along = growth(saved, params, resolve_path(saved, path))
+    check_range(along, scale.values)
+    inputs = along.inputs(scale.values[None, :])
+    found = {}
+    for slot in saved.law.inputs:
+        values, column = inputs[slot.name], saved.model.inputs[slot.name]
+        attrs = {"long_name": slot.meaning, "units": slot.unit}
+        if values.shape[0] == 1:
+            found[column] = ("flops", values[0], attrs)
+        else:
+            found[column] = ((*SAMPLE_DIMS, "flops"), values.reshape(*saved.shape, -1), attrs)
+    coords = {"flops": scale["flops"]}
+    if any(len(entry[0]) == 3 for entry in found.values()):
+        coords |= {dim: saved.posterior[dim] for dim in SAMPLE_DIMS}
+    found = {name: entry for name, entry in found.items() if name != "flops"}
+    return xr.Dataset(
+        found, coords=coords, attrs={"path": str(along.path), "model": saved.model.name}
+    )

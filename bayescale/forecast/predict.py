@@ -1,0 +1,255 @@
+"""Loss at any scale, from the draws of a saved fit."""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import xarray as xr
+
+from bayescale.forecast.curve import (
+    Group,
+    Saved,
+    blocks,
+    compute_of,
+    decades_beyond,
+    law_params,
+    log_location,
+    read_fit,
+    stream,
+)
+from bayescale.forecast.doubts import distance_note, fit_notes, group_notes
+from bayescale.forecast.montecarlo import SAMPLE_DIMS, quantiles
+from bayescale.forecast.scales import Scales, read_scales
+from bayescale.forecast.sensitivity import prior_note
+from bayescale.notes import Note, dump_notes
+
+Kind = Literal["curve", "run"]
+
+
+def predict(
+    fit: xr.DataTree, at: Scales, *, kind: Kind = "curve", random_seed: int = 0
+) -> xr.DataArray:
+    """Predict the loss at given scales.
+
+    Parameters
+    ----------
+    fit : xr.DataTree
+        From :func:`bayescale.fit`, or opened from its file.
+    at : Dataset, DataFrame or mapping
+        Columns of the law's inputs, such as ``params`` and ``tokens``; for a model that pools, the group of each
+        row (``family``). A group without runs, or none, is drawn anew from the spread between groups. May vary by
+        chain and draw.
+    kind : {"curve", "run"}
+        Where the law runs, or what one more run would give: the curve with run-to-run noise, independent at each
+        point. Evaluation noise is in neither.
+    random_seed : int
+        Of new groups and of the noise.
+
+    Returns
+    -------
+    xr.DataArray
+        Dims chain, draw and those of ``at``; loss in the unit of the runs, nat/token unless said. The coordinate
+        ``decades_beyond`` says how far beyond the largest run each point lies, in decades of compute (of the one
+        input, for a law of one). In attrs: ``kind``, ``model``, ``notes``. *How to read it*: each draw is one law
+        that the runs allow; see :func:`summarise`.
+
+    Raises
+    ------
+    ValueError
+        If an input is missing or not positive, or ``kind`` is not known.
+
+    Examples
+    --------
+    >>> at = {"params": [7e9, 70e9], "tokens": 1.4e12}
+    >>> predict(fit, at).sizes  # doctest: +SKIP
+    Frozen({'chain': 4, 'draw': 1000, 'run': 2})
+    """
+    if kind not in get_args(Kind):
+        raise ValueError(
+            f"unknown kind {kind!r}: expected 'curve' (the law) or 'run' (one more run)"
+        )
+    saved = read_fit(fit)
+    table = read_scales(at, saved)
+    dims = tuple(dim for dim in table.sizes if dim not in SAMPLE_DIMS)
+    sizes = tuple(table.sizes[dim] for dim in dims)
+    inputs = {
+        slot: _flat(saved, table[column], dims, sizes) / saved.reference[slot]
+        for slot, column in saved.model.inputs.items()
+    }
+    groups = _groups(saved, table, dims, sizes)
+    loss = _evaluate(saved, inputs, groups, int(np.prod(sizes)), kind, random_seed)
+    result = xr.DataArray(
+        loss.reshape(*saved.shape, *sizes),
+        dims=(*SAMPLE_DIMS, *dims),
+        coords={**_coords(saved, table), **{dim: saved.posterior[dim] for dim in SAMPLE_DIMS}},
+        name="loss",
+        attrs={
+            "units": saved.units,
+            "long_name": "test loss",
+            "kind": kind,
+            "model": saved.model.name,
+        },
+    )
+    notes = [*fit_notes(fit, saved), *group_notes(saved, groups)]
+    result.attrs["notes"] = dump_notes([*notes, *_point_notes(fit, saved, result, table)])
+    return result
+
+
+def summarise(
+    draws: xr.DataArray | xr.Dataset, prob: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95)
+) -> xr.Dataset:
+    """Quantiles of forecasts over all draws.
+
+    There is no mean: an inverse quantity, such as the compute to reach a loss, may have none.
+
+    Parameters
+    ----------
+    draws : xr.DataArray or xr.Dataset
+        With dims chain and draw, as the functions of this package return them.
+    prob : sequence of float
+        Probabilities; the median is added if it is not among them.
+
+    Returns
+    -------
+    xr.Dataset
+        For each variable its quantiles, with a last dim ``quantile``, and ``<variable>_mcse``, the Monte Carlo
+        standard error of each, in the same unit. Coordinates that do not vary by draw and all attrs are kept.
+        *How to read it*: ``.sel(quantile=0.5)`` is the median; .05 to .95 is the central 90 % interval.
+
+    Examples
+    --------
+    >>> draws = xr.DataArray(np.arange(101.0).reshape(1, -1), dims=("chain", "draw"), name="loss")
+    >>> summarise(draws)["loss"].values
+    array([ 5., 25., 50., 75., 95.])
+    """
+    data = (
+        draws.to_dataset(name=draws.name or "value") if isinstance(draws, xr.DataArray) else draws
+    )
+    wanted = sorted({*map(float, prob), 0.5})
+    found = {}
+    for name, values in data.data_vars.items():
+        if set(SAMPLE_DIMS) <= set(values.dims):
+            level, error = quantiles(values.reset_coords(drop=True), wanted)
+            found[name] = level.assign_attrs(values.attrs)
+            found[f"{name}_mcse"] = error.assign_attrs(units=values.attrs.get("units", ""))
+        else:
+            found[name] = values
+    kept = {name: c for name, c in data.coords.items() if not set(SAMPLE_DIMS) & set(c.dims)}
+    attrs = {**data.attrs, **(draws.attrs if isinstance(draws, xr.DataArray) else {})}
+    return xr.Dataset(found, coords=kept, attrs=attrs)
+
+
+def _flat(
+    saved: Saved, values: xr.DataArray, dims: tuple[str, ...], sizes: tuple[int, ...]
+) -> np.ndarray:
+    """Values with axes (sample, point); one sample if they do not vary by draw."""
+    sampled = [dim for dim in SAMPLE_DIMS if dim in values.dims]
+    shape = dict(zip(dims, sizes, strict=True))
+    if sampled:
+        shape = dict(zip(SAMPLE_DIMS, saved.shape, strict=True)) | shape
+        wrong = {dim: values.sizes[dim] for dim in sampled if values.sizes[dim] != shape[dim]}
+        if wrong:
+            raise ValueError(
+                f"at: column {values.name!r} has sizes {wrong}; the fit has {dict(shape)}"
+            )
+    plain = xr.Variable(values.dims, values.values)
+    return (
+        plain.set_dims(shape)
+        .transpose(*shape)
+        .values.reshape(-1 if sampled else 1, *[int(np.prod(sizes))])
+    )
+
+
+def _groups(
+    saved: Saved, table: xr.Dataset, dims: tuple[str, ...], sizes: tuple[int, ...]
+) -> list[Group]:
+    """Group of each point in every pooling column; a single one if all points share it."""
+    columns = {}
+    for column in saved.pooled:
+        values = table[column] if column in table else xr.DataArray("")
+        if set(values.dims) & set(SAMPLE_DIMS):
+            raise ValueError(f"at: column {column!r} may not vary by chain or draw")
+        columns[column] = (
+            _flat(saved, values, dims, sizes)[0] if values.ndim else values.values.reshape(1)
+        )
+    if all(values.size == 1 for values in columns.values()):
+        return [{column: str(values[0]) for column, values in columns.items()}]
+    points = int(np.prod(sizes))
+    every = [np.broadcast_to(values, points) for values in columns.values()]
+    return [dict(zip(columns, map(str, row), strict=True)) for row in zip(*every, strict=True)]
+
+
+def _evaluate(
+    saved: Saved,
+    inputs: dict[str, np.ndarray],
+    groups: list[Group],
+    points: int,
+    kind: Kind,
+    random_seed: int,
+) -> np.ndarray:
+    """Losses with axes (sample, point), block by block so that memory stays bounded."""
+    shared = law_params(saved, groups, random_seed) if len(groups) == 1 else None
+    rng = stream(random_seed, "noise")
+    result = np.empty((saved.samples, points))
+    for block in blocks(points, saved.samples):
+        ratios = {
+            slot: values[:, block] if values.shape[1] > 1 else values
+            for slot, values in inputs.items()
+        }
+        params = shared or _block_params(saved, groups[block], random_seed)
+        location = log_location(saved, ratios, params)
+        if kind == "run":
+            location = location + _noise(saved, ratios, block.stop - block.start, rng)
+        result[:, block] = np.exp(location)
+    return result
+
+
+def _block_params(saved: Saved, groups: list[Group], random_seed: int) -> dict[str, np.ndarray]:
+    keys = [tuple(group.values()) for group in groups]
+    distinct = {key: group for key, group in zip(keys, groups, strict=True)}
+    place = {key: index for index, key in enumerate(distinct)}
+    index = np.array([place[key] for key in keys])
+    params = law_params(saved, list(distinct.values()), random_seed)
+    return {
+        name: values[:, index] if values.shape[1] > 1 else values for name, values in params.items()
+    }
+
+
+def _noise(
+    saved: Saved, ratios: dict[str, np.ndarray], points: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Run-to-run noise of log loss, axes (sample, point).
+
+    Drawn point by point, so that the same seed gives the same noise however the points are blocked.
+    """
+    noise = saved.model.noise
+    sigma = saved.draws_of("sigma")[:, None]
+    if noise.slope is not None:
+        decades = sum(np.log10(ratio) for ratio in ratios.values())
+        sigma = sigma * 10 ** (saved.draws_of("noise_slope")[:, None] * decades)
+    shape = (points, saved.samples)
+    if noise.nu is None:
+        return sigma * rng.standard_normal(shape).T
+    nu = noise.nu if isinstance(noise.nu, float) else saved.draws_of("nu")
+    return sigma * rng.standard_t(np.broadcast_to(nu, shape)).T
+
+
+def _coords(saved: Saved, table: xr.Dataset) -> dict[str, xr.DataArray]:
+    distance = decades_beyond(saved, compute_of(saved, table))
+    return {**table.coords, **table.data_vars, "decades_beyond": distance}
+
+
+def _point_notes(
+    fit: xr.DataTree, saved: Saved, result: xr.DataArray, table: xr.Dataset
+) -> list[Note]:
+    compute = compute_of(saved, table)
+    if not compute.size:
+        return []
+    points = compute.median([dim for dim in SAMPLE_DIMS if dim in compute.dims])
+    farthest = {dim: int(index) for dim, index in points.argmax(...).items()} if points.ndim else {}
+    others = {dim: 0 for dim in result.dims if dim not in (*SAMPLE_DIMS, *farthest)}
+    log_loss = np.log(result.isel({**farthest, **others})).reset_coords(drop=True)
+    return [
+        *distance_note(saved, points.values),
+        *prior_note(fit, saved, log_loss, "the loss at the farthest point"),
+    ]

@@ -1,0 +1,238 @@
+"""Marginal returns: what more compute buys, at each scale along a path.
+
+``L`` is the loss, ``E`` its floor, ``R = L - E`` the reducible loss, ``C`` compute. Derivatives are exact: the law is
+evaluated at complex inputs (Squire and Trapp 1998, doi 10.1137/S003614459631241X), so that nothing is subtracted.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from bayescale.forecast.curve import (
+    Saved,
+    blocks,
+    decades_beyond,
+    law_params,
+    log_location,
+    read_fit,
+)
+from bayescale.forecast.doubts import distance_note, fit_notes, group_notes
+from bayescale.forecast.growth import Growth, check_range, growth
+from bayescale.forecast.montecarlo import SAMPLE_DIMS
+from bayescale.forecast.optimum import STEP, falling_root
+from bayescale.forecast.path import PathLike, resolve_path
+from bayescale.forecast.scales import group_of, read_flops
+from bayescale.forecast.sensitivity import prior_note
+from bayescale.notes import dump_notes
+
+#: A halving that takes more than this factor of compute is called out of reach.
+FARTHEST = 1e100
+
+_UNITS = {
+    "loss": ("{loss}", "test loss"),
+    "gain": ("{loss}", "fall of the loss with {step:g} times the compute"),
+    "elasticity": ("1", "elasticity of the loss"),
+    "reducible_elasticity": ("1", "elasticity of the reducible loss"),
+    "share_left": ("1", "share of the loss that is reducible"),
+    "halving_compute": ("1", "factor of compute that halves the reducible loss"),
+}
+
+
+@dataclass(frozen=True)
+class Route:
+    """A law's draws along a path.
+
+    Parameters
+    ----------
+    saved : Saved
+    params : mapping
+        Parameters of the law for one group; axes (sample, 1).
+    growth : Growth
+    """
+
+    saved: Saved
+    params: Mapping[str, np.ndarray]
+    growth: Growth
+
+    @property
+    def floor(self) -> np.ndarray:
+        """Irreducible loss; axes (sample, 1)."""
+        name = self.saved.law.floor
+        return np.zeros((1, 1)) if name is None else self.params[name]
+
+
+def route_for(
+    saved: Saved, path: PathLike | None, family: str | Mapping[str, str] | None, random_seed: int
+) -> Route:
+    """The draws of one group of a fit along a path."""
+    params = law_params(saved, [group_of(saved, family)], random_seed)
+    return Route(saved, params, growth(saved, params, resolve_path(saved, path)))
+
+
+def loss_at(route: Route, flops: np.ndarray) -> np.ndarray:
+    """Loss at compute, both with axes (sample, point)."""
+    return np.exp(_log_loss(route, flops))
+
+
+def elasticity_at(route: Route, flops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Loss, and ``-d ln L / d ln C`` along the path; axes (sample, point)."""
+    location = _log_loss(route, flops * (1 + STEP * 1j))
+    return np.exp(location.real), -location.imag / STEP
+
+
+def _log_loss(route: Route, flops: np.ndarray) -> np.ndarray:
+    reference = route.saved.reference
+    ratios = {slot: values / reference[slot] for slot, values in route.growth.inputs(flops).items()}
+    return log_location(route.saved, ratios, route.params)
+
+
+def returns(
+    fit: xr.DataTree,
+    *,
+    flops: ArrayLike,
+    step: float = 2.0,
+    path: PathLike | None = None,
+    family: str | Mapping[str, str] | None = None,
+    random_seed: int = 0,
+) -> xr.Dataset:
+    """Marginal returns to compute along a path.
+
+    Parameters
+    ----------
+    fit : xr.DataTree
+        From :func:`bayescale.fit`, or opened from its file.
+    flops : array-like
+        Training compute [FLOP]; for a law of one input, that input in its own unit.
+    step : float
+        Factor of compute of one step; above 1.
+    path : str, Path or table, optional
+        How parameters and tokens grow: ``compute-optimal`` (the default for a law of both),
+        ``compute-optimal-expected``, ``fixed-ratio=20``, ``fixed-params=7B``, ``fixed-tokens=300B``, or a table of
+        one's own. A law of one input grows along it.
+    family : str or mapping, optional
+        Group to ask about, for a model that pools; without it a new one is drawn.
+    random_seed : int
+        Of a new group.
+
+    Returns
+    -------
+    xr.Dataset
+        Dims chain, draw, flops; coordinate ``decades_beyond`` along flops. *How to read it*:
+
+        - ``loss`` L(C) [nat/token];
+        - ``gain`` L(C) - L(step * C) [nat/token]: what the next step buys;
+        - ``elasticity`` -d ln L / d ln C: per cent of loss for one per cent of compute;
+        - ``reducible_elasticity`` -d ln R / d ln C;
+        - ``share_left`` R / L: what is still to win;
+        - ``halving_compute``: times the compute that halves R; infinite where the path never does.
+
+        In attrs: ``path``, ``step``, ``family``, ``model``, ``kind`` ("curve"), ``notes``.
+
+    Raises
+    ------
+    ValueError
+        If the step is not above 1, a scale is not positive or lies outside a plan, or the law cannot grow along the
+        path.
+    """
+    saved = read_fit(fit)
+    scale = read_flops(flops, saved)
+    if not step > 1 or not np.isfinite(step):
+        raise ValueError(
+            f"step = {step!r}: a step is a factor of compute above 1, such as 2 for a doubling"
+        )
+    route = route_for(saved, path, family, random_seed)
+    check_range(route.growth, scale.values)
+    check_range(route.growth, scale.values * step, f"flops * step ({step:g})")
+    found = {name: np.empty((saved.samples, scale.size)) for name in _UNITS}
+    for block in blocks(scale.size, saved.samples):
+        for name, values in _returns(route, scale.values[None, block], step).items():
+            found[name][:, block] = values
+    dims = (*SAMPLE_DIMS, "flops")
+    result = xr.Dataset(
+        {
+            name: (dims, v.reshape(*saved.shape, -1), _attrs(name, saved, step))
+            for name, v in found.items()
+        },
+        coords={
+            "flops": scale["flops"],
+            **{dim: saved.posterior[dim] for dim in SAMPLE_DIMS},
+            "decades_beyond": decades_beyond(saved, scale).variable,
+        },
+        attrs=route_attrs(route, step, family),
+    )
+    farthest = result["gain"].isel(flops=int(np.argmax(scale.values))).reset_coords(drop=True)
+    notes = [
+        *fit_notes(fit, saved),
+        *group_notes(saved, [group_of(saved, family)]),
+        *distance_note(saved, scale.values),
+        *prior_note(fit, saved, farthest, "the gain at the largest scale"),
+    ]
+    return result.assign_attrs(notes=dump_notes(notes))
+
+
+def route_attrs(
+    route: Route, step: float, family: str | Mapping[str, str] | None
+) -> dict[str, str | float]:
+    """What every answer along a path says of itself."""
+    named = (
+        family
+        if isinstance(family, str)
+        else ", ".join(f"{k}={v}" for k, v in (family or {}).items())
+    )
+    return {
+        "path": str(route.growth.path),
+        "step": float(step),
+        "family": named or ("new" if route.saved.pooled else ""),
+        "model": route.saved.model.name,
+        "kind": "curve",
+    }
+
+
+def _attrs(name: str, saved: Saved, step: float) -> dict[str, str]:
+    units, long_name = _UNITS[name]
+    return {"units": units.format(loss=saved.units), "long_name": long_name.format(step=step)}
+
+
+def _returns(route: Route, flops: np.ndarray, step: float) -> dict[str, np.ndarray]:
+    loss, elasticity = elasticity_at(route, flops)
+    reducible = loss - route.floor
+    share = reducible / loss
+    # So far out that nothing reducible is left in double precision, its elasticity is not known.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        reducible_elasticity = np.where(share > 0, elasticity / share, np.nan)
+    return {
+        "loss": loss,
+        "gain": loss - loss_at(route, flops * step),
+        "elasticity": elasticity,
+        "reducible_elasticity": reducible_elasticity,
+        "share_left": share,
+        "halving_compute": _halving(route, flops, reducible, reducible_elasticity),
+    }
+
+
+def _halving(
+    route: Route, flops: np.ndarray, reducible: np.ndarray, elasticity: np.ndarray
+) -> np.ndarray:
+    """Times the compute at which half of the reducible loss is left."""
+    furthest = np.log(np.minimum(FARTHEST, route.growth.highest / flops)) + np.zeros_like(reducible)
+
+    def excess(steps: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            left = (loss_at(route, flops * np.exp(steps)) - route.floor) / reducible
+            # Nothing left to double precision is less than half; a law may also run below its floor.
+            return np.where(left > 0, np.log(2 * left), -np.inf)
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        guess = np.log(2) / elasticity
+    guess = np.where((guess > 0) & (guess < furthest), guess, furthest / 2)
+    rounding = 32 * np.finfo(float).eps * (1 + route.floor / reducible)
+    # Where the reducible loss is a power of compute, the guess is the answer.
+    if np.all(np.abs(excess(guess)) <= rounding):
+        return np.exp(guess)
+    reached = excess(furthest) <= 0
+    sought = lambda steps: np.where(reached, excess(steps), 0.0)  # noqa: E731
+    found = falling_root(sought, np.zeros_like(guess), furthest, guess, tolerance=1e-12)
+    return np.where(reached, np.exp(found), np.inf)

@@ -1,0 +1,287 @@
+"""From a model file and a run table to a plain ``pm.Model``."""
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+import xarray as xr
+
+from bayescale import drift
+from bayescale.laws import Law
+from bayescale.model import Model, Pool, Prior
+
+#: The observed variable: log loss, on whose scale the noise is stated.
+OBSERVED = "log_loss"
+#: Least elasticity that the drift's rate multiplies, for one input and for several.
+ELASTICITY_FLOOR = (0.03, 0.01)
+
+
+def build(runs: xr.Dataset, model: str | Model = "chinchilla") -> pm.Model:
+    """Build the PyMC model of a law for a run table.
+
+    Parameters
+    ----------
+    runs : xr.Dataset
+        From :func:`bayescale.read_runs`; dim ``run``.
+    model : str or Model
+        Name of a shipped model, path of a model file, or a :class:`~bayescale.model.Model`.
+
+    Returns
+    -------
+    pm.Model
+        Ready for ``pm.sample`` and for changes of your own. Amplitudes are losses [nat/token] at the reference
+        scale (names end in ``_ref``); the textbook constants are deterministics.
+
+    Raises
+    ------
+    ValueError
+        If a column that the model needs is missing or holds one group where it pools over several.
+
+    Examples
+    --------
+    >>> import bayescale as bs
+    >>> sorted(rv.name for rv in bs.build(bs.load_dataset("pile"), "chinchilla").free_RVs)
+    ['alpha', 'beta', 'level', 'nu', 'shares', 'sigma']
+    """
+    model = Model.load(model)
+    check_columns(runs, model)
+    law = model.law_object
+    groups = {pool.over: np.unique(runs[pool.over].values.astype(str)) for pool in model.pool.values()}
+    with pm.Model(coords={"term": list(law.terms), **groups}) as graph:
+        graph.add_coord("run", length=runs.sizes["run"])
+        data = {name: pm.Data(name, values) for name, values in graph_data(runs, model).items()}
+        typical, grouped = _parameters(law, model, data["log_center"])
+        _name_terms(law, model, typical | _terms(law, model, typical), data)
+        per_run = typical | {
+            name: value[data[f"{model.pool[name].over}_index"]] for name, value in grouped.items()
+        }
+        per_run |= _terms(law, model, per_run)
+        ratios = [pt.exp(data[f"log_{name}"]) for name in law.input_names]
+        location = np.log(law.loss(*ratios, **{name: per_run[name] for name in law.param_names}))
+        sigma = _noise_scale(model, data)
+        if model.discrepancy is not None:
+            kappa = _variable("drift_rate", model.discrepancy.rate) * data["elasticity"]
+            _drifting(location, sigma, kappa, data)
+        elif model.noise.nu is None:
+            pm.Normal(OBSERVED, location, sigma, observed=data["observed"])
+        else:
+            nu = model.noise.nu if isinstance(model.noise.nu, float) else _variable("nu", model.noise.nu)
+            pm.StudentT(OBSERVED, nu=nu, mu=location, sigma=sigma, observed=data["observed"])
+    return graph
+
+
+def check_columns(runs: xr.Dataset, model: Model) -> None:
+    """Raise ValueError, with what to do, if the run table cannot feed the model."""
+    where = runs.attrs.get("source", "runs")
+    if "loss" not in runs:
+        raise ValueError(f"{where}: model {model.name!r} needs losses; the table has {', '.join(map(str, runs))}")
+    for slot, column in model.inputs.items():
+        if column not in runs:
+            meaning = next(each for each in model.law_object.inputs if each.name == slot)
+            raise ValueError(
+                f"{where}: model {model.name!r} needs column {column!r} ({meaning.meaning} [{meaning.unit}]); the "
+                f"table has {', '.join(map(str, runs))}. Add it, or choose another model"
+            )
+        bad = np.flatnonzero(~(np.isfinite(runs[column].values.astype(float)) & (runs[column].values > 0)))
+        if bad.size:
+            rows = ", ".join(str(row + 1) for row in bad[:8])
+            raise ValueError(f"{where}: column {column!r} must be positive and finite; see rows {rows}")
+    for name, pool in model.pool.items():
+        if pool.over not in runs:
+            raise ValueError(
+                f"{where}: model {model.name!r} pools {name!r} over column {pool.over!r}, which the table lacks; it "
+                f"has {', '.join(map(str, runs))}. Add the column, or use a model that does not pool"
+            )
+        found = np.unique(runs[pool.over].values.astype(str))
+        if found.size < 2:
+            raise ValueError(
+                f"{where}: model {model.name!r} pools over {pool.over!r}, but all runs are of one: {found[0]!r}. "
+                "Use the model without pooling"
+            )
+    if model.noise.known and model.noise.known not in runs:
+        raise ValueError(
+            f"{where}: model {model.name!r} takes known noise from column {model.noise.known!r}, which the table "
+            f"lacks; it has {', '.join(map(str, runs))}. Add it, or drop 'known' from [noise]"
+        )
+
+
+def reference(runs: xr.Dataset, model: Model) -> dict[str, float]:
+    """Reference scale: the geometric mean of each input over the frontier, the runs of the top decade of compute.
+
+    Parameters
+    ----------
+    runs : xr.Dataset
+    model : Model
+
+    Returns
+    -------
+    dict
+        One value for each input of the law, in its own unit, and ``loss``: the geometric mean loss.
+    """
+    inputs = law_inputs(runs, model)
+    near = drift.frontier(drift.positions(inputs)["compute"])
+    means = {slot: float(np.exp(np.log(values[near]).mean())) for slot, values in inputs.items()}
+    return means | {"loss": float(np.exp(np.log(runs["loss"].values[near]).mean()))}
+
+
+def law_inputs(runs: xr.Dataset, model: Model) -> dict[str, np.ndarray]:
+    """The law's inputs over the runs, by slot, in their own units."""
+    return {slot: runs[column].values.astype(float) for slot, column in model.inputs.items()}
+
+
+def decades(inputs: dict[str, np.ndarray], reference: dict[str, float]) -> np.ndarray:
+    """Decades of compute above the reference: the log10 of the product of all inputs, as ratios.
+
+    Examples
+    --------
+    >>> decades({"params": np.array([1e9]), "tokens": np.array([1e11])}, {"params": 1e8, "tokens": 1e10})
+    array([2.])
+    """
+    return sum(np.log10(values / reference[name]) for name, values in inputs.items())
+
+
+def graph_data(runs: xr.Dataset, model: Model) -> dict[str, np.ndarray]:
+    """Arrays that the graph reads, by the name of their ``pm.Data``.
+
+    Two run tables with the same model give arrays of the same names and ranks, so that one compiled model serves both.
+    """
+    scale = reference(runs, model)
+    inputs = law_inputs(runs, model)
+    data = {f"log_{slot}": np.log(values / scale[slot]) for slot, values in inputs.items()}
+    data |= {f"reference_{slot}": np.asarray(scale[slot]) for slot in inputs}
+    # The level's prior may sit at the runs' own mean, so log losses are counted from there.
+    data["log_center"] = np.asarray(np.log(scale["loss"]))
+    data["observed"] = np.log(runs["loss"].values.astype(float))
+    for pool in model.pool.values():
+        _, index = np.unique(runs[pool.over].values.astype(str), return_inverse=True)
+        data[f"{pool.over}_index"] = index.astype(np.int64)
+    if model.discrepancy is not None:
+        integrated = marginal(runs, model)
+        data |= {f"drift_{name}": getattr(integrated, name) for name in ("root", "left", "spectrum")}
+        floor = ELASTICITY_FLOOR[len(inputs) > 1]
+        data["elasticity"] = np.asarray(drift.typical_elasticity(inputs, data["observed"], floor))
+    if model.noise.slope is not None:
+        data["decades"] = decades(inputs, scale)
+    if model.noise.known is not None:
+        sd = runs[model.noise.known].values.astype(float) / runs["loss"].values
+        data["known_sd"] = np.where(np.isfinite(sd), sd, 0.0)
+    return data
+
+
+def marginal(runs: xr.Dataset, model: Model) -> drift.Marginal:
+    """The drift at the runs, ready to be integrated out of the likelihood."""
+    inputs = law_inputs(runs, model)
+    matrix = drift.design(inputs, drift.axes(inputs, reference(runs, model)))
+    return drift.Marginal.of(matrix, run_weights(runs, model))
+
+
+def run_weights(runs: xr.Dataset, model: Model) -> np.ndarray:
+    """Weight of each run in a model with drift: below one for outliers, if the noise has heavy tails."""
+    if not isinstance(model.noise.nu, float):
+        return np.ones(runs.sizes["run"])
+    pooled = [pool.over for pool in model.pool.values()]
+    group = np.unique(runs[pooled[0]].values.astype(str), return_inverse=True)[1] if pooled else None
+    return drift.robust_weights(law_inputs(runs, model), np.log(runs["loss"].values), model.noise.nu, group)
+
+
+def _variable(name: str, prior: Prior, dims: str | None = None, center: pt.TensorVariable | None = None):
+    kwargs = dict(prior.kwargs)
+    if "median" in kwargs:
+        median = kwargs.pop("median")
+        kwargs["mu"] = center if median == "runs" else float(np.log(median))
+    return getattr(pm, prior.dist)(name, dims=dims, **kwargs)
+
+
+def _parameters(
+    law: Law, model: Model, center: pt.TensorVariable
+) -> tuple[dict[str, pt.TensorVariable], dict[str, pt.TensorVariable]]:
+    """Sampled parameters: of the typical group, and where pooled, one value a group."""
+    typical, grouped = {}, {}
+    for name, prior in model.priors.items():
+        sampled = sampled_name(law, name)
+        typical[name] = _variable(sampled, prior, dims="term" if name == "shares" else None, center=center)
+        if name in model.pool:
+            positive = prior.support == "positive"
+            grouped[name] = _groups(sampled, typical[name], model.pool[name], positive)
+    return typical, grouped
+
+
+def sampled_name(law: Law, name: str) -> str:
+    """Name in the posterior of a law's parameter: an amplitude at the reference scale ends in ``_ref``."""
+    return f"{name}_ref" if name in law.terms and name != law.floor else name
+
+
+def _groups(name: str, typical: pt.TensorVariable, pool: Pool, positive: bool) -> pt.TensorVariable:
+    sd = _variable(f"{name}_sd", pool.sd)
+    if pool.centered:
+        dist, location = (pm.LogNormal, pt.log(typical)) if positive else (pm.Normal, typical)
+        return dist(f"{name}_{pool.over}", location, sd, dims=pool.over)
+    offset = pm.Normal(f"{name}_offset", 0.0, 1.0, dims=pool.over)
+    value = typical * pt.exp(sd * offset) if positive else typical + sd * offset
+    return pm.Deterministic(f"{name}_{pool.over}", value, dims=pool.over)
+
+
+def _terms(law: Law, model: Model, per_run: dict[str, pt.TensorVariable]) -> dict[str, pt.TensorVariable]:
+    if not model.shared_level:
+        return {}
+    others = {name: value for name, value in per_run.items() if name not in ("level", "shares")}
+    shares = [per_run["shares"][i] for i in range(len(law.terms))] if "shares" in per_run else [1.0]
+    return law.terms_from_shares(per_run["level"], shares, others)
+
+
+def _name_terms(
+    law: Law, model: Model, values: dict[str, pt.TensorVariable], data: dict[str, pt.TensorVariable]
+) -> None:
+    """Give the typical group's terms and textbook constants a name in the posterior."""
+    if model.shared_level:
+        for term in law.terms:
+            pm.Deterministic(sampled_name(law, term), values[term])
+    if law.textbook is not None:
+        scale = {slot: data[f"reference_{slot}"] for slot in law.input_names}
+        params = {name: values[name] for name in law.param_names}
+        for name, value in law.textbook(scale, **params).items():
+            pm.Deterministic(name, value)
+
+
+def _drifting(
+    location: pt.TensorVariable,
+    sigma: pt.TensorVariable,
+    kappa: pt.TensorVariable,
+    data: dict[str, pt.TensorVariable],
+) -> None:
+    """Log losses about a law that drifts, with the drift integrated out: see :class:`bayescale.drift.Marginal`."""
+
+    def logp(value, location, sigma, kappa, root, left, spectrum):
+        scaled = root * (value - location)
+        gain = kappa**2 * spectrum
+        projected = pt.dot(left.T, scaled)
+        explained = pt.sum(projected**2 * gain / (sigma**2 + gain))
+        size = value.shape[0]
+        return (
+            -0.5 * (pt.sum(scaled**2) - explained) / sigma**2
+            - 0.5 * pt.sum(pt.log1p(gain / sigma**2))
+            - size * (pt.log(sigma) + 0.5 * np.log(2 * np.pi))
+            + pt.sum(pt.log(root))
+        )
+
+    pm.CustomDist(
+        OBSERVED,
+        location,
+        sigma,
+        kappa,
+        data["drift_root"],
+        data["drift_left"],
+        data["drift_spectrum"],
+        logp=logp,
+        signature="(n),(),(),(n),(n,m),(m)->(n)",
+        observed=data["observed"],
+    )
+
+
+def _noise_scale(model: Model, data: dict[str, pt.TensorVariable]) -> pt.TensorVariable:
+    sigma = _variable("sigma", model.noise.sigma)
+    if model.noise.slope is not None:
+        slope = _variable("noise_slope", model.noise.slope)
+        sigma = sigma * pt.exp(np.log(10) * slope * data["decades"])
+    if model.noise.known is not None:
+        sigma = pt.sqrt(sigma**2 + data["known_sd"] ** 2)
+    return sigma

@@ -1,0 +1,289 @@
+"""From a ``pm.Model`` to a density that nutpie can sample, compiled once for every data set of the same structure.
+
+``nutpie.compile_pymc_model`` spends most of its time on a generic wrapper around the density (numba types it anew in
+every process). Here all data of the model travel in one flat vector with a vector that says where each array lies, so
+that the wrapper is the same short loop for every model, and PyTensor's own numba functions, which are cached on disk,
+do the rest. The posterior quantities that are not sampled come from a second, vectorised function that needs no
+compiler at all.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+import pandas as pd
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+import xarray as xr
+from numba import types
+from nutpie.compile_pymc import CompiledPyMCModel, address_as_void_pointer
+from pytensor.compile.mode import Mode
+from pytensor.graph.replace import clone_replace, vectorize_graph
+
+from bayescale.inference.build import OBSERVED
+
+#: Without rewrites: a graph that is called once is compiled for longer than it runs.
+PLAIN = Mode(linker="py", optimizer="merge")
+
+_LOGP_SIGNATURE = types.int64(
+    types.uint64,
+    types.CPointer(types.double),
+    types.CPointer(types.double),
+    types.CPointer(types.double),
+    types.voidptr,
+)
+_EXPAND_SIGNATURE = types.int64(
+    types.uint64, types.uint64, types.CPointer(types.double), types.CPointer(types.double), types.voidptr
+)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A density with its data, and what is needed to read its draws.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Value variables in the order of the flat point.
+    shapes : tuple of tuple of int
+        Their shapes.
+    density : numba cfunc
+        Log density and gradient of a flat point, given the flat data.
+    expand : callable
+        ``expand(points, flat, layout)`` for points (draw, dim): every quantity of :attr:`outputs`.
+    outputs : tuple of (str, str)
+        Group and name of each result of ``expand``.
+    order : tuple of str
+        Names of the data arrays in the flat vector.
+    ranks : mapping
+        Number of dims of each data array.
+    data : mapping
+        The arrays themselves.
+    start : numpy.ndarray
+        A point of finite density.
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    density: Any
+    expand: Callable[..., list[np.ndarray]]
+    outputs: tuple[tuple[str, str], ...]
+    order: tuple[str, ...]
+    ranks: Mapping[str, int]
+    data: Mapping[str, np.ndarray]
+    start: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """Number of sampled dimensions."""
+        return self.start.size
+
+    def with_data(self, data: Mapping[str, np.ndarray]) -> "Compiled":
+        """Return the same density with other data: same names and ranks, any lengths."""
+        if set(data) != set(self.order) or any(np.ndim(data[k]) != rank for k, rank in self.ranks.items()):
+            raise ValueError(f"data must have the names and ranks {dict(self.ranks)}; got {sorted(data)}")
+        return replace(self, data=dict(data))
+
+    def packed(self) -> tuple[np.ndarray, np.ndarray]:
+        """The data as one flat vector, with the offset and the shape of every array."""
+        return _pack([np.asarray(self.data[name], dtype=float) for name in self.order])
+
+
+def _pack(arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    flat = np.concatenate([np.ravel(each) for each in arrays]).astype(np.float64)
+    layout: list[int] = []
+    start = 0
+    for each in arrays:
+        layout += [start, start + each.size, *each.shape]
+        start += each.size
+    return np.ascontiguousarray(flat), np.array(layout, dtype=np.int64)
+
+
+def compile_model(model: pm.Model, *, density: bool = True) -> Compiled:
+    """Compile a model's log density, and the function that expands its draws.
+
+    Parameters
+    ----------
+    model : pm.Model
+        All of its data in ``pm.Data``, as :func:`bayescale.build` makes it.
+    density : bool
+        Leave it out for a sampler that compiles its own.
+
+    Returns
+    -------
+    Compiled
+    """
+    point = model.initial_point(random_seed=0)
+    value_vars = [model.rvs_to_values[rv] for rv in model.free_RVs]
+    shapes = tuple(np.shape(point[value.name]) for value in value_vars)
+    start = np.concatenate([np.ravel(point[value.name]) for value in value_vars]).astype(float)
+    order = tuple(var.name for var in model.data_vars)
+    arrays = [np.asarray(var.get_value()) for var in model.data_vars]
+
+    x = pt.TensorType("float64", shape=(start.size,))("point")
+    flat, layout = pt.dvector("flat"), pt.lvector("layout")
+    from_point = dict(zip(value_vars, _unpack_point(x, shapes), strict=True))
+    from_data = dict(zip(model.data_vars, _unpack_data(model.data_vars, flat, layout), strict=True))
+
+    # The number of groups is part of the structure: it sets the length of the point.
+    from_data |= {
+        length: pt.constant(length.get_value())
+        for length in model.dim_lengths.values()
+        if hasattr(length, "get_value")
+    }
+
+    ranks = {name: each.ndim for name, each in zip(order, arrays, strict=True)}
+    cfunc = None
+    if density:
+        logp = model.logp()
+        gradient = pt.concatenate([each.ravel() for each in pt.grad(logp, value_vars)])
+        graphs = clone_replace([logp, gradient], from_point | from_data)
+        function = pytensor.function(
+            [x, flat, layout], graphs, mode="NUMBA", on_unused_input="ignore", trust_input=True
+        )
+        cfunc = _density_cfunc(function.vm.jit_fn, start.size, sum(2 + rank for rank in ranks.values()))
+
+    outputs, graphs = _outputs(model, value_vars)
+    points = pt.dmatrix("points")
+    graphs = vectorize_graph(clone_replace(graphs, from_point | from_data), {x: points})
+    return Compiled(
+        names=tuple(value.name for value in value_vars),
+        shapes=shapes,
+        density=cfunc,
+        expand=pytensor.function([points, flat, layout], graphs, mode=PLAIN, on_unused_input="ignore"),
+        outputs=outputs,
+        order=order,
+        ranks=ranks,
+        data=dict(zip(order, arrays, strict=True)),
+        start=start,
+    )
+
+
+def unconstrain(model: pm.Model, posterior: xr.Dataset) -> np.ndarray:
+    """Flat points, dims (chain, draw, point), of a posterior that another sampler drew."""
+    columns = []
+    for rv in model.free_RVs:
+        values = posterior[rv.name].transpose("chain", "draw", ...).values
+        transform = model.rvs_to_transforms[rv]
+        if transform is not None:
+            values = transform.forward(pt.as_tensor(values), *rv.owner.inputs).eval(mode=PLAIN)
+        columns.append(values.reshape(*values.shape[:2], -1))
+    return np.concatenate(columns, axis=2)
+
+
+def _unpack_point(x: pt.TensorVariable, shapes: tuple[tuple[int, ...], ...]) -> list[pt.TensorVariable]:
+    found, start = [], 0
+    for shape in shapes:
+        size = int(np.prod(shape))
+        found.append(x[start : start + size].reshape(shape) if shape else x[start])
+        start += size
+    return found
+
+
+def _unpack_data(
+    variables: list[Any], flat: pt.TensorVariable, layout: pt.TensorVariable
+) -> list[pt.TensorVariable]:
+    found, cell = [], 0
+    for variable in variables:
+        rank = variable.type.ndim
+        piece = flat[layout[cell] : layout[cell + 1]]
+        shape = [layout[cell + 2 + axis] for axis in range(rank)]
+        piece = piece[0] if rank == 0 else (piece if rank == 1 else piece.reshape(shape, ndim=rank))
+        found.append(variable.type.filter_variable(piece.astype(variable.type.dtype), allow_convert=True))
+        cell += 2 + rank
+    return found
+
+
+def _outputs(model: pm.Model, value_vars: list[Any]) -> tuple[tuple[tuple[str, str], ...], list[Any]]:
+    """Everything a fit keeps of a draw: constrained parameters, deterministics, log densities, replicated runs."""
+    wanted = {var.name for var in model.unobserved_RVs}
+    free = [var for var in model.unobserved_value_vars if var.name in wanted]
+    named = [("posterior", var.name) for var in free]
+    priors = model.logp(vars=model.free_RVs, jacobian=False, sum=False)
+    likelihood = model.logp(vars=model.observed_RVs, sum=False)
+    named += [("log_prior", rv.name) for rv in model.free_RVs]
+    named += [("log_likelihood", rv.name) for rv in model.observed_RVs]
+    noise = model[OBSERVED].owner
+    noise_params = noise.op.dist_params(noise)
+    # Normal and Student's t end in (location, scale); a drifting law has location, scale and the drift's scale.
+    names = {2: ("mu", "sigma"), 3: ("nu", "mu", "sigma")}.get(len(noise_params), ("mu", "sigma", "kappa"))
+    named += [("noise", name) for name in names]
+    noise_params = model.replace_rvs_by_values(noise_params[: len(names)])
+    return tuple(named), [*free, *priors, *likelihood, *noise_params]
+
+
+def _density_cfunc(inner: Callable[..., Any], dim: int, layout_size: int) -> Any:
+    """C function of nutpie's signature around a jitted (logp, gradient)."""
+
+    def density(n, x_, gradient_, logp_, user_data):  # noqa: ANN001, ANN202
+        table = numba.carray(user_data, (3,), np.int64)
+        flat = numba.carray(address_as_void_pointer(table[0]), (table[1],), np.float64)
+        layout = numba.carray(address_as_void_pointer(table[2]), (layout_size,), np.int64)
+        logp, gradient = inner(numba.carray(x_, (dim,)), flat, layout)
+        value = logp[()]
+        logp_[0] = value
+        if not np.isfinite(value):
+            return 4
+        # A loop: assigning the whole array would make numba type a message about shapes, for seconds.
+        for i in range(dim):
+            gradient_[i] = gradient[i]
+            if not np.isfinite(gradient[i]):
+                return 3
+        return 0
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=numba.NumbaWarning)
+        return numba.cfunc(_LOGP_SIGNATURE)(density)
+
+
+def _identity(n, expanded, x_, out_, user_data):  # noqa: ANN001, ANN202
+    for i in range(n):
+        out_[i] = x_[i]
+    return 0
+
+
+def nutpie_model(compiled: Compiled, jitter: float = 1.0) -> CompiledPyMCModel:
+    """Hand a compiled density to nutpie; its trace holds the flat points of :attr:`Compiled.names`.
+
+    Parameters
+    ----------
+    compiled : Compiled
+    jitter : float
+        Half-width of the uniform scatter of the chains' starts, on the unconstrained scale.
+    """
+    flat, layout = compiled.packed()
+    table = np.array([flat.ctypes.data, flat.size, layout.ctypes.data], dtype=np.int64)
+    names = ["point"]
+
+    def start(seed: int | None) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        return compiled.start + rng.uniform(-jitter, jitter, compiled.size)
+
+    return CompiledPyMCModel(
+        dims={},
+        reparameterized_names=[],
+        _n_dim=compiled.size,
+        _shapes={"point": (compiled.size,)},
+        _coords={"unconstrained_parameter": pd.RangeIndex(compiled.size)},
+        compiled_logp_func=compiled.density,
+        compiled_expand_func=_expand_cfunc(),
+        initial_point_func=start,
+        # The arrays live as long as the model: the table holds their addresses.
+        shared_data={"flat": flat, "layout": layout},
+        shared_var_keys={},
+        user_data=table,
+        n_expanded=compiled.size,
+        shape_info=(names, [slice(0, compiled.size)], [(compiled.size,)]),
+        logp_func=None,
+        expand_func=None,
+    )
+
+
+@cache
+def _expand_cfunc() -> Any:
+    return numba.cfunc(_EXPAND_SIGNATURE)(_identity)

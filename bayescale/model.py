@@ -1,0 +1,534 @@
+"""A model: the statistical choices around a law, in a file that a reader can review in a diff.
+
+The format is documented in ``models/README.md``. Nothing here samples; ``bayescale.inference``
+builds the graph.
+"""
+
+import difflib
+import math
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from bayescale import laws
+from bayescale.laws import Law
+
+FORMAT = 1
+
+#: Distributions of the model files: what each keyword argument must be, and the support.
+_NUMBER, _POSITIVE, _POSITIVES = "a number", "a number above zero", "a list of numbers above zero"
+DISTRIBUTIONS: dict[str, tuple[dict[str, str], str]] = {
+    "Normal": ({"mu": _NUMBER, "sigma": _POSITIVE}, "real"),
+    "StudentT": ({"nu": _POSITIVE, "mu": _NUMBER, "sigma": _POSITIVE}, "real"),
+    "Uniform": ({"lower": _NUMBER, "upper": _NUMBER}, "real"),
+    "TruncatedNormal": (
+        {"mu": _NUMBER, "sigma": _POSITIVE, "lower": _NUMBER, "upper": _NUMBER},
+        "real",
+    ),
+    "LogNormal": ({"mu": _NUMBER, "median": _POSITIVE, "sigma": _POSITIVE}, "positive"),
+    "HalfNormal": ({"sigma": _POSITIVE}, "positive"),
+    "HalfStudentT": ({"nu": _POSITIVE, "sigma": _POSITIVE}, "positive"),
+    "Exponential": ({"lam": _POSITIVE}, "positive"),
+    "Gamma": ({"alpha": _POSITIVE, "beta": _POSITIVE}, "positive"),
+    "InverseGamma": ({"alpha": _POSITIVE, "beta": _POSITIVE}, "positive"),
+    "Beta": ({"alpha": _POSITIVE, "beta": _POSITIVE}, "unit"),
+    "Dirichlet": ({"a": _POSITIVES}, "simplex"),
+}
+#: Arguments that may be left out; of LogNormal's location exactly one form is given.
+_OPTIONAL = {"TruncatedNormal": {"lower", "upper"}, "LogNormal": {"mu", "median"}}
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A distribution by name, with its arguments.
+
+    Parameters
+    ----------
+    dist : str
+        A key of :data:`DISTRIBUTIONS`.
+    kwargs : mapping
+        Its arguments. ``LogNormal`` takes ``median`` in place of ``mu``; for the level of the loss
+        the median may be ``"runs"``: the geometric mean loss of the runs.
+
+    Examples
+    --------
+    >>> Prior("LogNormal", {"median": 0.33, "sigma": 0.4}).support
+    'positive'
+    """
+
+    dist: str
+    kwargs: Mapping[str, Any]
+
+    @property
+    def support(self) -> str:
+        """Where the distribution puts its mass: real, positive, unit or simplex."""
+        lower, upper = self.kwargs.get("lower", -math.inf), self.kwargs.get("upper", math.inf)
+        if self.dist in ("Uniform", "TruncatedNormal") and lower >= 0:
+            return "unit" if upper <= 1 else "positive"
+        return DISTRIBUTIONS[self.dist][1]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the prior as it stands in a model file."""
+        return {"dist": self.dist, "kwargs": dict(self.kwargs)}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Partial pooling of one parameter over the groups of a column.
+
+    Parameters
+    ----------
+    over : str
+        Column of the run table that names the group.
+    sd : Prior
+        Spread between groups: of the log for a positive parameter, of the value for a real one.
+    centered : bool
+        Sample the group's value itself rather than its standardised offset.
+    """
+
+    over: str
+    sd: Prior
+    centered: bool = False
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How a run's log loss scatters about the law.
+
+    Parameters
+    ----------
+    dist : {"Normal", "StudentT"}
+    sigma : Prior
+        Scale of log loss, that is the relative error of a loss, at the reference scale.
+    nu : Prior, float or None
+        Degrees of freedom of Student's t; a number fixes them.
+    slope : Prior or None
+        Change of ``log10(sigma)`` per decade of compute (or of the one input).
+    known : str or None
+        Column with a known standard deviation of each loss [unit of loss], added in quadrature
+        where given.
+    """
+
+    dist: Literal["Normal", "StudentT"]
+    sigma: Prior
+    nu: Prior | float | None = None
+    slope: Prior | None = None
+    known: str | None = None
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """How far the law may be wrong away from the frontier of the runs: see :mod:`bayescale.drift`.
+
+    Parameters
+    ----------
+    rate : Prior
+        Of ``drift_rate``: by which share of itself the elasticity may change per decade (one
+        standard deviation).
+    """
+
+    rate: Prior
+
+
+@dataclass(frozen=True)
+class Model:
+    """A law with its priors, pooling and noise.
+
+    Parameters
+    ----------
+    name, title : str
+    law : str
+        Registry name of the law.
+    inputs : mapping
+        For each input of the law the column that fills it.
+    priors : mapping of Prior
+        Either ``level`` and ``shares`` (the loss at the reference scale and how it divides into the
+        law's terms) or one prior a term; and one for every other parameter.
+    pool : mapping of Pool
+        Pooled parameters.
+    noise : Noise
+    discrepancy : Discrepancy or None
+        Drift of the law's slope; None trusts the law exactly.
+    cite : str
+        Where the priors come from.
+    text : str
+        The model file, word for word.
+
+    Examples
+    --------
+    >>> model = Model.load("chinchilla")
+    >>> model.law, model.noise.dist
+    ('chinchilla', 'StudentT')
+    """
+
+    name: str
+    title: str
+    law: str
+    inputs: Mapping[str, str]
+    priors: Mapping[str, Prior]
+    noise: Noise
+    pool: Mapping[str, Pool] = field(default_factory=dict)
+    discrepancy: Discrepancy | None = None
+    cite: str = ""
+    text: str = ""
+
+    @property
+    def shared_level(self) -> bool:
+        """Whether the terms are stated as a level and its shares."""
+        return "level" in self.priors
+
+    @property
+    def law_object(self) -> Law:
+        """The law itself."""
+        return laws.get(self.law)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that a run table must have besides ``loss``, inputs first."""
+        wanted = [*self.inputs.values(), *(pool.over for pool in self.pool.values())]
+        return tuple(dict.fromkeys(wanted + ([self.noise.known] if self.noise.known else [])))
+
+    @classmethod
+    def load(cls, source: "str | Path | Model") -> "Model":
+        """Load a model by its name, from a file, or hand back one already loaded.
+
+        Parameters
+        ----------
+        source : str, Path or Model
+            Name of a shipped model, or a path that ends in ``.toml``.
+
+        Raises
+        ------
+        ValueError
+            If the name is unknown or the file breaks the format; the message says where and what
+            to do.
+        FileNotFoundError
+            If there is no such file.
+        """
+        if isinstance(source, Model):
+            return source
+        path = Path(source)
+        if path.suffix == ".toml":
+            if not path.is_file():
+                raise FileNotFoundError(
+                    f"{path}: no such model file; shipped models: {', '.join(shipped())}"
+                )
+            return cls.from_toml(_text_of(path), where=str(path))
+        if str(source) not in shipped():
+            raise ValueError(
+                f"unknown model {str(source)!r}: {_hint(str(source), shipped())}"
+                f"shipped models are {', '.join(shipped())}; a file of your own ends in .toml"
+            )
+        path = models_dir() / f"{source}.toml"
+        return cls.from_toml(_text_of(path), where=str(source))
+
+    @classmethod
+    def from_toml(cls, text: str, *, where: str = "model") -> "Model":
+        """Read a model from the text of its file.
+
+        Parameters
+        ----------
+        text : str
+            TOML, as ``models/README.md`` describes it.
+        where : str
+            Name of the file, for messages.
+
+        Raises
+        ------
+        ValueError
+            With the key at fault, what was expected and the nearest spelling.
+        """
+        try:
+            table = tomllib.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{where}: not valid TOML: {error}") from error
+        return _Reader(where).model(table, text)
+
+
+@cache
+def models_dir() -> Path:
+    """Folder of the shipped model files: in the wheel, or at the top of a checkout."""
+    inside = Path(__file__).parent / "models"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "models"
+
+
+def shipped() -> list[str]:
+    """Names of the shipped models.
+
+    Examples
+    --------
+    >>> "chinchilla-families" in shipped()
+    True
+    """
+    return sorted(path.stem for path in models_dir().glob("*.toml"))
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not valid TOML: {error}") from error
+
+
+def _hint(given: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(given, list(known), n=1)
+    return f"did you mean {near[0]!r}? " if near else ""
+
+
+class _Reader:
+    """Reads one model file, checking every key; each error starts with the file and the key."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def fail(self, key: str, message: str) -> ValueError:
+        return ValueError(f"{self.where}: {key}: {message}" if key else f"{self.where}: {message}")
+
+    def check_keys(
+        self, key: str, table: Any, allowed: Iterable[str], required: Iterable[str] = ()
+    ) -> None:
+        allowed = list(allowed)
+        if not isinstance(table, Mapping):
+            raise self.fail(key, f"expected a table with keys {', '.join(allowed)}; got {table!r}")
+        for name in table:
+            if name not in allowed:
+                hint = _hint(name, allowed)
+                raise self.fail(
+                    key, f"unknown key {name!r}; {hint}The keys here are {', '.join(allowed)}"
+                )
+        for name in required:
+            if name not in table:
+                raise self.fail(key, f"missing key {name!r}; it must be given")
+
+    def string(self, key: str, value: Any, what: str) -> str:
+        if not isinstance(value, str) or not value.strip():
+            raise self.fail(key, f"expected {what}, got {value!r}")
+        return value
+
+    def model(self, table: dict[str, Any], text: str) -> Model:
+        if "format" not in table:
+            raise self.fail("", f"missing key 'format'; put 'format = {FORMAT}' on the first line")
+        version = table["format"]
+        # True is an int in Python.
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+            raise self.fail("format", f"expected the whole number {FORMAT}, got {version!r}")
+        if version > FORMAT:
+            raise self.fail(
+                "format",
+                f"{version} is newer than this bayescale reads ({FORMAT}); upgrade bayescale",
+            )
+        allowed = (
+            "format",
+            "name",
+            "title",
+            "law",
+            "inputs",
+            "cite",
+            "priors",
+            "pool",
+            "noise",
+            "discrepancy",
+        )
+        self.check_keys("", table, allowed, required=("law",))
+        wanted = self.string("law", table["law"], "the name of a law")
+        try:
+            law = laws.get(wanted)
+        except ValueError as error:
+            raise self.fail("law", str(error)) from error
+        title = self.string("title", table.get("title", law.title), "a line of text")
+        cite = "" if "cite" not in table else self.string("cite", table["cite"], "text")
+        inputs = self.inputs(law, table.get("inputs", {}))
+        priors = self.priors(law, table.get("priors", {}))
+        discrepancy = self.discrepancy(table.get("discrepancy", "none"), len(law.inputs))
+        return Model(
+            name=self.string("name", table.get("name", Path(self.where).stem), "a name"),
+            title=title,
+            law=law.name,
+            inputs=inputs,
+            priors=priors,
+            noise=self.noise(table.get("noise", {}), drifts=discrepancy is not None),
+            pool=self.pools(priors, table.get("pool", {})),
+            discrepancy=discrepancy,
+            cite=cite,
+            text=text,
+        )
+
+    def inputs(self, law: Law, table: Mapping[str, Any]) -> dict[str, str]:
+        self.check_keys("inputs", table, law.input_names)
+        # "scale" is whatever the runs vary; most often that is compute.
+        columns = {name: "flops" if name == "scale" else name for name in law.input_names}
+        return {
+            name: self.string(f"inputs.{name}", table.get(name, column), "the name of a column")
+            for name, column in columns.items()
+        }
+
+    def priors(self, law: Law, table: Mapping[str, Any]) -> dict[str, Prior]:
+        if not isinstance(table, Mapping):
+            raise self.fail("priors", f"expected a table with one entry a parameter; got {table!r}")
+        others = [each for each in law.params if each.name not in law.terms]
+        by_term = [name for name in law.terms if name in table]
+        by_level = [name for name in ("level", "shares") if name in table]
+        if by_term and by_level:
+            raise self.fail(
+                "priors",
+                f"{', '.join(by_level)} and {', '.join(by_term)} state the same thing twice; give "
+                "either level and shares (the loss at the reference scale and how it divides) or "
+                f"{', '.join(law.terms)}",
+            )
+        stated = list(law.terms) if by_term else ["level", "shares"][: len(law.terms)]
+        names = [*stated, *(each.name for each in others)]
+        self.check_keys("priors", table, [*names, *(() if by_term or by_level else law.terms)])
+        if by_term:
+            self.check_keys("priors", table, names, required=law.terms)
+        defaults = {each.name: each.prior for each in others}
+        defaults |= {
+            "level": {"dist": "LogNormal", "kwargs": {"median": "runs", "sigma": 0.3}},
+            # Most of a loss at trainable scales is irreducible: by published fits .5 to .6 of it
+            # at 1e8 parameters and twenty tokens for each, .8 to .9 at 1e10.
+            "shares": {"dist": "Dirichlet", "kwargs": {"a": [4.0, *[1.5] * (len(law.terms) - 1)]}},
+        }
+        supports = {each.name: each.support for each in law.params} | {
+            "level": "positive",
+            "shares": "simplex",
+        }
+        found = {}
+        for name in names:
+            entry = table.get(name, defaults.get(name))
+            if entry is None:
+                raise self.fail(
+                    f"priors.{name}", f"law {law.name!r} has no default for it; give one"
+                )
+            prior = self.prior(f"priors.{name}", entry, supports[name])
+            if name == "shares" and len(prior.kwargs["a"]) != len(law.terms):
+                raise self.fail(
+                    "priors.shares",
+                    f"law {law.name!r} has {len(law.terms)} terms ({', '.join(law.terms)}); "
+                    f"got {len(prior.kwargs['a'])} numbers in 'a'",
+                )
+            found[name] = prior
+        return found
+
+    def prior(self, key: str, table: Any, support: str) -> Prior:
+        self.check_keys(key, table, ("dist", "kwargs"), required=("dist",))
+        dist, kwargs = table["dist"], table.get("kwargs", {})
+        known = ", ".join(DISTRIBUTIONS)
+        self.string(f"{key}.dist", dist, f"one of {known}")
+        if dist not in DISTRIBUTIONS:
+            hint = _hint(dist, DISTRIBUTIONS)
+            raise self.fail(f"{key}.dist", f"unknown distribution {dist!r}; {hint}Known: {known}")
+        wanted, _ = DISTRIBUTIONS[dist]
+        optional = _OPTIONAL.get(dist, set())
+        self.check_keys(
+            f"{key}.kwargs", kwargs, wanted, required=[w for w in wanted if w not in optional]
+        )
+        if dist == "LogNormal" and ("mu" in kwargs) == ("median" in kwargs):
+            raise self.fail(
+                f"{key}.kwargs", "LogNormal takes either 'median' or 'mu' (the log of the median)"
+            )
+        for name, value in kwargs.items():
+            if key == "priors.level" and name == "median" and value == "runs":
+                continue
+            if not _fits(value, wanted[name]):
+                raise self.fail(f"{key}.kwargs.{name}", f"expected {wanted[name]}, got {value!r}")
+        if kwargs.get("lower", -math.inf) >= kwargs.get("upper", math.inf):
+            raise self.fail(f"{key}.kwargs", "'lower' must be below 'upper'")
+        prior = Prior(dist, dict(kwargs))
+        allows = {"real": ("real", "positive", "unit"), "positive": ("positive", "unit")}
+        if prior.support not in allows.get(support, (support,)):
+            raise self.fail(
+                f"{key}.dist",
+                f"{dist} puts mass on {prior.support} values; this parameter is {support}",
+            )
+        return prior
+
+    def pools(self, priors: Mapping[str, Prior], table: Mapping[str, Any]) -> dict[str, Pool]:
+        self.check_keys("pool", table, priors)
+        default_sd = {"dist": "HalfNormal", "kwargs": {"sigma": 0.1}}
+        found = {}
+        for name, entry in table.items():
+            entry = {"over": entry} if isinstance(entry, str) else entry
+            key = f"pool.{name}"
+            if priors[name].support not in ("real", "positive"):
+                raise self.fail(
+                    key,
+                    f"its prior is on {priors[name].support} values; only parameters with a prior "
+                    "on all real or all positive numbers can be pooled",
+                )
+            self.check_keys(key, entry, ("over", "sd", "centered"), required=("over",))
+            over = self.string(f"{key}.over", entry["over"], "the name of a column")
+            centered = entry.get("centered", False)
+            if not isinstance(centered, bool):
+                raise self.fail(f"{key}.centered", f"expected true or false, got {centered!r}")
+            sd = self.prior(f"{key}.sd", entry.get("sd", default_sd), "positive")
+            found[name] = Pool(over, sd, centered)
+        return found
+
+    def discrepancy(self, entry: Any, inputs: int) -> Discrepancy | None:
+        if entry == "none":
+            return None
+        table = {} if entry == "drift" else entry
+        if not isinstance(table, Mapping):
+            raise self.fail(
+                "discrepancy", f"expected 'drift', 'none' or a table with key rate; got {entry!r}"
+            )
+        self.check_keys("discrepancy", table, ("rate",))
+        # Learned on public learning curves (one input) and sweeps (several).
+        default = {
+            "dist": "LogNormal",
+            "kwargs": {"median": 0.6 if inputs == 1 else 0.3, "sigma": 0.6 if inputs == 1 else 0.5},
+        }
+        return Discrepancy(self.prior("discrepancy.rate", table.get("rate", default), "positive"))
+
+    def noise(self, table: Mapping[str, Any], *, drifts: bool) -> Noise:
+        self.check_keys("noise", table, ("dist", "sigma", "nu", "slope", "known"))
+        dist = table.get("dist", "StudentT")
+        if dist not in ("Normal", "StudentT"):
+            raise self.fail("noise.dist", f"expected Normal or StudentT, got {dist!r}")
+        if dist == "Normal" and "nu" in table:
+            raise self.fail(
+                "noise.nu",
+                "degrees of freedom go with StudentT; drop 'nu' or set dist = 'StudentT'",
+            )
+        # Published sweeps scatter by .3 to 3 % about their law.
+        sigma = table.get("sigma", {"dist": "LogNormal", "kwargs": {"median": 0.01, "sigma": 1.0}})
+        # Gamma(2, .1), Juarez and Steel 2010: rules neither heavy tails nor near normality out.
+        gamma = {"dist": "Gamma", "kwargs": {"alpha": 2.0, "beta": 0.1}}
+        nu = table.get("nu", 4.0 if drifts else gamma)
+        fixed = _fits(nu, _POSITIVE)
+        if drifts and dist == "StudentT" and not fixed:
+            raise self.fail(
+                "noise.nu", f"a model with discrepancy takes a number, such as 4; got {nu!r}"
+            )
+        if not fixed and not isinstance(nu, Mapping):
+            raise self.fail("noise.nu", f"expected a prior or a number above zero, got {nu!r}")
+        if drifts and ("slope" in table or "known" in table):
+            raise self.fail("noise", "a model with discrepancy takes neither 'slope' nor 'known'")
+        known = None
+        if "known" in table:
+            what = "the name of a column, such as 'loss_sd'"
+            known = self.string("noise.known", table["known"], what)
+        degrees = float(nu) if fixed else self.prior("noise.nu", nu, "positive")
+        return Noise(
+            dist=dist,
+            sigma=self.prior("noise.sigma", sigma, "positive"),
+            nu=None if dist == "Normal" else degrees,
+            slope=self.prior("noise.slope", table["slope"], "real") if "slope" in table else None,
+            known=known,
+        )
+
+
+def _fits(value: Any, wanted: str) -> bool:
+    def number(each: Any) -> bool:
+        # Not math.isfinite: TOML's whole numbers may be too large for a float.
+        is_number = isinstance(each, int | float) and not isinstance(each, bool)
+        return is_number and abs(each) <= sys.float_info.max
+
+    if wanted == _POSITIVES:
+        return (
+            isinstance(value, list) and len(value) > 1 and all(number(v) and v > 0 for v in value)
+        )
+    return number(value) and (wanted == _NUMBER or value > 0)

@@ -1,0 +1,343 @@
+"""What the command line prints: the facts of an answer as plain data, and the tables that show them.
+
+``*_facts`` functions return what ``--json`` prints; their keys are stable. The functions that print take those facts
+and nothing else, so that a table never shows what the JSON lacks.
+"""
+
+import json as jsonlib
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bayescale.laws import Law
+from bayescale.notes import get_notes
+
+Facts = Any
+QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
+_STYLES = {"error": "bold red", "warning": "yellow", "info": "dim", "fail": "bold red", "warn": "yellow", "ok": "green"}
+
+
+def out(facts: Facts, json: bool, show: Callable[[Facts], None]) -> None:
+    """Print facts as JSON, or show them as tables."""
+    if json:
+        print(jsonlib.dumps(_plain(facts), indent=2))
+    else:
+        show(facts)
+
+
+def next_step(silent: bool, *commands: str) -> None:
+    """Name the verb that usually follows."""
+    if not silent:
+        console().print(f"\n[dim]next:[/] {escape('   or   '.join(commands))}")
+
+
+def console() -> Console:
+    """Standard output; tables keep their shape when piped."""
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False, soft_wrap=False)
+
+
+def _plain(value: Facts) -> Facts:
+    """Facts that JSON can hold: NumPy scalars become Python's, what is not finite becomes null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number as people write it.
+
+    Examples
+    --------
+    >>> number(1.5e24), number(0.01234), number(None), number(float("inf"))
+    ('1.5e+24', '0.01234', '–', '∞')
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return f"{value:.{digits}g}"
+
+
+def print_notes(notes: Sequence[Mapping[str, str]]) -> None:
+    """Print notes, most severe first."""
+    for note in notes:
+        text = f"{note['code']}: {note['message']}" + (f" — {note['advice']}" if note["advice"] else "")
+        console().print(f"[{_STYLES[note['severity']]}]{note['severity']:8s}[/]{escape(text)}")
+
+
+def _verdict(tree: xr.DataTree) -> dict[str, Facts]:
+    last = jsonlib.loads(tree.attrs["sampling"])[-1] if "sampling" in tree.attrs else {}
+    return {
+        "model": tree.attrs["model_name"],
+        "converged": bool(tree.attrs["converged"]),
+        "rhat": last.get("rhat"),
+        "ess_bulk": last.get("ess_bulk"),
+        "ess_tail": last.get("ess_tail"),
+        "divergences": last.get("divergences"),
+    }
+
+
+def _print_verdict(facts: Mapping[str, Facts]) -> None:
+    told = (
+        f"model {escape(facts['model'])}; sampler: R-hat {number(facts['rhat'])}, ESS {number(facts['ess_bulk'])} bulk "
+        f"{number(facts['ess_tail'])} tail, {number(facts['divergences'])} divergences"
+    )
+    word = "[green]converged[/]" if facts["converged"] else "[bold red]NOT CONVERGED: do not use these numbers[/]"
+    console().print(f"{told}: {word}")
+
+
+def _notes(*carriers: xr.DataTree | xr.Dataset | xr.DataArray) -> list[dict[str, str]]:
+    found = dict.fromkeys(note for carrier in carriers for note in get_notes(carrier))
+    return [asdict(note) for note in found]
+
+
+def runs_summary(facts: Mapping[str, Facts]) -> None:
+    """Show what was understood of a table of runs."""
+    shown = console()
+    shown.print(f"[bold]{escape(str(facts['source']))}[/]: {facts['runs']} runs")
+    table = Table("column", "from", "unit", "least", "most", "decades", "levels", box=None, pad_edge=False)
+    for name, entry in facts["inputs"].items():
+        source = facts["columns"].get(name, "derived")
+        row = (name, source, entry["units"], entry["min"], entry["max"], entry["decades"], entry["levels"])
+        table.add_row(*(escape(each) if isinstance(each, str) else number(each) for each in row))
+    shown.print(table)
+    if facts.get("families"):
+        families = ", ".join(f"{name} ({count})" for name, count in facts["families"].items())
+        shown.print(f"families: {escape(families)}")
+    if facts.get("kept"):
+        shown.print(f"[dim]kept as they are: {escape(', '.join(facts['kept']))}[/]")
+    print_notes(facts["notes"])
+
+
+def fit_facts(tree: xr.DataTree, output: Path) -> dict[str, Facts]:
+    """Facts of a fit: file, verdict, parameters with central 90 % intervals, notes."""
+    posterior = tree["posterior"].to_dataset()
+    scalars = {name: values.values for name, values in posterior.data_vars.items() if values.ndim == 2}
+    parameters = {
+        name: {"mean": values.mean(), "sd": values.std()}
+        | {key: np.quantile(values, level) for key, level in QUANTILES.items()}
+        for name, values in scalars.items()
+    }
+    return {
+        "fit": str(output),
+        **_verdict(tree),
+        "runs": tree["observed_data"].sizes["run"],
+        "seed": tree.attrs["seed"],
+        "reference": jsonlib.loads(tree.attrs["reference"]),
+        "parameters": parameters,
+        "notes": _notes(tree),
+    }
+
+
+def fit_summary(facts: Mapping[str, Facts]) -> None:
+    """Show a fit."""
+    _print_verdict(facts)
+    table = Table("parameter", "median", "90 % interval", "sd", box=None, pad_edge=False)
+    for name, row in facts["parameters"].items():
+        interval = f"{number(row['q05'])} to {number(row['q95'])}"
+        table.add_row(escape(name), number(row["median"]), interval, number(row["sd"], 2))
+    shown = console()
+    shown.print(table)
+    scale = ", ".join(f"{name} {number(value)}" for name, value in facts["reference"].items())
+    shown.print(f"[dim]{facts['runs']} runs; reference scale: {escape(scale)}; seed {facts['seed']}[/]")
+    print_notes(facts["notes"])
+    shown.print(f"saved: {escape(facts['fit'])}")
+
+
+def check_facts(tree: xr.DataTree, table: pd.DataFrame) -> dict[str, Facts]:
+    """Facts of a check: overall verdict and one entry a check."""
+    rows = table.reset_index().to_dict(orient="records")
+    return {**_verdict(tree), "verdict": table.attrs["verdict"], "checks": rows, "notes": _notes(tree)}
+
+
+def check_table(facts: Mapping[str, Facts]) -> None:
+    """Show a check."""
+    _print_verdict(facts)
+    table = Table("check", "value", "threshold", "verdict", "what to do", box=None, pad_edge=False)
+    for row in facts["checks"]:
+        verdict = f"[{_STYLES[row['verdict']]}]{row['verdict']}[/]"
+        table.add_row(row["check"], number(row["value"]), row["threshold"], verdict, escape(row["advice"]))
+    console().print(table)
+    print_notes(facts["notes"])
+
+
+def forecast_facts(tree: xr.DataTree, loss: xr.DataArray, where: xr.Dataset) -> dict[str, Facts]:
+    """Facts of a forecast: one row a scale, with quantiles of the loss."""
+    from bayescale.forecast import summarise
+
+    (dim,) = (name for name in loss.dims if name not in ("chain", "draw"))
+    table = summarise(loss, list(QUANTILES.values()))
+    scales = {
+        name: values.median([each for each in ("chain", "draw") if each in values.dims])
+        for name, values in {**where.coords, **where.data_vars}.items()
+        if name not in ("chain", "draw") and values.dtype.kind in "fiu"
+    }
+    labels = {
+        name: where[name] for name in ("run_id", "family") if name in where and where[name].dtype.kind not in "fiu"
+    }
+    rows = []
+    for index in range(loss.sizes[dim]):
+        here = {dim: index}
+        row: dict[str, Facts] = {
+            name: str(values.isel(here).item() if values.ndim else values.item()) for name, values in labels.items()
+        }
+        row |= {
+            name: float(values.isel(here) if values.ndim else values)
+            for name, values in scales.items()
+            if name in ("flops", "params", "tokens", *tree["constant_data"].data_vars)
+        }
+        row["decades_beyond"] = float(table["decades_beyond"].isel(here))
+        row |= {key: float(table["loss"].isel(here).sel(quantile=level)) for key, level in QUANTILES.items()}
+        row["mcse"] = float(table["loss_mcse"].isel(here).sel(quantile=0.5))
+        rows.append(row)
+    return {
+        **_verdict(tree),
+        "kind": loss.attrs["kind"],
+        "path": where.attrs.get("path", "table"),
+        "units": loss.attrs["units"],
+        "rows": rows,
+        "notes": _notes(tree, loss),
+    }
+
+
+def forecast_table(facts: Mapping[str, Facts]) -> None:
+    """Show a forecast."""
+    _print_verdict(facts)
+    shown = console()
+    what = {"curve": "where the law runs", "run": "what one more run would give"}[facts["kind"]]
+    shown.print(f"loss [{facts['units']}], {what}; path {escape(facts['path'])}", markup=False)
+    hidden = (*QUANTILES, "mcse", "decades_beyond")
+    scales = [name for name in facts["rows"][0] if name not in hidden]
+    table = Table(
+        *scales, "median", "5 %", "25 %", "75 %", "95 %", "decades beyond the runs", box=None, pad_edge=False
+    )
+    for row in facts["rows"]:
+        cells = [escape(row[name]) if isinstance(row[name], str) else number(row[name], 3) for name in scales]
+        cells += [number(row[key]) for key in ("median", "q05", "q25", "q75", "q95")]
+        table.add_row(*cells, f"{row['decades_beyond']:.2f}")
+    shown.print(table)
+    print_notes(facts["notes"])
+
+
+def returns_facts(tree: xr.DataTree, answer: xr.Dataset, table: xr.Dataset) -> dict[str, Facts]:
+    """Facts about returns: the probabilities, the onset, and the marginal returns at the scale asked about."""
+    from bayescale.forecast import summarise
+
+    at = summarise(table, list(QUANTILES.values())).isel(flops=0)
+    marginal = {
+        name: {key: float(at[name].sel(quantile=level)) for key, level in QUANTILES.items()}
+        for name in table.data_vars
+    }
+    scalars = {name: float(values) for name, values in answer.data_vars.items() if values.ndim == 0}
+    onset = {key: float(answer["onset"].sel(quantile=level)) for key, level in QUANTILES.items()}
+    kept = ("predicate", "threshold", "relative_to", "beyond", "to", "start", "horizon", "path", "step", "family")
+    return {
+        **_verdict(tree),
+        **{key: answer.attrs[key] for key in kept if key in answer.attrs},
+        **scalars,
+        "decades_beyond": float(answer["decades_beyond"]),
+        "onset": onset,
+        "marginal": marginal,
+        "notes": _notes(tree, answer),
+    }
+
+
+_PREDICATES = {
+    "gain_below": "a step of {step:g}x buys less than {threshold:g}",
+    "elasticity_below": "the elasticity of the loss is below {threshold:g}",
+    "relative_below": "a step is worth less than {threshold:g} of what it was at {relative_to:.3g}",
+    "floor": "less than {threshold:g} of the loss is reducible",
+    "flattening": "the elasticity fell by more than {threshold:g} over a decade",
+}
+
+
+def returns_table(facts: Mapping[str, Facts]) -> None:
+    """Show whether returns are diminishing."""
+    _print_verdict(facts)
+    shown = console()
+    meaning = _PREDICATES[facts["predicate"]].format(**facts)
+    shown.print(f"diminishing here means: {meaning}; path {escape(facts['path'])}")
+    table = Table("question", "answer", "Monte Carlo error", box=None, pad_edge=False)
+
+    def chance(question: str, key: str) -> None:
+        if key in facts:
+            table.add_row(question, f"{facts[key]:.1%}", f"{facts[key + '_mcse']:.1%}")
+
+    chance(f"P(it holds at {facts['beyond']:.3g})", "probability")
+    chance(f"P(it holds from there to {facts.get('to') or 0:.3g})", "probability_throughout")
+    chance(f"P(it already holds at {facts['start']:.3g}, the start of the search)", "p_already")
+    chance(f"P(not before {facts['horizon']:.3g})", "p_never")
+    chance("P(the loss rises)", "p_loss_rises")
+    onset = facts["onset"]
+    table.add_row("onset: 5 %, 50 %, 95 %", ", ".join(number(onset[key], 3) for key in ("q05", "median", "q95")), "")
+    gain, elasticity = facts["marginal"]["gain"], facts["marginal"]["elasticity"]
+    table.add_row(
+        f"gain of a step at {facts['beyond']:.3g}",
+        f"{number(gain['median'], 3)} ({number(gain['q05'], 3)} to {number(gain['q95'], 3)})",
+        "",
+    )
+    table.add_row(
+        "elasticity of the loss there",
+        f"{number(elasticity['median'], 3)} ({number(elasticity['q05'], 3)} to {number(elasticity['q95'], 3)})",
+        "",
+    )
+    shown.print(table)
+    shown.print(f"[dim]{facts['decades_beyond']:.2f} decades beyond the largest run; intervals are central 90 %[/]")
+    print_notes(facts["notes"])
+
+
+def listing(facts: Sequence[Mapping[str, Facts]]) -> None:
+    """Show a list of models or laws."""
+    table = Table(*facts[0], box=None, pad_edge=False)
+    for row in facts:
+        table.add_row(*(escape(", ".join(each) if isinstance(each, list) else str(each)) for each in row.values()))
+    console().print(table)
+
+
+def law_facts(law: Law) -> dict[str, Facts]:
+    """Facts of a law: equation, inputs, parameters with default priors, source."""
+    return {
+        "name": law.name,
+        "title": law.title,
+        "question": law.question,
+        "equation": law.equation,
+        "latex": law.latex,
+        "source": law.source,
+        "inputs": [asdict(each) for each in law.inputs],
+        "params": [
+            {"name": each.name, "meaning": each.meaning, "unit": each.unit, "prior": each.prior} for each in law.params
+        ],
+    }
+
+
+def law_page(facts: Mapping[str, Facts]) -> None:
+    """Show a law."""
+    shown = console()
+    shown.print(f"[bold]{facts['title']}[/]\n{escape(facts['question'])}\n\n    {escape(facts['equation'])}\n")
+    shown.print(f"[dim]LaTeX: {escape(facts['latex'])}[/]")
+    table = Table("name", "meaning", "unit", "default prior", box=None, pad_edge=False)
+    for each in facts["inputs"]:
+        table.add_row(each["name"], escape(each["meaning"]), each["unit"], "input")
+    for each in facts["params"]:
+        prior = "through the loss at the reference scale"
+        if each["prior"]:
+            prior = f"{each['prior']['dist']}({', '.join(f'{k}={v:g}' for k, v in each['prior']['kwargs'].items())})"
+        table.add_row(each["name"], escape(each["meaning"]), each["unit"], prior)
+    shown.print(table)
+    shown.print(f"source: {facts['source']}")

@@ -1,0 +1,348 @@
+"""Run tables: read, map, validate and unit one row per training run into a Dataset.
+
+Files are read by :mod:`bayescale.tables`, columns found by their spelling in
+:mod:`bayescale.columns`, cells turned into numbers by :mod:`bayescale.cells`; what the table says
+against itself comes from :mod:`bayescale.screen`. Rows in messages are data rows, counted from 1
+without the header.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescale.cells import cell_values, check_values, keep, parse_size
+from bayescale.columns import COLUMNS, INPUTS, describe, nearest, recognise
+from bayescale.notes import Note, dump_notes, get_notes
+from bayescale.screen import design_notes, levels, tokens_per_param
+from bayescale.tables import parse_table, read_bytes
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["design_notes", "parse_size", "read_runs", "summarise_runs"]
+
+
+def read_runs(
+    source: "str | Path | pd.DataFrame | pl.DataFrame | xr.Dataset",
+    columns: Mapping[str, str] | None = None,
+    *,
+    need: Sequence[str] = ("loss",),
+    allow_missing: Sequence[str] = (),
+) -> xr.Dataset:
+    """Read a table of training runs.
+
+    Parameters
+    ----------
+    source : str, Path, DataFrame or Dataset
+        A CSV, TSV, JSON (lines) or Parquet file, a pandas or polars DataFrame, or a run table
+        from an earlier call, which is checked again and returned anew.
+    columns : mapping, optional
+        Canonical name to column of the table, where spelling does not tell:
+        ``{"loss": "val_loss"}``.
+    need : sequence of str
+        Columns that must be there and complete, beyond one of params, tokens, flops and examples.
+        A table of scales to forecast needs no losses: ``need=()``.
+    allow_missing : sequence of str
+        Columns among the sizes in which empty cells are kept as NaN rather than refused.
+
+    Returns
+    -------
+    Dataset
+        Dim ``run``. ``params`` [parameters], ``tokens`` [tokens], ``flops`` [FLOP] and ``loss``
+        [nat/token] as float64, those that the table has; other columns under their own or, where
+        recognised, canonical names. ``flops.attrs["derived"]`` says whether "all", "some" (then
+        ``flops_derived`` says which) or "none" were derived as 6 * params * tokens. In attrs:
+        ``source``; ``sha256`` of the file, or of the frame written as CSV; ``columns``, JSON of
+        canonical name to column; ``notes``, see :func:`bayescale.notes.get_notes`.
+
+    Raises
+    ------
+    ValueError
+        If the file is no table, a column is missing, ambiguous, or holds what it cannot: text,
+        empty cells, values that are zero, negative or infinite, losses above 20.
+    FileNotFoundError, IsADirectoryError
+        If there is no file at the path.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"N": ["70M", "1B", "7B"], "D": [3e11] * 3, "L": [2.5, 1.85, 1.63]})
+    >>> runs = read_runs(frame)
+    >>> runs["params"].values.tolist(), runs["params"].attrs["units"]
+    ([70000000.0, 1000000000.0, 7000000000.0], 'parameters')
+    >>> [note.code for note in get_notes(runs)]
+    ['too_few_levels', 'derived_flops', 'columns_recognised']
+    """
+    need = (need,) if isinstance(need, str) else tuple(need)
+    frame, place, attrs = _open(source)
+    earlier = source if isinstance(source, xr.Dataset) else xr.Dataset()
+    chosen = recognise(frame.columns, columns, source=place)
+    # A needed column that bayescale has no name for is one under its own name.
+    chosen |= {name: name for name in need if name in frame.columns and name not in chosen}
+
+    known = {}
+    for name, column in chosen.items():
+        values = cell_values(frame[column], name, f"{place}: {_label(name, chosen)}")
+        if values is not None:
+            known[name] = values
+    derived = _derive_flops(known, earlier)
+    _check_present(known, chosen, list(frame.columns), need, place)
+    # Empty losses and labels are fine unless asked for; sizes and families are not.
+    required = {*INPUTS, "family", *need} - set(allow_missing)
+    for name, values in known.items():
+        place_of = f"{place}: {_label(name, chosen)}"
+        check_values(values, name, place_of, complete=name in required)
+    if "loss" in need and len(frame) < 3:
+        raise ValueError(
+            f"{place}: the table has {len(frame)} run{'s' if len(frame) > 1 else ''}; expected at "
+            "least 3, since two points fit any law: add runs (small ones are cheap)"
+        )
+    return _assemble(frame, known, chosen, derived, attrs, earlier)
+
+
+def summarise_runs(runs: xr.Dataset) -> dict[str, object]:
+    """Describe a run table in plain numbers and text, ready for JSON.
+
+    Parameters
+    ----------
+    runs : Dataset
+        From :func:`read_runs`.
+
+    Returns
+    -------
+    dict
+        ``runs`` their number; ``inputs`` by name with unit, count, min, max, decades and levels
+        (distinct values, to 1 %); ``tokens_per_parameter`` and ``loss`` with min and max, or None;
+        ``families`` with counts; ``columns`` recognised and ``kept``; ``source``, ``sha256`` and
+        ``notes``.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"params": [1e8, 1e9, 1e10], "tokens": [1e11, 1e11, 1e11]})
+    >>> description = summarise_runs(read_runs(frame, need=()))
+    >>> description["inputs"]["params"]["decades"], description["tokens_per_parameter"]["median"]
+    (2.0, 100.0)
+    """
+    inputs = {
+        name: _range(runs[name])
+        | {
+            "decades": round(float(np.log10(runs[name].max() / runs[name].min())), 3),
+            "levels": levels(runs[name].values),
+        }
+        for name in INPUTS
+        if name in runs
+    }
+    ratio = tokens_per_param(runs)
+    chosen = json.loads(runs.attrs.get("columns", "{}"))
+    families = pd.Series(runs["family"].values if "family" in runs else [], dtype=str)
+    return {
+        "source": runs.attrs.get("source"),
+        "sha256": runs.attrs.get("sha256"),
+        "runs": runs.sizes["run"],
+        "inputs": inputs,
+        "tokens_per_parameter": {
+            "min": float(ratio.min()),
+            "median": float(np.median(ratio)),
+            "max": float(ratio.max()),
+        }
+        if ratio.size
+        else None,
+        "loss": _range(runs["loss"]) if "loss" in runs else None,
+        "families": {str(name): int(count) for name, count in families.value_counts().items()},
+        "columns": chosen,
+        "kept": [str(name) for name in runs.data_vars if name not in COLUMNS],
+        "derived_flops": runs["flops"].attrs.get("derived", "none") if "flops" in runs else None,
+        "notes": [asdict(note) for note in get_notes(runs)],
+    }
+
+
+def _range(values: xr.DataArray) -> dict[str, object]:
+    return {
+        "unit": values.attrs.get("units", ""),
+        "count": int(values.count()),
+        "min": float(values.min()),
+        "max": float(values.max()),
+    }
+
+
+def _open(
+    source: "str | Path | pd.DataFrame | pl.DataFrame | xr.Dataset",
+) -> tuple[pd.DataFrame, str, dict[str, str]]:
+    """Table, name of the place for messages, and attrs that say where it came from."""
+    if isinstance(source, str | Path):
+        content = read_bytes(source)
+        digest = hashlib.sha256(content).hexdigest()
+        return parse_table(content, source), str(source), {"source": str(source), "sha256": digest}
+    # polars is worth 60 MB: whoever passes its frame has imported it.
+    polars = sys.modules.get("polars")
+    given: dict[str, str] = {}
+    if isinstance(source, xr.Dataset):
+        place = str(source.attrs.get("source", "xarray Dataset"))
+        frame, given = _unpack(source, place)
+    elif isinstance(source, pd.DataFrame):
+        # An index with a name is a column that someone set aside; one without is row labels.
+        named = any(name is not None for name in source.index.names)
+        frame = source.reset_index() if named else source.copy(deep=False)
+        place = "pandas DataFrame"
+    elif polars is not None and isinstance(source, polars.DataFrame):
+        place, frame = "polars DataFrame", pd.DataFrame(source.to_dict(as_series=False))
+    else:
+        raise TypeError(
+            f"read_runs takes the path of a file, a pandas or polars DataFrame, or a Dataset; "
+            f"got {type(source).__name__}"
+        )
+    frame.columns = [str(name) for name in frame.columns]
+    repeated = frame.columns[frame.columns.duplicated()].unique()
+    if len(repeated):
+        raise ValueError(
+            f"{place}: column {', '.join(map(repr, repeated))} is there more than once; "
+            "rename or drop the repeats"
+        )
+    if frame.empty:
+        raise ValueError(f"{place}: the table has no rows; expected one row for each run")
+    written = frame.to_csv(index=False, lineterminator="\n").encode()
+    return frame, place, {"source": place, "sha256": hashlib.sha256(written).hexdigest()} | given
+
+
+def _unpack(runs: xr.Dataset, place: str) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Columns and attrs of a run table; ``flops_derived`` is worked out again."""
+    if "run" not in runs.dims:
+        raise ValueError(f"{place}: a run table has dim 'run'; this Dataset has {list(runs.dims)}")
+    odd = [str(name) for name, values in runs.variables.items() if values.dims != ("run",)]
+    if odd:
+        raise ValueError(
+            f"{place}: {', '.join(map(repr, odd))} should have dim 'run' alone; "
+            "a run table has one value for each run"
+        )
+    names = [name for name in runs.variables if name not in ("run", "flops_derived")]
+    return pd.DataFrame({name: runs[name].values for name in names}), dict(runs.attrs)
+
+
+def _label(name: str, chosen: Mapping[str, str]) -> str:
+    column = chosen.get(name, name)
+    return f"column {column!r}" + (f" (read as {name})" if column != name else "")
+
+
+def _derive_flops(known: dict[str, np.ndarray], earlier: xr.Dataset) -> np.ndarray:
+    """Fill in flops = 6 * params * tokens (in place) and say in which runs it is so."""
+    runs = len(next(iter(known.values()), []))
+    derived = np.zeros(runs, dtype=bool)
+    if "flops" in earlier and earlier["flops"].attrs.get("derived") == "all":
+        derived[:] = True
+    elif "flops_derived" in earlier:
+        derived |= earlier["flops_derived"].values > 0
+    if "params" in known and "tokens" in known:
+        product = 6 * known["params"] * known["tokens"]
+        if "flops" not in known:
+            known["flops"] = product
+            derived[:] = True
+        else:
+            fill = np.isnan(known["flops"]) & np.isfinite(product)
+            known["flops"] = np.where(fill, product, known["flops"])
+            derived |= fill
+    return derived
+
+
+def _check_present(
+    known: Mapping[str, np.ndarray],
+    chosen: Mapping[str, str],
+    names: list[str],
+    need: Sequence[str],
+    place: str,
+) -> None:
+    present = f"the columns are {', '.join(map(repr, names))}"
+    for name in need:
+        if name in chosen and name not in known:
+            raise ValueError(
+                f"{place}: {_label(name, chosen)} is empty; expected {describe(name)} in every row"
+            )
+        if name not in known:
+            near = nearest(name, [column for column in names if column not in chosen.values()])
+            raise ValueError(
+                f"{place}: no column for {describe(name)}; {present}. "
+                + (f"Did you mean {' or '.join(map(repr, near))}? " if near else "")
+                + f"Add the column, or say which it is: "
+                f"columns={{{name!r}: {near[0] if near else '...'!r}}}"
+            )
+    if not any(name in known for name in INPUTS):
+        raise ValueError(
+            f"{place}: no column says how large the runs were; expected at least one of "
+            f"{', '.join(map(describe, INPUTS))}; {present}. Add one, or say which it is: "
+            "columns={'params': '...'}"
+        )
+
+
+def _assemble(
+    frame: pd.DataFrame,
+    known: Mapping[str, np.ndarray],
+    chosen: Mapping[str, str],
+    derived: np.ndarray,
+    attrs: dict[str, str],
+    earlier: xr.Dataset,
+) -> xr.Dataset:
+    variables = {name: known[name] for name in COLUMNS if name in known} | dict(known)
+    if 0 < derived.sum() < len(frame):
+        variables["flops_derived"] = derived.astype(np.int8)
+    for column in frame.columns:
+        if column not in chosen.values():
+            variables[_free_name(column, variables)] = keep(frame[column])
+    labels = earlier["run"].values if "run" in earlier.coords else np.arange(len(frame))
+    read = {
+        name: column
+        for name, column in chosen.items()
+        if name in known and not (name == "flops" and derived.all())
+    }
+    renamed = {name: column for name, column in read.items() if name != column}
+    if not renamed and "columns" in attrs:
+        # A run table from an earlier call knows the names that its file had.
+        read = json.loads(attrs["columns"])
+        renamed = {name: column for name, column in read.items() if name != column}
+    runs = xr.Dataset(
+        {name: ("run", values, _attrs(name, earlier)) for name, values in variables.items()},
+        coords={"run": labels},
+        attrs=attrs | {"columns": json.dumps(read)},
+    )
+    if "flops" in runs:
+        kind = "all" if derived.all() else "some" if derived.any() else "none"
+        runs["flops"].attrs["derived"] = kind
+    notes = design_notes(runs)
+    if renamed:
+        pairs = ", ".join(f"{name} from {column!r}" for name, column in renamed.items())
+        notes.append(
+            Note(
+                "columns_recognised",
+                "info",
+                f"read {pairs}",
+                "if one is wrong say so: columns={'loss': 'val_loss'}",
+            )
+        )
+    runs.attrs["notes"] = dump_notes(notes)
+    return runs
+
+
+def _attrs(name: str, earlier: xr.Dataset) -> dict[str, object]:
+    known = COLUMNS.get(name)
+    attrs: dict[str, object] = {}
+    if name == "flops_derived":
+        attrs["long_name"] = "1 where flops was derived as 6 * params * tokens"
+    elif known is not None:
+        attrs["long_name"] = known.meaning
+        if known.unit:
+            attrs["units"] = known.unit
+    # A unit that the caller set stands: error rates and nats per word are losses too.
+    return attrs | (dict(earlier[name].attrs) if name in earlier else {})
+
+
+def _free_name(column: str, taken: Mapping[str, np.ndarray]) -> str:
+    """A name for a kept column that clashes with no other and that NetCDF can hold."""
+    name = column.replace("/", "_per_")
+    while name == "run" or name in taken:
+        name += "_given"
+    return name

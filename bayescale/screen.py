@@ -1,0 +1,227 @@
+"""What a run table says against itself, before any model sees it.
+
+A scaling law with exponents for both inputs needs runs that vary both, apart from each other;
+losses in nats per token; compute in FLOP. Each doubt is a :class:`~bayescale.notes.Note`.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescale.notes import Note
+from bayescale.tables import row_list
+
+#: Tokens per parameter within this factor are one ray: the two exponents cannot be told apart.
+RAY = 1.5
+#: Values closer than this, relatively, are one level of a design.
+LEVEL = 0.01
+#: A model that knows nothing has loss ln(vocabulary), about 11 nats; a trained one is below this.
+HIGH_LOSS = 6.0
+#: Curves with fewer checkpoints than this may fall throughout by chance.
+DENSE = 20
+
+
+def design_notes(runs: xr.Dataset) -> list[Note]:
+    """Doubts about a run table that its own numbers raise.
+
+    Parameters
+    ----------
+    runs : xr.Dataset
+        Run table, dim ``run``. Without losses only the origin of ``flops`` is reported.
+
+    Returns
+    -------
+    list of Note
+        Empty if nothing was found. None of these stops a fit: each says which answers to distrust.
+
+    Examples
+    --------
+    >>> N = [1e8, 1e9, 1e10]
+    >>> runs = xr.Dataset({"params": ("run", N), "tokens": ("run", [20 * n for n in N])})
+    >>> [note.code for note in design_notes(runs.assign(loss=("run", [3.0, 2.5, 2.2])))]
+    ['collinear_design']
+    """
+    notes = list(_derived(runs))
+    if "loss" in runs and np.isfinite(runs["loss"].values).sum() >= 3:
+        for doubt in (_ray, _levels, _repeats, _rising, _loss_units, _size_units, _minima):
+            notes.extend(doubt(runs))
+    return notes
+
+
+def levels(values: np.ndarray) -> int:
+    """Distinct levels of an input, to 1 % relative.
+
+    Examples
+    --------
+    >>> levels(np.array([1e9, 1.001e9, 2e9]))
+    2
+    """
+    logs = np.sort(np.log(values[np.isfinite(values)]))
+    return int(np.sum(np.diff(logs) > LEVEL)) + 1 if logs.size else 0
+
+
+def tokens_per_param(runs: xr.Dataset) -> np.ndarray:
+    """Tokens per parameter of the runs that have both; empty if the table lacks one of them.
+
+    Examples
+    --------
+    >>> tokens_per_param(xr.Dataset({"params": ("run", [1e9]), "tokens": ("run", [2e10])}))
+    array([20.])
+    """
+    if "params" not in runs or "tokens" not in runs:
+        return np.array([])
+    ratio = runs["tokens"].values / runs["params"].values
+    return ratio[np.isfinite(ratio)]
+
+
+def _derived(runs: xr.Dataset) -> Iterator[Note]:
+    derived = runs["flops"].attrs.get("derived", "none") if "flops" in runs else "none"
+    if derived == "none":
+        return
+    count = int(np.isfinite(runs["flops"].values).sum())
+    which = f"all {count}" if derived == "all" else int(runs["flops_derived"].sum())
+    advice = "give a flops column if attention, embeddings or other compute matter"
+    if "active_params" in runs and "params" in runs and (runs.active_params < runs.params).any():
+        advice += "; with experts, 6 * active_params * tokens is nearer the truth"
+    yield Note(
+        "derived_flops", "info", f"flops = 6 * params * tokens, derived in {which} runs", advice
+    )
+
+
+def _ray(runs: xr.Dataset) -> Iterator[Note]:
+    ratio = tokens_per_param(runs)
+    if ratio.size >= 3 and ratio.max() / ratio.min() < RAY:
+        yield Note(
+            "collinear_design",
+            "warning",
+            f"all {ratio.size} runs have {ratio.min():.3g} to {ratio.max():.3g} tokens per "
+            "parameter: the exponents of params and tokens cannot be told apart",
+            "add runs at other ratios (a few at 5 and at 100 tokens per parameter tell most), "
+            "or trust forecasts along this ray only",
+        )
+
+
+def _levels(runs: xr.Dataset) -> Iterator[Note]:
+    for name in ("params", "tokens"):
+        count = levels(runs[name].values) if name in runs else 0
+        if count in (1, 2):
+            yield Note(
+                "too_few_levels",
+                "warning",
+                f"{name} has {count} distinct level{'s' if count > 1 else ''} in "
+                f"{runs.sizes['run']} runs: its exponent and the loss floor rest on the prior",
+                f"add runs at other {name}: three levels give a slope, four or more its curvature",
+            )
+
+
+def _repeats(runs: xr.Dataset) -> Iterator[Note]:
+    sizes = ("params", "tokens", "flops", "examples", "experts")
+    keys = [name for name in (*sizes, "loss", "family", "step", "seed") if name in runs]
+    if "run_id" in runs and len(np.unique(runs["run_id"].values)) < runs.sizes["run"]:
+        # Repeated names are names of curves, and points of two curves may well agree.
+        keys.append("run_id")
+    frame = pd.DataFrame({name: runs[name].values for name in keys})
+    rows = np.flatnonzero(frame.duplicated() & frame["loss"].notna()) + 1
+    if rows.size:
+        yield Note(
+            "duplicated_runs",
+            "warning",
+            f"{rows.size} of {len(frame)} runs repeat an earlier one in {', '.join(keys)} "
+            f"({row_list(rows.tolist())}): they count twice",
+            "drop the repeats, unless they are separate runs whose losses were rounded",
+        )
+
+
+def _rising(runs: xr.Dataset) -> Iterator[Note]:
+    if "flops" not in runs:
+        return
+    frame = pd.DataFrame({name: runs[name].values for name in ("flops", "loss")}).dropna()
+    family = runs["family"].values if "family" in runs else "all runs"
+    groups = [
+        (name, group)
+        for name, group in frame.groupby(pd.Series(family, index=range(runs.sizes["run"])))
+        # Runs of one compute budget say nothing of its slope.
+        if len(group) >= 4 and group["flops"].max() > 2 * group["flops"].min()
+    ]
+    rising = {}
+    for name, group in groups:
+        if group["loss"].nunique() > 1:
+            rank = group.rank()
+            correlation = float(np.corrcoef(rank["flops"], rank["loss"])[0, 1])
+            if correlation > 0:
+                rising[str(name)] = f"{name!r} ({correlation:+.2f} over {len(group)} runs)"
+    if rising:
+        yield Note(
+            "loss_rises_with_scale",
+            "warning",
+            f"loss rises with compute in {', '.join(list(rising.values())[:5])}"
+            f"{' …' if len(rising) > 5 else ''} (rank correlation; {len(groups)} groups looked at)",
+            "look for swapped columns, mixed data sets or tokenizers, and over-trained repeats",
+        )
+
+
+def _loss_units(runs: xr.Dataset) -> Iterator[Note]:
+    loss = runs["loss"].values[np.isfinite(runs["loss"].values)]
+    high = int((loss > HIGH_LOSS).sum())
+    if high:
+        yield Note(
+            "loss_units_suspect",
+            "warning",
+            f"{high} of {loss.size} losses exceed {HIGH_LOSS:g} (largest {loss.max():.3g}): "
+            "unusual for nats per token after training",
+            "if they are perplexities take the logarithm; drop runs that diverged or overfitted",
+        )
+    elif loss.max() < 1:
+        yield Note(
+            "loss_units_suspect",
+            "info",
+            f"all losses lie between {loss.min():.3g} and {loss.max():.3g}: they may be error "
+            "rates or bits per byte",
+            "forecasts stay in the table's own unit; do not read them as nats per token",
+        )
+
+
+def _size_units(runs: xr.Dataset) -> Iterator[Note]:
+    advice = "write sizes in plain parameters, tokens and FLOP, or with a suffix such as 7B"
+    for name, smallest in (("params", 1e5), ("tokens", 1e6)):
+        if name in runs and np.nanmax(runs[name].values) < smallest:
+            yield Note(
+                "size_units_suspect",
+                "warning",
+                f"the largest {name} is {np.nanmax(runs[name].values):g}: millions or billions?",
+                advice,
+            )
+            return
+    width = "active_params" if "active_params" in runs else "params"
+    if "flops" in runs and "tokens" in runs and width in runs:
+        ratio = (runs["flops"] / (6 * runs[width] * runs["tokens"])).values
+        middle = float(np.median(ratio[np.isfinite(ratio)])) if np.isfinite(ratio).any() else 1.0
+        # Attention, embeddings and forward-only counts stay within a factor of ten, total
+        # parameters of sparse models within a hundred.
+        if not 0.01 < middle < 100:
+            yield Note(
+                "size_units_suspect",
+                "warning",
+                f"flops is {middle:.2g} times 6 * {width} * tokens (median of the runs)",
+                advice + "; flops is for the whole training, not for a step, token or day",
+            )
+
+
+def _minima(runs: xr.Dataset) -> Iterator[Note]:
+    order = next((name for name in ("step", "examples", "tokens", "flops") if name in runs), None)
+    if order is None or "run_id" not in runs:
+        return
+    frame = pd.DataFrame({name: runs[name].values for name in ("run_id", order, "loss")})
+    frame = frame.dropna().drop_duplicates(["run_id", order]).sort_values(order, kind="stable")
+    curves = [group["loss"] for _, group in frame.groupby("run_id") if len(group) >= DENSE]
+    falling = sum(bool((curve.diff().dropna() <= 0).all()) for curve in curves)
+    if falling:
+        yield Note(
+            "running_minimum_table",
+            "warning",
+            f"in {falling} of {len(curves)} curves of {DENSE} or more checkpoints the loss never "
+            "rises: they look like running minima",
+            "use the losses as measured: minima hide the noise and bend the curve",
+        )
