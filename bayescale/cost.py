@@ -7,18 +7,16 @@ section 2.1, where N counts no embeddings.
 Every function takes plain numbers, NumPy arrays and xarray objects alike.
 """
 
-from typing import TypeVar
-
 import numpy as np
 import xarray as xr
-
-Size = TypeVar("Size", float, np.ndarray, xr.DataArray)
 
 #: Training FLOP for each parameter and token.
 FLOP_PER_PARAM_TOKEN = 6.0
 
 
-def training_flops(params: Size, tokens: Size) -> Size:
+def training_flops[Size: (float, np.ndarray, xr.DataArray)](
+    params: Size, tokens: Size | float
+) -> Size:
     """Training compute of a run.
 
     Parameters
@@ -45,7 +43,7 @@ def training_flops(params: Size, tokens: Size) -> Size:
     return FLOP_PER_PARAM_TOKEN * params * tokens
 
 
-def tokens_for(flops: Size, params: Size) -> Size:
+def tokens_for[Size: (float, np.ndarray, xr.DataArray)](flops: Size, params: Size | float) -> Size:
     """Training tokens that a budget buys at a model size.
 
     Parameters
@@ -68,7 +66,7 @@ def tokens_for(flops: Size, params: Size) -> Size:
     return flops / (FLOP_PER_PARAM_TOKEN * params)
 
 
-def params_for(flops: Size, tokens: Size) -> Size:
+def params_for[Size: (float, np.ndarray, xr.DataArray)](flops: Size, tokens: Size | float) -> Size:
     """Model parameters that a budget trains on a number of tokens.
 
     Parameters
@@ -91,7 +89,9 @@ def params_for(flops: Size, tokens: Size) -> Size:
     return flops / (FLOP_PER_PARAM_TOKEN * tokens)
 
 
-def params_at_ratio(flops: Size, tokens_per_param: Size) -> Size:
+def params_at_ratio[Size: (float, np.ndarray, xr.DataArray)](
+    flops: Size, tokens_per_param: Size | float
+) -> Size:
     """Model parameters that a budget trains at a number of tokens for each parameter.
 
     Parameters
@@ -111,4 +111,4 @@ def params_at_ratio(flops: Size, tokens_per_param: Size) -> Size:
     >>> params_at_ratio(1.2e22, 20.0)
     10000000000.0
     """
-    return (flops / (FLOP_PER_PARAM_TOKEN * tokens_per_param)) ** 0.5
+    return params_for(flops, tokens_per_param) ** 0.5

@@ -52,7 +52,8 @@ class Prior:
         A key of :data:`DISTRIBUTIONS`.
     kwargs : mapping
         Its arguments. ``LogNormal`` takes ``median`` in place of ``mu``; for the level of the loss
-        the median may be ``"runs"``: the geometric mean loss of the runs.
+        the median may be ``"runs"``: the geometric mean loss of the frontier, the runs of the top
+        decade of compute.
 
     Examples
     --------

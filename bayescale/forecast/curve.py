@@ -13,16 +13,17 @@ import numpy as np
 import xarray as xr
 
 from bayescale.cost import training_flops
+from bayescale.drift import Paths, axes
 from bayescale.laws import Law
 from bayescale.model import Model, Pool
 
 #: Version of the saved tree that is read here.
 FORMAT = 1
-#: Samples times points evaluated at once: 8 MB for each real array of a block.
-BLOCK = 2**20
+#: Samples times points evaluated at once: half a megabyte for each real array, which stays in a processor's cache.
+BLOCK = 2**16
 
 #: The group of each pooling column; an empty name is a group that has no name yet.
-Group = Mapping[str, str]
+type Group = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Saved:
         Training compute of the largest run, see :func:`compute_of`.
     units : str
         Unit of the loss.
+    drift : Paths or None
+        Drawn departures from the law, if the model lets its slope drift.
     """
 
     model: Model
@@ -52,6 +55,7 @@ class Saved:
     runs: xr.Dataset
     largest: float
     units: str
+    drift: Paths | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -110,10 +114,6 @@ def read_fit(fit: xr.DataTree) -> Saved:
             f"fit has format {version}, newer than this bayescale reads ({FORMAT}); upgrade bayescale"
         )
     model = Model.from_toml(fit.attrs["model"], where=str(fit.attrs.get("model_name", "model")))
-    if model.discrepancy is not None:
-        raise NotImplementedError(
-            f"model {model.name!r} has a discrepancy, which forecasts cannot add yet"
-        )
     runs = fit["constant_data"].to_dataset()
     observed = (
         fit["observed_data"].to_dataset()["loss"]
@@ -129,7 +129,24 @@ def read_fit(fit: xr.DataTree) -> Saved:
         largest=np.nan,
         units=observed.attrs.get("units", "nat/token"),
     )
-    return replace(saved, largest=float(np.nanmax(compute_of(saved, runs).values)))
+    largest = float(np.nanmax(compute_of(saved, runs).values))
+    return replace(saved, largest=largest, drift=_drift(saved, int(fit.attrs["seed"])))
+
+
+def _drift(saved: Saved, seed: int) -> Paths | None:
+    """One path of drift a draw. The fit's own seed makes it the same path in every answer."""
+    if saved.model.discrepancy is None:
+        return None
+    inputs = {
+        slot: saved.runs[column].values.astype(float) for slot, column in saved.model.inputs.items()
+    }
+    weights = (
+        saved.posterior["drift"]
+        .transpose("chain", "draw", "mode")
+        .values.reshape(saved.samples, -1)
+    )
+    kappa = saved.draws_of("kappa")
+    return Paths(axes(inputs, saved.reference), weights, kappa, stream(seed, "drift"))
 
 
 def compute_of(saved: Saved, table: xr.Dataset) -> xr.DataArray:
@@ -160,9 +177,16 @@ def compute_of(saved: Saved, table: xr.Dataset) -> xr.DataArray:
 
 def decades_beyond(saved: Saved, compute: xr.DataArray) -> xr.DataArray:
     """Decades of compute beyond the largest run; zero within the runs."""
-    beyond = np.log10(compute / saved.largest).clip(min=0.0)
+    beyond = xr.ufuncs.log10(compute / saved.largest).clip(min=0.0)
     units = {"units": "decade", "long_name": "compute beyond the largest run"}
     return beyond.rename("decades_beyond").assign_attrs(units)
+
+
+def samples(saved: Saved, values: np.ndarray, *dims: str) -> xr.DataArray:
+    """Values with axes (sample, ...) as an array with dims chain, draw and ``dims``."""
+    coords = {dim: saved.posterior[dim] for dim in ("chain", "draw")}
+    shape = (*saved.shape, *values.shape[1:])
+    return xr.DataArray(values.reshape(shape), dims=("chain", "draw", *dims), coords=coords)
 
 
 def log_location(
@@ -187,7 +211,17 @@ def log_location(
     """
     law = saved.law
     inputs = [ratios[slot] for slot in law.input_names]
-    return np.log(law.loss(*inputs, **{name: params[name] for name in law.param_names}))
+    location = np.log(law.loss(*inputs, **{name: params[name] for name in law.param_names}))
+    if saved.drift is None:
+        return location
+    delta, slopes = saved.drift.evaluate(
+        {slot: ratios[slot].real * saved.reference[slot] for slot in ratios}
+    )
+    if not any(np.iscomplexobj(ratio) for ratio in ratios.values()):
+        return location + delta
+    # A drawn path is known by its values and slopes: complex ratios take the slope along.
+    turned = sum(slopes[slot] * np.log(ratio).imag for slot, ratio in ratios.items())
+    return location + delta + 1j * turned
 
 
 def law_params(saved: Saved, groups: Sequence[Group], random_seed: int) -> dict[str, np.ndarray]:
@@ -227,8 +261,8 @@ def _shares(saved: Saved) -> list[np.ndarray]:
     if "shares" not in saved.model.priors:
         return [np.ones((1, 1))]
     shares = saved.posterior["shares"].transpose("chain", "draw", "term")
-    shares = shares.sel(term=list(saved.law.terms)).values.reshape(saved.samples, -1)
-    return [shares[:, [index]] for index in range(shares.shape[1])]
+    flat = shares.sel(term=list(saved.law.terms)).values.reshape(saved.samples, -1)
+    return [flat[:, [index]] for index in range(flat.shape[1])]
 
 
 def _of_group(saved: Saved, name: str, pool: Pool, group: str, random_seed: int) -> np.ndarray:

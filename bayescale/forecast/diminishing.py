@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from bayescale.forecast.curve import Saved, blocks, decades_beyond, read_fit
+from bayescale.forecast.curve import Saved, blocks, decades_beyond, read_fit, samples
 from bayescale.forecast.doubts import distance_note, fit_notes, group_notes
 from bayescale.forecast.growth import check_range
 from bayescale.forecast.montecarlo import (
@@ -32,7 +32,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 #: A rise of the loss smaller than this, relatively, is rounding.
 _RISE = 1e-12
 
-Measure = Callable[[Route, np.ndarray], np.ndarray]
+type Measure = Callable[[Route, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def diminishing(
     )
     result["decades_beyond"] = decades_beyond(saved, xr.DataArray(beyond))
     notes += distance_note(saved, np.array([to or beyond]))
-    notes += prior_note(fit, saved, _samples(saved, gain[:, 0]), f"the gain at {beyond:.3g}")
+    notes += prior_note(fit, saved, samples(saved, gain[:, 0]), f"the gain at {beyond:.3g}")
     return result.assign_attrs(notes=dump_notes(notes))
 
 
@@ -256,12 +256,10 @@ def _range(
     step: float,
 ) -> tuple[float, float | None, float, float]:
     """Checked ``beyond`` and ``to``, and where the search for the onset starts and ends."""
-    given = {"beyond": beyond, "to": to, "horizon": horizon}
-    checked = {
-        name: None if value is None else float(read_flops(value, route.saved, name).item())
-        for name, value in given.items()
-    }
-    beyond, to, horizon = checked.values()
+    beyond = float(read_flops(beyond, route.saved, "beyond").item())
+    to = None if to is None else float(read_flops(to, route.saved, "to").item())
+    if horizon is not None:
+        horizon = float(read_flops(horizon, route.saved, "horizon").item())
     if to is not None and not to > beyond:
         raise ValueError(f"to = {to:.4g} must lie above beyond = {beyond:.4g}")
     # Both the measure and the gain look ahead or back of C.
@@ -317,22 +315,17 @@ def _onset(scales: np.ndarray, values: np.ndarray, below: float) -> np.ndarray:
     return np.where(already, scales[0], np.where(never, np.inf, onset))
 
 
-def _samples(saved: Saved, values: np.ndarray) -> xr.DataArray:
-    coords = {dim: saved.posterior[dim] for dim in SAMPLE_DIMS}
-    return xr.DataArray(values.reshape(saved.shape), dims=SAMPLE_DIMS, coords=coords)
-
-
 def _answers(
     saved: Saved, answers: Mapping[str, np.ndarray], onset: np.ndarray, gain: np.ndarray
 ) -> xr.Dataset:
-    size = effective_size(_samples(saved, gain))
+    size = effective_size(samples(saved, gain))
     found: dict[str, xr.DataArray] = {}
     for name, holds in answers.items():
-        draws = _samples(saved, holds)
+        draws = samples(saved, holds)
         found[name] = draws.mean(SAMPLE_DIMS).assign_attrs(units="1")
         found[f"{name}_mcse"] = probability_mcse(draws, size).assign_attrs(units="1")
     unit = {"units": read_flops(1.0, saved).attrs["units"]}
-    draws = _samples(saved, onset)
+    draws = samples(saved, onset)
     level, error = quantiles(draws, QUANTILES)
     found["onset"] = level.assign_attrs(unit)
     found["onset_mcse"] = error.assign_attrs(unit)

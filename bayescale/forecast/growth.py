@@ -9,8 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayescale.cost import params_at_ratio, params_for, tokens_for, training_flops
-from bayescale.forecast.curve import Saved, law_params, read_fit
-from bayescale.forecast.montecarlo import SAMPLE_DIMS
+from bayescale.forecast.curve import Saved, law_params, read_fit, samples
 from bayescale.forecast.optimum import numeric_optimum
 from bayescale.forecast.path import Path, PathLike, resolve_path
 from bayescale.forecast.scales import group_of, read_flops
@@ -156,18 +155,14 @@ def inputs_along(
     along = growth(saved, params, resolve_path(saved, path))
     check_range(along, scale.values)
     inputs = along.inputs(scale.values[None, :])
-    found = {}
+    found = xr.Dataset(coords={"flops": scale["flops"]})
     for slot in saved.law.inputs:
         values, column = inputs[slot.name], saved.model.inputs[slot.name]
-        attrs = {"long_name": slot.meaning, "units": slot.unit}
+        if column == "flops":
+            continue
         if values.shape[0] == 1:
-            found[column] = ("flops", values[0], attrs)
+            each = xr.DataArray(values[0], dims="flops")
         else:
-            found[column] = ((*SAMPLE_DIMS, "flops"), values.reshape(*saved.shape, -1), attrs)
-    coords = {"flops": scale["flops"]}
-    if any(len(entry[0]) == 3 for entry in found.values()):
-        coords |= {dim: saved.posterior[dim] for dim in SAMPLE_DIMS}
-    found = {name: entry for name, entry in found.items() if name != "flops"}
-    return xr.Dataset(
-        found, coords=coords, attrs={"path": str(along.path), "model": saved.model.name}
-    )
+            each = samples(saved, values, "flops")
+        found[column] = each.assign_attrs(long_name=slot.meaning, units=slot.unit)
+    return found.assign_attrs(path=str(along.path), model=saved.model.name)

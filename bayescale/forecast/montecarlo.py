@@ -94,7 +94,9 @@ def probability_mcse(holds: xr.DataArray, size: xr.DataArray | float | None = No
     count = np.prod([holds.sizes[dim] for dim in SAMPLE_DIMS])
     size = xr.DataArray(float(count) if size is None else size)
     smooth = (holds.mean(SAMPLE_DIMS) * size + 1) / (size + 2)
-    return np.maximum(mcse(holds.astype(float)), np.sqrt(smooth * (1 - smooth) / size))
+    binomial = (smooth * (1 - smooth) / size) ** 0.5
+    batches = mcse(holds.astype(float))
+    return batches.where(batches > binomial, binomial)
 
 
 def quantiles(draws: xr.DataArray, prob: Sequence[float]) -> tuple[xr.DataArray, xr.DataArray]:
@@ -163,10 +165,13 @@ def _effective_size(draws: np.ndarray) -> np.ndarray:
 
 def _quantiles(draws: np.ndarray, prob: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows = draws.reshape(-1, *draws.shape[-2:])
-    size = max(1, _BLOCK // rows[0].size) if rows.size else 1
-    parts = [_of_block(rows[i : i + size], prob) for i in range(0, max(len(rows), 1), size)]
+    found, error = np.empty((2, len(rows), prob.size))
+    step = max(1, _BLOCK // (draws.shape[-2] * draws.shape[-1]))
+    for start in range(0, len(rows), step):
+        block = slice(start, start + step)
+        found[block], error[block] = _of_block(rows[block], prob)
     shape = (*draws.shape[:-2], prob.size)
-    return tuple(np.concatenate(part).reshape(shape) for part in zip(*parts, strict=True))
+    return found.reshape(shape), error.reshape(shape)
 
 
 def _of_block(draws: np.ndarray, prob: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,8 +18,10 @@ STEP = 1e-30
 SPACING = np.log(10.0) / 4
 #: The optimum is sought within this many units of ln N about equal shares of compute.
 _REACH = 80.0
+#: Secants after which a root that they do not close in on is bisected.
+_PATIENCE = 4
 
-Curve = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+type Curve = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def numeric_optimum(saved: Saved, params: Mapping[str, np.ndarray], *, expected: bool) -> Curve:
@@ -116,7 +118,7 @@ def falling_root(
     lower, upper : numpy.ndarray
         Bounds of the root; where the function has no root between them, the nearer bound is returned.
     start : numpy.ndarray
-        First guess.
+        First guess, between the bounds.
     tolerance : float
         Relative to 1 + abs(root).
     iterations : int
@@ -140,8 +142,7 @@ def falling_root(
         with np.errstate(divide="ignore", invalid="ignore"):
             proposal = x - value * (x - previous) / (value - at_previous)
         bad = ~((proposal >= lower) & (proposal <= upper))
-        if iteration % 3 == 0:
-            # Secants that do not close in would go on for long.
+        if iteration % _PATIENCE == 0:
             bad |= np.abs(value) > checked / 2
             checked = np.abs(value)
         proposal = np.where(bad, (lower + upper) / 2, proposal)
@@ -165,7 +166,7 @@ def _interpolate(
         (-(t + 1) * t * (t - 2) / 2, -(3 * t**2 - 2 * t - 2) / 2),
         ((t + 1) * t * (t - 1) / 6, (3 * t**2 - 1) / 6),
     )
-    value, slope = 0.0, 0.0
+    value, slope = np.zeros(1), np.zeros(1)
     for offset, (weight, rate) in enumerate(weights, start=-1):
         if cell.shape[0] == 1:
             node = table[:, cell[0] + offset]

@@ -1,4 +1,4 @@
-"""Paths: along what do a law's inputs grow, when compute does?
+"""Paths: along what a law's inputs grow when compute does.
 
 ``C = 6 * N * D`` on every path of parameters and tokens but a plan that states its own FLOP.
 """
@@ -56,7 +56,7 @@ class Path:
         return self.kind if self.value is None else f"{self.kind}={self.value:.12g}"
 
 
-PathLike = str | Path | pd.DataFrame | xr.Dataset | Mapping[str, ArrayLike]
+type PathLike = str | Path | pd.DataFrame | xr.Dataset | Mapping[str, ArrayLike]
 
 
 def parse_path(spec: PathLike) -> Path:

@@ -1,6 +1,6 @@
 """Loss at any scale, from the draws of a saved fit."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -57,12 +57,6 @@ def predict(
     ------
     ValueError
         If an input is missing or not positive, or ``kind`` is not known.
-
-    Examples
-    --------
-    >>> at = {"params": [7e9, 70e9], "tokens": 1.4e12}
-    >>> predict(fit, at).sizes  # doctest: +SKIP
-    Frozen({'chain': 4, 'draw': 1000, 'run': 2})
     """
     if kind not in get_args(Kind):
         raise ValueError(
@@ -81,7 +75,7 @@ def predict(
     result = xr.DataArray(
         loss.reshape(*saved.shape, *sizes),
         dims=(*SAMPLE_DIMS, *dims),
-        coords={**_coords(saved, table), **{dim: saved.posterior[dim] for dim in SAMPLE_DIMS}},
+        coords=_coords(saved, table),
         name="loss",
         attrs={
             "units": saved.units,
@@ -122,9 +116,7 @@ def summarise(
     >>> summarise(draws)["loss"].values
     array([ 5., 25., 50., 75., 95.])
     """
-    data = (
-        draws.to_dataset(name=draws.name or "value") if isinstance(draws, xr.DataArray) else draws
-    )
+    data = draws if isinstance(draws, xr.Dataset) else _named(draws)
     wanted = sorted({*map(float, prob), 0.5})
     found = {}
     for name, values in data.data_vars.items():
@@ -135,12 +127,16 @@ def summarise(
         else:
             found[name] = values
     kept = {name: c for name, c in data.coords.items() if not set(SAMPLE_DIMS) & set(c.dims)}
-    attrs = {**data.attrs, **(draws.attrs if isinstance(draws, xr.DataArray) else {})}
-    return xr.Dataset(found, coords=kept, attrs=attrs)
+    return xr.Dataset(found, coords=kept, attrs=data.attrs)
+
+
+def _named(draws: xr.DataArray) -> xr.Dataset:
+    name = "value" if draws.name is None else draws.name
+    return draws.to_dataset(name=name).assign_attrs(draws.attrs)
 
 
 def _flat(
-    saved: Saved, values: xr.DataArray, dims: tuple[str, ...], sizes: tuple[int, ...]
+    saved: Saved, values: xr.DataArray, dims: tuple[Hashable, ...], sizes: tuple[int, ...]
 ) -> np.ndarray:
     """Values with axes (sample, point); one sample if they do not vary by draw."""
     sampled = [dim for dim in SAMPLE_DIMS if dim in values.dims]
@@ -161,7 +157,7 @@ def _flat(
 
 
 def _groups(
-    saved: Saved, table: xr.Dataset, dims: tuple[str, ...], sizes: tuple[int, ...]
+    saved: Saved, table: xr.Dataset, dims: tuple[Hashable, ...], sizes: tuple[int, ...]
 ) -> list[Group]:
     """Group of each point in every pooling column; a single one if all points share it."""
     columns = {}
@@ -206,7 +202,7 @@ def _evaluate(
 
 def _block_params(saved: Saved, groups: list[Group], random_seed: int) -> dict[str, np.ndarray]:
     keys = [tuple(group.values()) for group in groups]
-    distinct = {key: group for key, group in zip(keys, groups, strict=True)}
+    distinct = dict(zip(keys, groups, strict=True))
     place = {key: index for index, key in enumerate(distinct)}
     index = np.array([place[key] for key in keys])
     params = law_params(saved, list(distinct.values()), random_seed)
@@ -234,9 +230,10 @@ def _noise(
     return sigma * rng.standard_t(np.broadcast_to(nu, shape)).T
 
 
-def _coords(saved: Saved, table: xr.Dataset) -> dict[str, xr.DataArray]:
-    distance = decades_beyond(saved, compute_of(saved, table))
-    return {**table.coords, **table.data_vars, "decades_beyond": distance}
+def _coords(saved: Saved, table: xr.Dataset) -> dict[Hashable, xr.DataArray]:
+    found: dict[Hashable, xr.DataArray] = {name: table[name] for name in table.variables}
+    found["decades_beyond"] = decades_beyond(saved, compute_of(saved, table))
+    return found | {dim: saved.posterior[dim] for dim in SAMPLE_DIMS}
 
 
 def _point_notes(
@@ -248,7 +245,7 @@ def _point_notes(
     points = compute.median([dim for dim in SAMPLE_DIMS if dim in compute.dims])
     farthest = {dim: int(index) for dim, index in points.argmax(...).items()} if points.ndim else {}
     others = {dim: 0 for dim in result.dims if dim not in (*SAMPLE_DIMS, *farthest)}
-    log_loss = np.log(result.isel({**farthest, **others})).reset_coords(drop=True)
+    log_loss = xr.ufuncs.log(result.isel({**farthest, **others})).reset_coords(drop=True)
     return [
         *distance_note(saved, points.values),
         *prior_note(fit, saved, log_loss, "the loss at the farthest point"),

@@ -18,10 +18,10 @@ from bayescale.forecast.curve import (
     law_params,
     log_location,
     read_fit,
+    samples,
 )
 from bayescale.forecast.doubts import distance_note, fit_notes, group_notes
 from bayescale.forecast.growth import Growth, check_range, growth
-from bayescale.forecast.montecarlo import SAMPLE_DIMS
 from bayescale.forecast.optimum import STEP, falling_root
 from bayescale.forecast.path import PathLike, resolve_path
 from bayescale.forecast.scales import group_of, read_flops
@@ -150,17 +150,12 @@ def returns(
     for block in blocks(scale.size, saved.samples):
         for name, values in _returns(route, scale.values[None, block], step).items():
             found[name][:, block] = values
-    dims = (*SAMPLE_DIMS, "flops")
     result = xr.Dataset(
         {
-            name: (dims, v.reshape(*saved.shape, -1), _attrs(name, saved, step))
-            for name, v in found.items()
+            name: samples(saved, values, "flops").assign_attrs(_attrs(name, saved, step))
+            for name, values in found.items()
         },
-        coords={
-            "flops": scale["flops"],
-            **{dim: saved.posterior[dim] for dim in SAMPLE_DIMS},
-            "decades_beyond": decades_beyond(saved, scale).variable,
-        },
+        coords={"flops": scale["flops"], "decades_beyond": decades_beyond(saved, scale).variable},
         attrs=route_attrs(route, step, family),
     )
     farthest = result["gain"].isel(flops=int(np.argmax(scale.values))).reset_coords(drop=True)

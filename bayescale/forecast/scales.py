@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from bayescale.forecast.curve import Group, Saved
 
-Scales = xr.Dataset | pd.DataFrame | Mapping[str, ArrayLike]
+type Scales = xr.Dataset | pd.DataFrame | Mapping[str, ArrayLike]
 
 
 def read_scales(at: Scales, saved: Saved, *, where: str = "at") -> xr.Dataset:

@@ -5,6 +5,8 @@ Raise the prior (or the likelihood) to a power a. The posterior mean of a quanti
 ``Cov((h - mean)^2, log p)``. Kallioinen et al. 2024 (arXiv 2107.14054). No refit, no weights.
 """
 
+from collections.abc import Hashable
+
 import numpy as np
 import xarray as xr
 
@@ -81,7 +83,7 @@ def _total(densities: xr.Dataset, fit: xr.DataTree | None = None) -> xr.DataArra
     return total.reset_coords(drop=True)
 
 
-def _group_dims(fit: xr.DataTree) -> set[str]:
+def _group_dims(fit: xr.DataTree) -> set[Hashable]:
     names = fit["posterior"].data_vars
     return {
         dim

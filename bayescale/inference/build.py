@@ -59,7 +59,8 @@ def build(runs: xr.Dataset, model: str | Model = "chinchilla") -> pm.Model:
         location = np.log(law.loss(*ratios, **{name: per_run[name] for name in law.param_names}))
         sigma = _noise_scale(model, data)
         if model.discrepancy is not None:
-            kappa = _variable("drift_rate", model.discrepancy.rate) * data["elasticity"]
+            rate = _variable("drift_rate", model.discrepancy.rate)
+            kappa = pm.Deterministic("kappa", rate * data["elasticity"])
             _drifting(location, sigma, kappa, data)
         elif model.noise.nu is None:
             pm.Normal(OBSERVED, location, sigma, observed=data["observed"])

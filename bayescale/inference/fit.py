@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, get_args
 
 import numpy as np
@@ -149,7 +149,7 @@ def fit(
         "seed": seed,
         "source": runs.attrs.get("source", ""),
         "sha256": runs.attrs.get("sha256", ""),
-        "versions": json.dumps({name: version(name) for name in VERSIONED}),
+        "versions": json.dumps({name: _version(name) for name in VERSIONED}),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "notes": dump_notes(notes),
     }
@@ -169,10 +169,10 @@ def default_model(runs: xr.Dataset) -> tuple[str, Note]:
     """
     families = np.unique(runs["family"].values).size if "family" in runs else 1
     if "params" in runs and "tokens" in runs:
-        name = "chinchilla-families" if families > 1 else "chinchilla"
+        name = "skaling-drift-families" if families > 1 else "skaling-drift"
         found = f"params and tokens, {families} families" if families > 1 else "params and tokens"
     else:
-        name, found = "power", "one input"
+        name, found = "power-drift", "one input"
     advice = "name a model to choose another; `bayescale models` lists them"
     return name, Note("default_model", "info", f"no model was named: {name!r} was taken for {found}", advice)
 
@@ -350,6 +350,13 @@ def _prior(graph: pm.Model, seed: int) -> xr.DataTree:
         coords = {dim: list(graph.coords[dim]) for dim in dims}
         found[var.name] = xr.DataArray(value[None], dims=("chain", "draw", *dims), coords=coords)
     return xr.DataTree(xr.Dataset(found).assign_coords(chain=[0], draw=np.arange(PRIOR_DRAWS)))
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # A checkout on the path that was never installed.
+        return "not installed"
 
 
 def _sampling_notes(tried: list[tuple[Attempt, SamplerVerdict]], verdict: SamplerVerdict) -> list[Note]:

@@ -1,0 +1,388 @@
+"""What every law promises, stated once over the registry; published values as rows of tables."""
+
+import inspect
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+import xarray as xr
+from scipy import optimize, stats
+
+from bayescale import laws
+from bayescale.laws import Law
+from bayescale.model import DISTRIBUTIONS, Model, Prior, shipped
+
+MEDIAN_LOSS = 2.5
+DRAWS = 100
+#: Each input over ten orders of magnitude about the reference.
+RATIOS = np.geomspace(1e-5, 1e5, 11)
+
+
+# Draws from priors, in NumPy --------------------------------------------------------------------
+
+
+def draw(prior: Prior, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws from a prior of a model file; the level's ``median = "runs"`` is ``MEDIAN_LOSS``."""
+    match prior.dist, dict(prior.kwargs):
+        case "Normal", {"mu": mu, "sigma": sigma}:
+            frozen = stats.norm(mu, sigma)
+        case "StudentT", {"nu": nu, "mu": mu, "sigma": sigma}:
+            frozen = stats.t(nu, mu, sigma)
+        case "Uniform", {"lower": lower, "upper": upper}:
+            frozen = stats.uniform(lower, upper - lower)
+        case "TruncatedNormal", {"mu": mu, "sigma": sigma, **ends}:
+            lower, upper = ends.get("lower", -np.inf), ends.get("upper", np.inf)
+            frozen = stats.truncnorm((lower - mu) / sigma, (upper - mu) / sigma, mu, sigma)
+        case "LogNormal", {"sigma": sigma, **location}:
+            median = location["median"] if "median" in location else np.exp(location["mu"])
+            frozen = stats.lognorm(sigma, scale=MEDIAN_LOSS if median == "runs" else median)
+        case "HalfNormal", {"sigma": sigma}:
+            frozen = stats.halfnorm(scale=sigma)
+        case "HalfStudentT", {"nu": nu, "sigma": sigma}:
+            return np.abs(stats.t(nu, 0.0, sigma).rvs(size, random_state=rng))
+        case "Exponential", {"lam": lam}:
+            frozen = stats.expon(scale=1 / lam)
+        case "Gamma", {"alpha": alpha, "beta": beta}:
+            frozen = stats.gamma(alpha, scale=1 / beta)
+        case "InverseGamma", {"alpha": alpha, "beta": beta}:
+            frozen = stats.invgamma(alpha, scale=beta)
+        case "Beta", {"alpha": alpha, "beta": beta}:
+            frozen = stats.beta(alpha, beta)
+        case "Dirichlet", {"a": a}:
+            return rng.dirichlet(a, size)
+        case unknown:
+            raise NotImplementedError(f"no draws from {unknown}")
+    return frozen.rvs(size, random_state=rng)
+
+
+def draw_params(
+    model: Model, size: int, seed: int
+) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
+    """Level (if the model states one) and every parameter of the law, drawn from the priors."""
+    rng = np.random.default_rng(seed)
+    drawn = {name: draw(prior, size, rng) for name, prior in model.priors.items()}
+    if not model.shared_level:
+        return None, drawn
+    level = drawn.pop("level")
+    shares = list(drawn.pop("shares", np.ones((size, 1))).T)
+    return level, drawn | model.law_object.terms_from_shares(level, shares, drawn)
+
+
+def default_model(law: Law) -> Model:
+    return Model.from_toml(f'format = 1\nlaw = "{law.name}"\n')
+
+
+def default_params(law: Law, seed: int = 1) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    level, params = draw_params(default_model(law), DRAWS, seed)
+    assert level is not None
+    return level, params
+
+
+def scattered(law: Law, seed: int = 2) -> dict[str, np.ndarray]:
+    """Ratios of each input, every order of magnitude once, in an order of its own."""
+    rng = np.random.default_rng(seed)
+    return {name: rng.permutation(np.repeat(RATIOS, 3)) for name in law.input_names}
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        Prior("Normal", {"mu": 1.0, "sigma": 2.0}),
+        Prior("StudentT", {"nu": 4.0, "mu": 1.0, "sigma": 2.0}),
+        Prior("Uniform", {"lower": 0.2, "upper": 3.0}),
+        Prior("TruncatedNormal", {"mu": 0.5, "sigma": 2.0, "lower": 0.0, "upper": 1.0}),
+        Prior("LogNormal", {"median": 0.3, "sigma": 0.4}),
+        Prior("HalfNormal", {"sigma": 2.0}),
+        Prior("HalfStudentT", {"nu": 4.0, "sigma": 2.0}),
+        Prior("Exponential", {"lam": 2.0}),
+        Prior("Gamma", {"alpha": 2.0, "beta": 0.1}),
+        Prior("InverseGamma", {"alpha": 3.0, "beta": 0.1}),
+        Prior("Beta", {"alpha": 2.0, "beta": 3.0}),
+        Prior("Dirichlet", {"a": [4.0, 1.5, 1.5]}),
+    ],
+    ids=lambda prior: prior.dist,
+)
+def test_draws_lie_in_the_support_that_a_prior_claims(prior: Prior) -> None:
+    values = draw(prior, 1000, np.random.default_rng(3))
+    inside = {
+        "real": np.isfinite(values),
+        "positive": values > 0,
+        "unit": (values > 0) & (values < 1),
+        "simplex": np.isclose(values.sum(axis=-1), 1),
+    }
+    assert np.all(inside[prior.support])
+    assert set(inside) == {support for _, support in DISTRIBUTIONS.values()}
+
+
+# Contracts of every law -------------------------------------------------------------------------
+
+each_law = pytest.mark.parametrize(
+    "law", [laws.get(name) for name in laws.names()], ids=laws.names()
+)
+
+
+@cache
+def compiled(name: str) -> pytensor.compile.Function:
+    """Loss at every run and draw, and the gradient of the summed log loss, from log inputs."""
+    law = laws.get(name)
+    logs = [pt.dvector(name) for name in law.input_names]
+    params = {name: pt.dvector(name) for name in law.param_names}
+    loss = law.loss(*[pt.exp(log)[:, None] for log in logs], **params)
+    grads = pytensor.grad(pt.log(loss).sum(), list(params.values()))
+    return pytensor.function([*logs, *params.values()], [loss, *grads], mode="FAST_COMPILE")
+
+
+def evaluate(
+    law: Law, ratios: Mapping[str, np.ndarray], params: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    logs = [np.log(ratios[name]) for name in law.input_names]
+    loss, *grads = compiled(law.name)(*logs, *[params[name] for name in law.param_names])
+    return loss, grads
+
+
+@each_law
+def test_numpy_xarray_and_pytensor_agree(law: Law) -> None:
+    _, params = default_params(law)
+    ratios = scattered(law)
+    with_numpy = law.loss(*[values[:, None] for values in ratios.values()], **params)
+    with_xarray = law.loss(
+        *[xr.DataArray(values, dims="run") for values in ratios.values()],
+        **{name: xr.DataArray(values, dims="draw") for name, values in params.items()},
+    )
+    with_pytensor, _ = evaluate(law, ratios, params)
+    with_xarray = with_xarray.transpose("run", "draw")
+    np.testing.assert_allclose(with_xarray.values, with_numpy, rtol=1e-13)
+    np.testing.assert_allclose(with_pytensor, with_numpy, rtol=1e-10)
+
+
+@each_law
+def test_gradient_is_finite_over_ten_orders_of_magnitude(law: Law) -> None:
+    _, params = default_params(law)
+    # A sum over all scales is finite only if every summand is.
+    mesh = np.meshgrid(*[RATIOS] * len(law.inputs), indexing="ij")
+    ratios = {name: grid.ravel() for name, grid in zip(law.input_names, mesh, strict=True)}
+    loss, grads = evaluate(law, ratios, params)
+    assert np.all(np.isfinite(loss))
+    for name, grad in zip(law.param_names, grads, strict=True):
+        assert np.all(np.isfinite(grad)), name
+        assert np.any(grad != 0), f"{name} does not matter"
+
+
+@each_law
+def test_loss_tends_to_the_floor(law: Law) -> None:
+    level, params = default_params(law)
+    floor = params[law.floor] if law.floor else 0.0
+    excess = (law.loss(*[1e60] * len(law.inputs), **params) - floor) / level
+    # An exponent of .3 leaves 1e-18 of the excess; the smallest in the draws are near .05.
+    assert np.median(np.abs(excess)) < 1e-9
+    assert np.all(excess > -1e-12)
+    assert np.all(excess < 0.02)
+
+
+@each_law
+def test_more_of_any_input_lowers_the_loss(law: Law) -> None:
+    _, params = default_params(law)
+    for name in law.input_names:
+        ratios = dict.fromkeys(law.input_names, 1.0) | {name: RATIOS[:, None]}
+        for others in (1e-2, 1.0, 1e2):
+            at = {key: value if key == name else others for key, value in ratios.items()}
+            loss = law.loss(*at.values(), **params)
+            assert np.all(np.diff(loss, axis=0) <= 0), name
+            assert np.all(loss[-1] < loss[0]), name
+
+
+@each_law
+def test_loss_at_the_reference_is_the_level(law: Law) -> None:
+    level, params = default_params(law)
+    np.testing.assert_allclose(law.loss(*[1.0] * len(law.inputs), **params), level, rtol=1e-12)
+    assert all(np.all(params[term] > 0) for term in law.terms)
+
+
+@each_law
+def test_textbook_constants_give_the_same_loss_at_raw_inputs(law: Law) -> None:
+    if law.textbook is None:
+        pytest.skip("the law has no constants of another form")
+    _, params = default_params(law)
+    ratios = scattered(law)
+    rng = np.random.default_rng(4)
+    reference = {name: float(10 ** rng.uniform(7, 11)) for name in law.input_names}
+    textbook = params | law.textbook(reference, **params)
+    raw = [ratios[name][:, None] * reference[name] for name in law.input_names]
+    np.testing.assert_allclose(
+        law.loss(*raw, **textbook),
+        law.loss(*[values[:, None] for values in ratios.values()], **params),
+        rtol=1e-9,
+    )
+
+
+@each_law
+def test_optimal_params_minimise_the_loss_of_a_budget(law: Law) -> None:
+    if law.optimal_params is None:
+        pytest.skip("the law's optimum is found numerically")
+    _, params = default_params(law)
+    for product in (1e-4, 1.0, 1e4):
+        best = law.optimal_params(product, **params)
+        for i in range(0, DRAWS, 5):
+            one = {name: float(values[i]) for name, values in params.items()}
+
+            def loss(log_params: float, one: dict = one, product: float = product) -> float:
+                ratio = np.exp(log_params)
+                inputs = {"params": ratio, "tokens": product / ratio}
+                return law.loss(*[inputs.get(name, 1.0) for name in law.input_names], **one)
+
+            grid = np.log(best[i]) + np.linspace(-8, 8, 161)
+            lowest = grid[np.argmin([loss(at) for at in grid])]
+            found = optimize.minimize_scalar(
+                loss, bracket=(lowest - 0.2, lowest, lowest + 0.2), method="golden"
+            )
+            assert loss(np.log(best[i])) <= found.fun * (1 + 1e-12)
+            # A minimum can be located to the root of the precision of its value.
+            assert abs(found.x - np.log(best[i])) < 1e-3
+
+
+@each_law
+def test_every_fact_is_stated(law: Law) -> None:
+    assert re.search(r"\b\d{4}\.\d{4,5}\b", law.source), "a source is cited by its arXiv id"
+    assert all((law.title, law.equation, law.latex, law.terms))
+    assert law.question.endswith("?")
+    assert all(each.meaning and each.unit for each in (*law.inputs, *law.params))
+    assert len({*law.input_names, *law.param_names}) == len(law.inputs) + len(law.params)
+    assert set(law.terms) <= set(law.param_names)
+    assert law.floor is None or law.floor == law.terms[0]
+    arguments = inspect.signature(law.loss).parameters.values()
+    keywords = [each.name for each in arguments if each.kind is each.KEYWORD_ONLY]
+    assert [each.name for each in arguments if each.name not in keywords] == list(law.input_names)
+    assert set(keywords) == set(law.param_names)
+
+
+@each_law
+def test_default_priors_are_stated_for_all_but_the_terms(law: Law) -> None:
+    priors = default_model(law).priors
+    for param in law.params:
+        assert (param.prior is None) == (param.name in law.terms), param.name
+        assert (param.name in priors) == (param.name not in law.terms), param.name
+
+
+@each_law
+def test_a_shipped_law_is_named_after_its_file_and_travels_between_processes(law: Law) -> None:
+    assert law.loss.__module__ == f"bayescale.laws.{law.name}"
+    assert pickle.loads(pickle.dumps(law)) == law
+
+
+# Published values and nested forms --------------------------------------------------------------
+
+#: Compute-optimal tokens a parameter and loss of a Huber refit of the Chinchilla runs (n = 241).
+REFIT = {"E": 1.8209, "A": 478.3, "alpha": 0.3473, "B": 2311.0, "beta": 0.3708}
+
+
+@pytest.mark.parametrize(
+    ("flops", "tokens_per_param", "loss"),
+    [(1e21, 21.0, 2.3045), (1e23, 18.1, 2.0326), (1e25, 15.5, 1.9136), (1e27, 13.4, 1.8615)],
+)
+def test_compute_optimum_of_the_chinchilla_runs(
+    flops: float, tokens_per_param: float, loss: float
+) -> None:
+    law = laws.get("chinchilla")
+    params = law.optimal_params(flops / 6, **REFIT)
+    tokens = flops / 6 / params
+    # The constants are printed with four digits, the exponents with three to four.
+    assert tokens / params == pytest.approx(tokens_per_param, rel=0.02)
+    assert law.loss(params, tokens, **REFIT) == pytest.approx(loss, abs=0.002)
+
+
+# Kaplan et al. 2020, arXiv 2001.08361, table 2, in nats: L(N, D) with N without embeddings.
+N_C, ALPHA_N, D_C, ALPHA_D = 6.4e13, 0.076, 1.8e13, 0.103
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "params", "expected"),
+    [
+        pytest.param(
+            "skaling",
+            (3e8, 2e10),
+            {"E": 0.0, "A": N_C**ALPHA_N, "alpha": ALPHA_N, "B": D_C**ALPHA_D, "beta": ALPHA_D}
+            | {"k": ALPHA_D},
+            ((N_C / 3e8) ** (ALPHA_N / ALPHA_D) + D_C / 2e10) ** ALPHA_D,
+            id="skaling-is-kaplan-at-E-0-and-k-beta",
+        ),
+        pytest.param(
+            "skaling",
+            (3e9, 6e10),
+            REFIT | {"k": 1.0},
+            1.8209 + 478.3 / 3e9**0.3473 + 2311.0 / 6e10**0.3708,
+            id="skaling-is-chinchilla-at-k-1",
+        ),
+        pytest.param(
+            "skaling",
+            (1e8, 1e12),
+            REFIT | {"k": 1e-2},
+            1.8209 + 478.3 / 1e8**0.3473,
+            id="skaling-is-a-bottleneck-as-k-goes-to-0",
+        ),
+        pytest.param(
+            "power", (100.0,), {"E": 1.0, "A": 2.0, "gamma": 0.5}, 1.2, id="power-by-hand"
+        ),
+    ],
+)
+def test_nested_and_closed_forms(
+    name: str, inputs: tuple[float, ...], params: dict[str, float], expected: float
+) -> None:
+    assert laws.get(name).loss(*inputs, **params) == pytest.approx(expected, rel=1e-9)
+
+
+# The registry -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"), [("chinchila", "chinchilla"), ("Power", "power"), ("skalling", "skaling")]
+)
+def test_unknown_law_gives_a_hint(given: str, hint: str) -> None:
+    with pytest.raises(ValueError, match=rf"unknown law '{given}': did you mean '{hint}'\?"):
+        laws.get(given)
+
+
+def test_unknown_law_lists_all_laws() -> None:
+    with pytest.raises(ValueError, match=f"The laws are {', '.join(laws.names())}"):
+        laws.get("zzz")
+
+
+@pytest.mark.parametrize("name", laws.names())
+def test_shipped_names_are_taken(name: str) -> None:
+    with pytest.raises(ValueError, match=f"law '{name}' is shipped with bayescale"):
+        laws.register(replace(laws.get(name), title="Mine"))
+
+
+def test_a_registered_law_serves_model_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(laws, "_REGISTERED", {})
+    mine = laws.register(replace(laws.get("power"), name="mine"))
+    assert "mine" in laws.names()
+    assert Model.from_toml('format = 1\nlaw = "mine"\n').law_object is mine
+    bare = tuple(replace(param, prior=None) for param in mine.params)
+    laws.register(replace(mine, params=bare))
+    with pytest.raises(ValueError, match=r"priors\.gamma: law 'mine' has no default for it"):
+        Model.from_toml('format = 1\nlaw = "mine"\n')
+
+
+# Shipped models ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_prior_predictive_of_a_shipped_model_is_sane(name: str) -> None:
+    model = Model.load(name)
+    law = model.law_object
+    _, params = draw_params(model, 500, seed=5)
+    decades = np.linspace(-2, 2, 9)
+    mesh = np.meshgrid(*[10**decades] * len(law.inputs), indexing="ij")
+    loss = law.loss(*[grid[..., None] for grid in mesh], **params)
+    assert np.all(np.isfinite(loss))
+    assert np.mean((loss > 0.3) & (loss < 30)) >= 0.95
+    falls = [
+        np.all(np.diff(loss, axis=i) <= 0, axis=tuple(range(len(mesh)))) for i in range(len(mesh))
+    ]
+    assert np.mean(np.all(falls, axis=0)) >= 0.99
