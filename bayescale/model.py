@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import tomli_w
+
 from bayescale import laws
 from bayescale.laws import Law
 
@@ -248,6 +250,48 @@ class Model:
         except ValueError as error:
             raise ValueError(f"{where}: not valid TOML: {error}") from error
         return _Reader(where).model(table, text)
+
+    def changed(self, where: str = "", **tables: Any) -> "Model":
+        """Return the model with some tables of its file replaced.
+
+        Parameters
+        ----------
+        where : str
+            What asks for the change, for messages.
+        **tables
+            Top-level keys of the file; a mapping is merged into the table that is there, anything else replaces it.
+
+        Returns
+        -------
+        Model
+            Its ``text`` is the changed file, without comments.
+
+        Examples
+        --------
+        >>> Model.load("chinchilla").changed(noise={"nu": 4.0}, discrepancy="drift").discrepancy is None
+        False
+        """
+        table = tomllib.loads(self.text)
+        for key, value in tables.items():
+            both = isinstance(value, Mapping) and isinstance(table.get(key), Mapping)
+            table[key] = {**table[key], **value} if both else value
+        return type(self).from_toml(tomli_w.dumps(table), where=where or self.name)
+
+    def with_discrepancy(self, kind: Literal["drift", "none"]) -> "Model":
+        """Return the model with its law drifting, or trusted exactly.
+
+        Examples
+        --------
+        >>> Model.load("skaling-drift").with_discrepancy("none").discrepancy is None
+        True
+        """
+        if kind not in ("drift", "none"):
+            raise ValueError(f"discrepancy = {kind!r}: expected 'drift' or 'none'")
+        if (kind == "drift") == (self.discrepancy is not None):
+            return self
+        # With the drift integrated out, the noise's tails are fixed.
+        heavy = kind == "drift" and self.noise.dist == "StudentT"
+        return self.changed(discrepancy=kind, **({"noise": {"nu": 4.0}} if heavy else {}))
 
 
 @cache

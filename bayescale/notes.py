@@ -39,6 +39,7 @@ CODES: dict[str, str] = {
     "bare_law": "the forecast trusts the law exactly, with no discrepancy",
     "default_model": "no model was named; the default for these columns was taken",
     "models_disagree": "the averaged models give answers further apart than their intervals",
+    "checkpoints": "checkpoints of a run were averaged, and share an effect of their run",
     "running_minimum_table": "the table looks like running minima, not raw losses",
     "multimodal": "chains settled in different modes",
     "unreachable_target": "some or all draws cannot reach the target",

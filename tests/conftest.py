@@ -1,9 +1,13 @@
-"""What all tests share: a headless backend, settled randomness, and the real run tables."""
+"""What all tests share: a headless backend, settled randomness, the real run tables, and one real fit."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 from hypothesis import settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -13,6 +17,8 @@ settings.register_profile("bayescale", deadline=None, derandomize=True)
 settings.load_profile("bayescale")
 
 REPO = Path(__file__).resolve().parents[1]
+#: Besiroglu et al. 2024, arXiv 2404.10102, table 2: the Chinchilla runs fitted anew.
+BESIROGLU = {"E": 1.8172, "A": 482.01, "alpha": 0.3478, "B": 2085.43, "beta": 0.3658}
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +31,48 @@ def data_dir() -> Path:
     if given:
         pytest.fail(f"BAYESCALE_DATA={given} is not a folder: correct it, or unset it to skip")
     pytest.skip(f"needs the real run tables: set BAYESCALE_DATA to their folder (no {folder})")
+
+
+@pytest.fixture(scope="session")
+def pile() -> xr.Dataset:
+    """29 published runs of five families, without the largest."""
+    from bayescale import load_dataset
+
+    runs = load_dataset("pile")
+    return runs.isel(run=runs["family"].values != "gpt-neox")
+
+
+@pytest.fixture(scope="session")
+def fit(pile: xr.Dataset) -> xr.DataTree:
+    """The one real fit that is shared: read it, do not change it."""
+    from bayescale import fit
+
+    return fit(pile, "chinchilla-families", random_seed=1)
+
+
+@pytest.fixture(scope="session")
+def simulate() -> Callable[..., xr.Dataset]:
+    """Sweeps of which the truth is known: ``simulate(sizes, ratios)`` is a run table."""
+    return _simulate
+
+
+def _simulate(
+    sizes: int = 6,
+    ratios: tuple[float, ...] = (5.0, 20.0, 80.0),
+    *,
+    truth: dict[str, float] = BESIROGLU,
+    smallest: float = 5e7,
+    decades: float = 1.5,
+    sigma: float = 0.005,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Losses of every size at every ratio of tokens to parameters, with Normal noise of log loss."""
+    from bayescale import read_runs
+
+    params = np.repeat(smallest * np.logspace(0, decades, sizes), len(ratios))
+    tokens = params * np.tile(ratios, sizes)
+    loss = (
+        truth["E"] + truth["A"] * params ** -truth["alpha"] + truth["B"] * tokens ** -truth["beta"]
+    )
+    noise = np.exp(sigma * np.random.default_rng(seed).standard_normal(params.size))
+    return read_runs(pd.DataFrame({"params": params, "tokens": tokens, "loss": loss * noise}))

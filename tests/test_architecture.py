@@ -31,7 +31,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "checks.sampler": ({"notes"}, ARRAYS | {"arviz_base", "arviz_stats"}),
     "inference": (
         FIT_READERS | {"checks.sampler"},
-        ARRAYS | {"numba", "nutpie", "pymc", "pytensor", "rich", "scipy"},
+        ARRAYS | {"dask", "distributed", "numba", "nutpie", "pymc", "pytensor", "rich", "scipy"},
     ),
     "forecast": (FIT_READERS | {"cost"}, ARRAYS | {"arviz_base", "scipy"}),
     "checks": (
@@ -51,15 +51,12 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         ARRAYS | {"arviz_base", "arviz_plots", "arviz_stats", "jinja2", "matplotlib"},
     ),
 }
-ROOMS["cli"] = (set(ROOMS), ARRAYS | {"arviz_base", "matplotlib", "rich", "typer"})
+ROOMS["cli"] = ({*ROOMS, "front door"}, ARRAYS | {"arviz_base", "matplotlib", "rich", "typer"})
 
 #: Modules at the top of the package that belong to a room of another name.
 BELONGS_TO = {
-    "cells": "runs",
-    "columns": "runs",
-    "published": "datasets",
-    "screen": "runs",
-    "tables": "runs",
+    "demo": "cli",
+    "render": "cli",
 }
 
 #: The front door and `python -m bayescale` see every room; what they may load is tested below.
@@ -82,7 +79,9 @@ MODULES = {module_name(path) for path in FILES}
 
 
 def room_of(module: str) -> str | None:
-    """Room of a module below the package, ``None`` for the front door and for a room that is not in the table."""
+    """Room of a module below the package; ``None`` if it is in none."""
+    if not module:
+        return "front door"
     top, dot, rest = module.partition(".")
     module = BELONGS_TO.get(top, top) + dot + rest
     while module and module not in ROOMS:
@@ -106,10 +105,8 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def test_the_table_itself_points_down() -> None:
-    order = list(
-        TopologicalSorter({room: below for room, (below, _) in ROOMS.items()}).static_order()
-    )
-    assert set(order) == set(ROOMS)
+    order = TopologicalSorter({room: below for room, (below, _) in ROOMS.items()}).static_order()
+    assert set(order) == {*ROOMS, "front door"}  # CycleError where two rooms stand on each other
 
 
 @pytest.mark.parametrize(
@@ -127,7 +124,7 @@ def test_imports_point_down(path: Path) -> None:
         if top == "bayescale":
             aim = room_of(module)
             if aim != room and aim not in rooms:
-                wrong.append(f"line {line}: {name} ({aim or 'the front door'}) lies above {room}")
+                wrong.append(f"line {line}: {name} ({aim or 'in no room'}) lies above {room}")
         elif top not in sys.stdlib_module_names and top not in libraries:
             wrong.append(f"line {line}: {top} is not a library of {room}")
     assert not wrong, "\n".join([str(path.relative_to(REPO)), *wrong])

@@ -16,7 +16,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bayescale.columns import COLUMNS, canonical
+from bayescale.runs.columns import COLUMNS, canonical
 from bayescale.notes import CODES, get_notes
 from bayescale.runs import design_notes, parse_size, read_runs, summarise_runs
 

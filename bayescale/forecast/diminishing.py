@@ -26,8 +26,8 @@ from bayescale.forecast.scales import group_of, read_flops
 from bayescale.forecast.sensitivity import prior_note
 from bayescale.notes import Note, dump_notes
 
-#: Decades of compute beyond the scale asked about, in which the onset is sought unless a horizon is given.
-HORIZON = 4.0
+#: Times the compute asked about, where the search for the onset ends unless a horizon is given.
+HORIZON = 1e4
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 #: A rise of the loss smaller than this, relatively, is rounding.
 _RISE = 1e-12
@@ -266,7 +266,7 @@ def _range(
     factors = (1.0, step, *predicate.reach)
     low, high = route.growth.lowest / min(factors), route.growth.highest / max(factors)
     if horizon is None:
-        horizon = to or min(beyond * 10**HORIZON, max(high, beyond))
+        horizon = to or min(beyond * HORIZON, max(high, beyond))
     if horizon < (to or beyond):
         raise ValueError(f"horizon = {horizon:.4g} must not lie below {(to or beyond):.4g}")
     start = min(max(route.saved.largest, low), beyond)

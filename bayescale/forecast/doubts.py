@@ -63,7 +63,8 @@ def distance_note(saved: Saved, compute: np.ndarray) -> list[Note]:
     if not far:
         return []
     unit = scale_unit(saved)
-    which = "the scale lies" if decades.size == 1 else f"{far} of {decades.size} scales lie"
+    which = f"{far} of {decades.size} scales {'lies' if far == 1 else 'lie'}"
+    which = "the scale lies" if decades.size == 1 else which
     distance = f"{decades.max():.1f} decades" + ("" if decades.size == 1 else " at most")
     return [
         Note(

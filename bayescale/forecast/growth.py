@@ -160,9 +160,7 @@ def inputs_along(
         values, column = inputs[slot.name], saved.model.inputs[slot.name]
         if column == "flops":
             continue
-        if values.shape[0] == 1:
-            each = xr.DataArray(values[0], dims="flops")
-        else:
-            each = samples(saved, values, "flops")
+        alike = values.shape[0] == 1
+        each = xr.DataArray(values[0], dims="flops") if alike else samples(saved, values, "flops")
         found[column] = each.assign_attrs(long_name=slot.meaning, units=slot.unit)
     return found.assign_attrs(path=str(along.path), model=saved.model.name)

@@ -82,7 +82,9 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
                 f"{where}: model {model.name!r} needs column {column!r} ({meaning.meaning} [{meaning.unit}]); the "
                 f"table has {', '.join(map(str, runs))}. Add it, or choose another model"
             )
-        bad = np.flatnonzero(~(np.isfinite(runs[column].values.astype(float)) & (runs[column].values > 0)))
+    for column in ("loss", *model.inputs.values()):
+        values = runs[column].values.astype(float)
+        bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
         if bad.size:
             rows = ", ".join(str(row + 1) for row in bad[:8])
             raise ValueError(f"{where}: column {column!r} must be positive and finite; see rows {rows}")
@@ -95,7 +97,7 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
         found = np.unique(runs[pool.over].values.astype(str))
         if found.size < 2:
             raise ValueError(
-                f"{where}: model {model.name!r} pools over {pool.over!r}, but all runs are of one: {found[0]!r}. "
+                f"{where}: model {model.name!r} pools over {pool.over!r}, but all runs are of one: {str(found[0])!r}. "
                 "Use the model without pooling"
             )
     if model.noise.known and model.noise.known not in runs:

@@ -40,6 +40,9 @@ class Param:
         at the reference scale.
     support : {"real", "positive", "unit"}
         The values that make sense; a model file may not put mass elsewhere.
+    relative : bool
+        Whether its value depends on the reference scale though it is not one of ``Law.terms``, as
+        a location on the axis of an input does: ``Law.textbook`` gives it in the input's own unit.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Param:
     unit: str
     prior: Mapping[str, Any] | None = None
     support: Support = "positive"
+    relative: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,9 @@ class Law:
     Examples
     --------
     >>> from bayescale import laws
-    >>> laws.get("chinchilla").loss(2.0, 2.0, E=1.8, A=0.4, alpha=0.5, B=0.4, beta=0.5)
-    2.365685424949238
+    >>> law = laws.get("chinchilla")
+    >>> float(law.loss(4.0, 4.0, E=1.8, A=0.4, alpha=0.5, B=0.4, beta=0.5))
+    2.2
     """
 
     name: str
@@ -126,7 +131,7 @@ class Law:
         return next(each for each in self.params if each.name == name)
 
     def posterior_name(self, name: str) -> str:
-        """Name in the posterior: an amplitude at the reference scale ends in ``_ref``.
+        """Name in the posterior: what is stated at the reference scale ends in ``_ref``.
 
         Examples
         --------
@@ -134,7 +139,9 @@ class Law:
         >>> [laws.get("chinchilla").posterior_name(name) for name in ("E", "A", "alpha")]
         ['E', 'A_ref', 'alpha']
         """
-        return f"{name}_ref" if name in self.terms and name != self.floor else name
+        amplitude = name in self.terms and name != self.floor
+        stated = amplitude or any(each.relative for each in self.params if each.name == name)
+        return f"{name}_ref" if stated else name
 
     def terms_from_shares(
         self, level: Any, shares: list[Any], values: Mapping[str, Any]

@@ -4,7 +4,7 @@ A set other than ``pile`` is looked for in the folder that the environment varia
 ``BAYESCALE_DATA`` names, either as a table already in bayescale's columns, whose SHA-256 is
 checked, or as the authors' own file. Downloads come from the authors at a fixed commit and need a
 checksum: where none is recorded, the caller gives it. The sets are listed in
-:mod:`bayescale.published`.
+:mod:`bayescale.datasets.published`.
 """
 
 import hashlib
@@ -15,10 +15,10 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from bayescale.columns import hint
-from bayescale.published import DATASETS, DatasetEntry
-from bayescale.runs import read_runs
-from bayescale.tables import parse_table, read_bytes
+from bayescale.runs.columns import hint
+from bayescale.datasets.published import DATASETS, DatasetEntry
+from bayescale.runs.read import read_runs
+from bayescale.runs.tables import parse_table, read_bytes
 
 ENVIRONMENT = "BAYESCALE_DATA"
 
@@ -129,7 +129,7 @@ def data_folder() -> Path | None:
             )
         return folder
     # A source checkout may have the tables beside it.
-    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(__file__).resolve().parents[3] / "shared" / "data"
     return folder if folder.is_dir() else None
 
 
@@ -152,7 +152,7 @@ def _content(
     if path is not None:
         return str(path), read_bytes(path)
     if not entry.url:
-        packaged = resources.files("bayescale").joinpath("data", entry.file)
+        packaged = resources.files("bayescale.datasets").joinpath(entry.file)
         return entry.file, packaged.read_bytes()
     found = _at_hand(entry)
     if found is not None:

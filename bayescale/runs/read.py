@@ -1,8 +1,8 @@
 """Run tables: read, map, validate and unit one row per training run into a Dataset.
 
-Files are read by :mod:`bayescale.tables`, columns found by their spelling in
-:mod:`bayescale.columns`, cells turned into numbers by :mod:`bayescale.cells`; what the table says
-against itself comes from :mod:`bayescale.screen`. Rows in messages are data rows, counted from 1
+Files are read by :mod:`bayescale.runs.tables`, columns found by their spelling in
+:mod:`bayescale.runs.columns`, cells turned into numbers by :mod:`bayescale.runs.cells`; what the table says
+against itself comes from :mod:`bayescale.runs.screen`. Rows in messages are data rows, counted from 1
 without the header.
 """
 
@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.cells import cell_values, check_values, keep, parse_size
-from bayescale.columns import COLUMNS, INPUTS, describe, nearest, recognise
+from bayescale.runs.cells import cell_values, check_values, keep, parse_size
+from bayescale.runs.columns import COLUMNS, INPUTS, describe, nearest, recognise
 from bayescale.notes import Note, dump_notes, get_notes
-from bayescale.screen import design_notes, levels, tokens_per_param
-from bayescale.tables import parse_table, read_bytes
+from bayescale.runs.screen import design_notes, levels, tokens_per_param
+from bayescale.runs.tables import parse_table, read_bytes
 
 if TYPE_CHECKING:
     import polars as pl

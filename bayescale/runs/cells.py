@@ -8,8 +8,8 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 
-from bayescale.columns import COLUMNS, describe
-from bayescale.tables import row_list
+from bayescale.runs.columns import COLUMNS, describe
+from bayescale.runs.tables import row_list
 
 #: No test loss in nats per token is higher; perplexities and percentages are.
 HIGHEST_LOSS = 20.0

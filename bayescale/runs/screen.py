@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.notes import Note
-from bayescale.tables import row_list
+from bayescale.runs.tables import row_list
 
 #: Tokens per parameter within this factor are one ray: the two exponents cannot be told apart.
 RAY = 1.5

@@ -1,0 +1,71 @@
+"""Colours, markers and bands that the figures share.
+
+Families take the palette of Okabe and Ito 2008, without yellow, which fades on white, and without the blue of the
+bands. Each colour has a marker of its own, so that families stay apart in greyscale.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+#: Bounds of the central 90 % and 50 % intervals, and the median.
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+#: Width and height of a figure [inch]: the width of a page.
+SIZE = (6.5, 6.4)
+SMALL, NORMAL, LARGE = 8, 9, 10
+
+FAMILIES = (
+    ("#D55E00", "o"),
+    ("#009E73", "s"),
+    ("#E69F00", "^"),
+    ("#CC79A7", "D"),
+    ("#56B4E9", "v"),
+    ("#6B6B6B", "P"),
+    ("#000000", "X"),
+)
+MEDIAN, HALF, WIDE = "#0B4F80", "#7FAFD4", "#C3D9EC"
+BEYOND, HELD_OUT, STAR, THRESHOLD = "#F6F4EF", "#000000", "#FFE14D", "#A31621"
+
+
+def quantile(draws: xr.DataArray, level: float) -> np.ndarray:
+    """Values of one quantile of a summary."""
+    return draws.sel(quantile=level, method="nearest").values
+
+
+def draw_bands(axis: Axes, scales: np.ndarray, draws: xr.DataArray) -> None:
+    """Draw the median of a curve with its central 50 % and 90 % intervals."""
+    for low, high, color, label in ((0.05, 0.95, WIDE, "90 %"), (0.25, 0.75, HALF, "50 %")):
+        band = quantile(draws, low), quantile(draws, high)
+        axis.fill_between(scales, *band, color=color, lw=0, zorder=2, label=f"curve, {label}")
+    axis.plot(scales, quantile(draws, 0.5), color=MEDIAN, lw=1.4, zorder=3, label="curve, median")
+
+
+def families(runs: xr.Dataset) -> Iterator[tuple[str, np.ndarray, str, str]]:
+    """Name, rows, colour and marker of each family; those beyond the palette share its last entry.
+
+    Examples
+    --------
+    >>> runs = xr.Dataset({"family": ("run", ["a", "b", "a"])})
+    >>> [(name, rows.tolist()) for name, rows, _, _ in families(runs)]
+    [('a', [True, False, True]), ('b', [False, True, False])]
+    """
+    if "family" not in runs:
+        yield "runs", np.ones(runs.sizes["run"], bool), *FAMILIES[0]
+        return
+    family = runs["family"].values.astype(str)
+    names = list(dict.fromkeys(family.tolist()))
+    own = names if len(names) <= len(FAMILIES) else names[: len(FAMILIES) - 1]
+    for name, (color, marker) in zip(own, FAMILIES, strict=False):
+        yield name, family == name, color, marker
+    if len(own) < len(names):
+        yield f"{len(names) - len(own)} other families", ~np.isin(family, own), *FAMILIES[-1]
+
+
+def limit(axis: Axes, values: np.ndarray) -> None:
+    """Set the vertical limits a little beyond the values."""
+    values = values[np.isfinite(values)]
+    low, high = float(values.min()), float(values.max())
+    room = 0.06 * (high - low or abs(high) or 1.0)
+    axis.set_ylim(low - room, high + room)

@@ -1,0 +1,878 @@
+"""From a model and runs to a fit: the density, its draws, the groups of the tree, and what goes wrong."""
+
+import ctypes
+import importlib
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import nutpie
+import pandas as pd
+import pymc as pm
+import pytest
+import xarray as xr
+from scipy import stats
+
+import bayescale as bs
+from bayescale import laws
+from bayescale.checks import sampler
+from bayescale.inference import build
+from bayescale.inference.build import check_columns, graph_data, reference
+from bayescale.inference.compile import PLAIN, Compiled, compile_model, nutpie_model
+from bayescale.laws import Law, Param
+from bayescale.model import DISTRIBUTIONS, Model, Prior, shipped
+from bayescale.notes import get_notes
+
+# The function of the same name hides the module.
+fitting = importlib.import_module("bayescale.inference.fit")
+
+#: Structures that no shipped model has. The runs have a known noise, and no family of one run.
+VARIANTS = {
+    "centred": """
+        format = 1
+        law = "chinchilla"
+        [pool.level]
+        over = "family"
+        centered = true
+        [pool.alpha]
+        over = "family"
+        centered = true
+        [noise]
+        known = "loss_sd"
+        slope = { dist = "Normal", kwargs = { mu = 0.0, sigma = 0.2 } }
+    """,
+    "terms": """
+        format = 1
+        law = "power"
+        [priors]
+        E = { dist = "TruncatedNormal", kwargs = { mu = 1.0, sigma = 0.5, lower = 0.0 } }
+        A = { dist = "HalfNormal", kwargs = { sigma = 1.0 } }
+        [noise]
+        dist = "Normal"
+    """,
+    "fixed-nu": """
+        format = 1
+        law = "skaling"
+        [pool.beta]
+        over = "family"
+        [noise]
+        nu = 4
+    """,
+    "tilted": """
+        format = 1
+        law = "tilted-power"
+        [priors]
+        tilt = { dist = "Normal", kwargs = { mu = 0.0, sigma = 0.1 } }
+        [pool]
+        tilt = "family"
+        gamma = "family"
+    """,
+    "drift-normal": """
+        format = 1
+        law = "chinchilla"
+        discrepancy = "drift"
+        [pool.alpha]
+        over = "family"
+        centered = true
+        [noise]
+        dist = "Normal"
+    """,
+}
+Plain = Callable[[str], tuple[pm.Model, Compiled]]
+MODELS = [*shipped(), *VARIANTS]
+#: Compiled to machine code and compared with the plain graph: one of each structure of the likelihood.
+COMPILED = ["chinchilla", "centred", "terms", "skaling-drift-families"]
+
+
+def tilted_power(scale: object, *, E: object, A: object, gamma: object, tilt: object) -> object:
+    return E + A * np.exp(tilt) * np.exp(-gamma * np.log(scale))
+
+
+TILTED = replace(
+    laws.get("power"),
+    name="tilted-power",
+    loss=tilted_power,
+    params=(*laws.get("power").params, Param("tilt", "a real number", "1", support="real")),
+    split=None,
+    textbook=None,
+)
+
+
+@pytest.fixture(scope="module")
+def own_law() -> Law:
+    return laws.register(TILTED)
+
+
+@pytest.fixture(scope="module")
+def runs(pile: xr.Dataset, own_law: Law) -> xr.Dataset:
+    rng = np.random.default_rng(0)
+    return pile.assign(loss_sd=("run", rng.uniform(0.0, 0.02, pile.sizes["run"])))
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One attempt, too short to converge, for what does not depend on it."""
+    monkeypatch.setattr(fitting, "LADDER", (fitting.Attempt("low_rank", 0.8, 200),))
+
+
+def model_of(name: str) -> Model:
+    return Model.from_toml(VARIANTS[name], where=name) if name in VARIANTS else Model.load(name)
+
+
+def compiled_for(runs: xr.Dataset, name: str) -> tuple[pm.Model, Compiled]:
+    """The graph, and the compiled model that ``fit`` itself would take."""
+    model = model_of(name)
+    graph = build(runs, model)
+    return graph, fitting._compiled(graph, runs, model, density=True)
+
+
+@pytest.fixture(scope="module")
+def plain(runs: xr.Dataset) -> Plain:
+    """Each model's graph and the function that expands its draws, made once."""
+
+    @cache
+    def made(name: str) -> tuple[pm.Model, Compiled]:
+        graph = build(runs, model_of(name))
+        return graph, compile_model(graph, density=False)
+
+    return made
+
+
+def points_near(compiled: Compiled, count: int = 5, scatter: float = 0.5) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    return compiled.start + scatter * rng.standard_normal((count, compiled.size))
+
+
+def as_dict(compiled: Compiled, point: np.ndarray) -> dict[str, np.ndarray]:
+    """A flat point as PyMC's functions take it."""
+    found, start = {}, 0
+    for name, shape in zip(compiled.names, compiled.shapes, strict=True):
+        size = math.prod(shape)
+        found[name] = point[start : start + size].reshape(shape)
+        start += size
+    return found
+
+
+def density(compiled: Compiled, point: np.ndarray) -> tuple[int, float, np.ndarray]:
+    """Return code, log density and gradient, called as nutpie calls it."""
+    handed = nutpie_model(compiled)
+    point = np.ascontiguousarray(point)
+    gradient, logp = np.full(point.size, np.nan), np.full(1, np.nan)
+    pointers = [
+        ctypes.cast(each.ctypes.data, ctypes.POINTER(ctypes.c_double))
+        for each in (point, gradient, logp)
+    ]
+    code = compiled.density.ctypes(point.size, *pointers, handed.user_data.ctypes.data)
+    return code, float(logp[0]), gradient
+
+
+def expanded(compiled: Compiled, points: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    found: dict[str, dict[str, np.ndarray]] = {}
+    values = compiled.expand(points, *compiled.packed())
+    for (group, name), value in zip(compiled.outputs, values, strict=True):
+        found.setdefault(group, {})[name] = value
+    return found
+
+
+def prior_logpdf(prior: Prior, value: np.ndarray, runs_mean: float) -> np.ndarray:
+    """Log density of a prior of the model files, by SciPy."""
+    given = dict(prior.kwargs)
+    match prior.dist:
+        case "LogNormal":
+            median = np.exp(given["mu"]) if "mu" in given else given["median"]
+            found = stats.lognorm(given["sigma"], scale=runs_mean if median == "runs" else median)
+        case "TruncatedNormal":
+            mu, sigma = given["mu"], given["sigma"]
+            lower, upper = given.get("lower", -np.inf), given.get("upper", np.inf)
+            found = stats.truncnorm((lower - mu) / sigma, (upper - mu) / sigma, mu, sigma)
+        case "HalfStudentT":
+            return np.log(2) + stats.t(given["nu"], scale=given["sigma"]).logpdf(value)
+        case "Dirichlet":
+            return np.array([stats.dirichlet(given["a"]).logpdf(each) for each in value])
+        case "Uniform":
+            found = stats.uniform(given["lower"], given["upper"] - given["lower"])
+        case "Gamma":
+            found = stats.gamma(given["alpha"], scale=1 / given["beta"])
+        case "InverseGamma":
+            found = stats.invgamma(given["alpha"], scale=given["beta"])
+        case "Exponential":
+            found = stats.expon(scale=1 / given["lam"])
+        case "HalfNormal":
+            found = stats.halfnorm(scale=given["sigma"])
+        case name:
+            found = {"Normal": stats.norm, "StudentT": stats.t, "Beta": stats.beta}[name](*given.values())
+    return found.logpdf(value)
+
+
+def law_at_runs(runs: xr.Dataset, model: Model, draws: dict[str, np.ndarray]) -> np.ndarray:
+    """Log of the law at the runs, dims (draw, run), from named draws by NumPy alone."""
+    law = model.law_object
+    scale = reference(runs, model)
+    ratios = [runs[model.inputs[slot]].values / scale[slot] for slot in law.input_names]
+    values = {}
+    for name in model.priors:
+        sampled = law.posterior_name(name)
+        if name == "shares":
+            continue
+        pool = model.pool.get(name)
+        if pool is None:
+            values[name] = draws[sampled][:, None]
+        else:
+            _, index = np.unique(runs[pool.over].values, return_inverse=True)
+            values[name] = draws[f"{sampled}_{pool.over}"][:, index]
+    if model.shared_level:
+        shares = np.moveaxis(draws["shares"], -1, 0)[..., None]
+        level = values.pop("level")
+        values |= law.terms_from_shares(level, list(shares), values)
+    return np.log(law.loss(*ratios, **values))
+
+
+def noise_at_runs(runs: xr.Dataset, model: Model, draws: dict[str, np.ndarray]) -> np.ndarray:
+    """Scale of the noise of log loss, dims (draw, run)."""
+    sigma = draws["sigma"][:, None] * np.ones(runs.sizes["run"])
+    if model.noise.slope is not None:
+        scale = reference(runs, model)
+        decades = sum(np.log10(runs[model.inputs[slot]].values / scale[slot]) for slot in model.inputs)
+        sigma = sigma * 10 ** (draws["noise_slope"][:, None] * decades)
+    if model.noise.known is not None:
+        sigma = np.hypot(sigma, (runs[model.noise.known] / runs["loss"]).values)
+    return sigma
+
+
+# --- The graph ---------------------------------------------------------------------------------------------------
+
+
+def test_build_gives_a_plain_pymc_model(pile: xr.Dataset) -> None:
+    graph = build(pile, "chinchilla-families")
+    assert type(graph) is pm.Model
+    free = {"level", "level_sd", "level_offset", "shares", "alpha", "beta", "sigma", "nu"}
+    assert {rv.name for rv in graph.free_RVs} == free
+    assert {var.name for var in graph.deterministics} == {"level_family", "E", "A_ref", "B_ref", "A", "B"}
+    assert [rv.name for rv in graph.observed_RVs] == ["log_loss"]
+    assert list(graph.coords["family"]) == sorted(set(pile["family"].values))
+    assert list(graph.coords["term"]) == ["E", "A", "B"]
+    assert graph.named_vars_to_dims["shares"] == ("term",)
+    assert graph.named_vars_to_dims["level_family"] == ("family",)
+    np.testing.assert_array_equal(graph["observed"].get_value(), np.log(pile["loss"].values))
+    scale = reference(pile, Model.load("chinchilla-families"))
+    np.testing.assert_allclose(
+        np.exp(graph["log_params"].get_value()) * scale["params"], pile["params"].values, rtol=1e-12
+    )
+
+
+def test_a_graph_can_be_changed_before_it_is_sampled(pile: xr.Dataset) -> None:
+    with build(pile, "chinchilla") as graph:
+        pm.Potential("balanced", pm.logp(pm.Normal.dist(0, 0.05), graph["alpha"] - graph["beta"]))
+    assert np.isfinite(graph.compile_logp(mode=PLAIN)(graph.initial_point()))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_density_and_gradient_are_finite_at_the_start(name: str, plain: Plain) -> None:
+    graph, _ = plain(name)
+    start = graph.initial_point()
+    logps = graph.compile_logp(sum=False, mode=PLAIN)(start)
+    for var, logp in zip(graph.basic_RVs, logps, strict=True):
+        assert np.isfinite(logp).all(), f"{name}: log density of {var.name} at the start: {logp}"
+    gradient = graph.compile_dlogp(mode=PLAIN)(start)
+    assert gradient.size == sum(np.size(value) for value in start.values())
+    assert np.isfinite(gradient).all(), f"{name}: {gradient}"
+
+
+def test_point_logps_are_finite(pile: xr.Dataset) -> None:
+    logps = build(pile, "chinchilla").point_logps(mode=PLAIN)
+    assert set(logps) == {"level", "shares", "alpha", "beta", "sigma", "nu", "log_loss"}
+    assert all(math.isfinite(value) for value in logps.values())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_draws_expand_to_what_the_model_file_says(name: str, runs: xr.Dataset, plain: Plain) -> None:
+    """Priors, likelihood and named terms of random draws, against SciPy and the law in NumPy."""
+    model = model_of(name)
+    _, compiled = plain(name)
+    found = expanded(compiled, points_near(compiled))
+    draws, law = found["posterior"], model.law_object
+    mean = reference(runs, model)["loss"]
+
+    named = {law.posterior_name(key): prior for key, prior in model.priors.items()}
+    named |= {"sigma": model.noise.sigma}
+    named |= {"nu": model.noise.nu} if isinstance(model.noise.nu, Prior) else {}
+    named |= {"noise_slope": model.noise.slope} if model.noise.slope else {}
+    named |= {"drift_rate": model.discrepancy.rate} if model.discrepancy else {}
+    named |= {f"{law.posterior_name(key)}_sd": pool.sd for key, pool in model.pool.items()}
+    log_prior = dict(found["log_prior"])
+    for key, prior in named.items():
+        expected = prior_logpdf(prior, draws[key], mean)
+        # PyTensor folds the log of a constant such as 0.5 in single precision.
+        np.testing.assert_allclose(log_prior.pop(key), expected, rtol=1e-9, atol=1e-7, err_msg=key)
+    for key, pool in model.pool.items():
+        sampled = law.posterior_name(key)
+        typical, spread = draws[sampled][:, None], draws[f"{sampled}_sd"][:, None]
+        group = draws[f"{sampled}_{pool.over}"]
+        positive = model.priors[key].support == "positive"
+        if pool.centered:
+            one = stats.lognorm(spread, scale=typical) if positive else stats.norm(typical, spread)
+            expected = one.logpdf(group)
+            np.testing.assert_allclose(log_prior.pop(f"{sampled}_{pool.over}"), expected, rtol=1e-9)
+        else:
+            offset = draws[f"{sampled}_offset"]
+            moved = typical * np.exp(spread * offset) if positive else typical + spread * offset
+            np.testing.assert_allclose(group, moved, rtol=1e-12)
+            expected = stats.norm.logpdf(offset)
+            np.testing.assert_allclose(log_prior.pop(f"{sampled}_offset"), expected, rtol=1e-9)
+    assert not log_prior, f"priors that the model file does not state: {list(log_prior)}"
+
+    location, sigma = law_at_runs(runs, model, draws), noise_at_runs(runs, model, draws)
+    np.testing.assert_allclose(found["noise"]["mu"], location, rtol=1e-10, atol=1e-12)
+    if model.discrepancy is None:
+        nu = model.noise.nu if not isinstance(model.noise.nu, Prior) else draws["nu"][:, None]
+        noise = stats.norm(location, sigma) if nu is None else stats.t(nu, location, sigma)
+        expected = noise.logpdf(np.log(runs["loss"].values))
+        np.testing.assert_allclose(found["log_likelihood"]["log_loss"], expected, rtol=1e-9, atol=1e-9)
+    if model.shared_level and law.floor:
+        total = sum(draws[law.posterior_name(term)] for term in law.terms)
+        if law.split is None:
+            np.testing.assert_allclose(total, draws["level"], rtol=1e-12)
+        np.testing.assert_allclose(draws["E"], draws["level"] * draws["shares"][:, 0], rtol=1e-12)
+    if law.textbook is not None:
+        scale = reference(runs, model)
+        slot, amplitude = law.input_names[0], draws["A_ref"]
+        exponent = draws["alpha" if "alpha" in draws else "gamma"]
+        np.testing.assert_allclose(draws["A"], amplitude * scale[slot] ** exponent, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", [*shipped(), "centred", "drift-normal"])
+def test_the_parts_add_up_to_the_models_own_density(name: str, plain: Plain) -> None:
+    graph, compiled = plain(name)
+    points = points_near(compiled)
+    found = expanded(compiled, points)
+    parts = [*found["log_prior"].values(), *found["log_likelihood"].values()]
+    total = sum(each.reshape(len(points), -1).sum(axis=1) for each in parts)
+    own = graph.compile_logp(jacobian=False, mode=PLAIN)
+    expected = [own(as_dict(compiled, point)) for point in points]
+    np.testing.assert_allclose(total, expected, rtol=1e-10)
+
+
+#: One prior of every distribution that a model file may name.
+EXAMPLES = {
+    "Normal": {"mu": 0.1, "sigma": 0.3},
+    "StudentT": {"nu": 4.0, "mu": 0.1, "sigma": 0.3},
+    "Uniform": {"lower": -0.5, "upper": 0.7},
+    "TruncatedNormal": {"mu": 0.1, "sigma": 0.3, "lower": -0.2, "upper": 0.9},
+    "LogNormal": {"mu": -1.0, "sigma": 0.5},
+    "HalfNormal": {"sigma": 0.4},
+    "HalfStudentT": {"nu": 3.0, "sigma": 0.4},
+    "Exponential": {"lam": 3.0},
+    "Gamma": {"alpha": 2.0, "beta": 5.0},
+    "InverseGamma": {"alpha": 3.0, "beta": 0.7},
+    "Beta": {"alpha": 2.0, "beta": 3.0},
+    "Dirichlet": {"a": [3.0, 1.5]},
+}
+
+
+@pytest.mark.parametrize("dist", DISTRIBUTIONS)
+def test_every_distribution_of_the_model_files_is_scipys(dist: str, pile: xr.Dataset) -> None:
+    prior, model = Prior(dist, EXAMPLES[dist]), Model.load("power")
+    name = {"real": "noise_slope", "simplex": "shares"}.get(prior.support, "gamma")
+    if name == "noise_slope":
+        model = replace(model, noise=replace(model.noise, slope=prior))
+    else:
+        model = replace(model, priors={**model.priors, name: prior})
+    compiled = compile_model(build(pile, model), density=False)
+    found = expanded(compiled, points_near(compiled))
+    expected = prior_logpdf(prior, found["posterior"][name], np.nan)
+    np.testing.assert_allclose(found["log_prior"][name], expected, rtol=1e-9, atol=1e-7)
+
+
+def test_the_reference_is_the_geometric_mean_of_the_top_decade() -> None:
+    params = np.array([1e7, 2e7, 1e8, 2e8, 3e8, 4e8])
+    runs = bs.read_runs(pd.DataFrame({"params": params, "tokens": 20 * params, "loss": np.linspace(4, 3, 6)}))
+    found = reference(runs, Model.load("chinchilla"))
+    top = params[2:]  # (params)^2 within a decade of the largest holds three; at least four are taken.
+    np.testing.assert_allclose(found["params"], np.exp(np.log(top).mean()), rtol=1e-12)
+    np.testing.assert_allclose(found["tokens"], 20 * found["params"], rtol=1e-12)
+    np.testing.assert_allclose(found["loss"], np.exp(np.log(runs["loss"].values[2:]).mean()), rtol=1e-12)
+
+
+# --- What a run table lacks ----------------------------------------------------------------------------------------
+
+
+def one_family(runs: xr.Dataset) -> xr.Dataset:
+    return runs.isel(run=runs["family"].values == "pythia")
+
+
+def with_value(runs: xr.Dataset, column: str, value: float) -> xr.Dataset:
+    values = runs[column].values.copy()
+    values[3] = value
+    return runs.assign({column: ("run", values)})
+
+
+@pytest.mark.parametrize(
+    ("change", "model", "message"),
+    [
+        (lambda runs: runs.drop_vars("tokens"), "chinchilla", r"needs column 'tokens' \(training tokens \[tokens\]\)"),
+        (lambda runs: runs.drop_vars("loss"), "chinchilla", r"needs losses; the table has params, tokens"),
+        (lambda runs: runs.drop_vars("family"), "chinchilla-families", r"pools 'level' over column 'family', which"),
+        (one_family, "chinchilla-families", r"all runs are of one: 'pythia'\. Use the model without pooling"),
+        (lambda runs: runs.drop_vars("loss_sd"), "centred", r"known noise from column 'loss_sd'.*drop 'known'"),
+        (lambda runs: with_value(runs, "tokens", 0.0), "chinchilla", r"column 'tokens' must be positive.*rows 4$"),
+        (lambda runs: with_value(runs, "params", np.nan), "chinchilla", r"column 'params' must be.*rows 4$"),
+        (lambda runs: with_value(runs, "loss", np.nan), "chinchilla", r"column 'loss' must be.*rows 4$"),
+        (lambda runs: with_value(runs, "loss", -1.0), "chinchilla", r"column 'loss' must be.*rows 4$"),
+    ],
+)
+def test_what_a_table_lacks_is_said_before_anything_is_sampled(
+    change: Callable[[xr.Dataset], xr.Dataset], model: str, message: str, runs: xr.Dataset
+) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        bs.fit(change(runs), model_of(model))
+    assert str(raised.value).startswith("pile_runs.csv: ")
+    with pytest.raises(ValueError, match=message):
+        check_columns(change(runs), model_of(model))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"draws": 99}, r"draws=99, chains=4: convergence cannot be judged with fewer than 100 draws or 2 chains"),
+        ({"chains": 1}, r"draws=1000, chains=1"),
+        ({"sampler": "stan"}, r"unknown sampler 'stan': expected one of nutpie, pymc, numpyro"),
+        ({"model": "chinchila"}, r"unknown model 'chinchila': did you mean 'chinchilla'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict, message: str, pile: xr.Dataset) -> None:
+    with pytest.raises(ValueError, match=message):
+        bs.fit(pile, **settings)
+
+
+@pytest.mark.parametrize(
+    ("columns", "families"), [(("params", "tokens"), 2), (("params", "tokens"), 1), (("flops",), 1)]
+)
+def test_the_default_model_suits_the_columns(columns: tuple[str, ...], families: int, runs: xr.Dataset) -> None:
+    wanted = runs[[*columns, "loss", "family"]]
+    if families == 1:
+        wanted = one_family(wanted)
+    name, note = fitting.default_model(wanted)
+    assert name in shipped()
+    check_columns(wanted, Model.load(name))
+    assert tuple(Model.load(name).inputs.values()) == columns
+    assert bool(Model.load(name).pool) == (families > 1)
+    assert note.code == "default_model"
+    assert note.severity == "info"
+    assert repr(name) in note.message
+
+
+# --- The compiled density -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_the_compiled_density_is_the_models_own(name: str, runs: xr.Dataset) -> None:
+    """Value and gradient against PyMC's, and the gradient against finite differences of PyMC's value."""
+    graph, compiled = compiled_for(runs, name)
+    own, own_gradient = graph.compile_logp(mode=PLAIN), graph.compile_dlogp(mode=PLAIN)
+    for point in points_near(compiled, count=4):
+        code, value, gradient = density(compiled, point)
+        at = as_dict(compiled, point)
+        assert code == 0
+        np.testing.assert_allclose(value, own(at), rtol=1e-9)
+        expected = own_gradient(at)
+        np.testing.assert_allclose(gradient, expected, rtol=1e-8, atol=1e-8 * np.abs(expected).max())
+    step = 1e-5
+    for i in range(compiled.size):
+        ahead, behind = point.copy(), point.copy()
+        ahead[i] += step
+        behind[i] -= step
+        slope = (own(as_dict(compiled, ahead)) - own(as_dict(compiled, behind))) / (2 * step)
+        np.testing.assert_allclose(gradient[i], slope, rtol=1e-4, atol=1e-5 * np.abs(gradient).max())
+
+
+def test_a_point_without_density_is_reported_rather_than_returned(runs: xr.Dataset) -> None:
+    _, compiled = compiled_for(runs, "chinchilla")
+    for bad in (np.nan, 1e4):
+        code, _, _ = density(compiled, np.full(compiled.size, bad))
+        assert code != 0
+
+
+def test_chains_start_apart_and_where_the_density_is_finite(runs: xr.Dataset) -> None:
+    _, compiled = compiled_for(runs, "chinchilla")
+    start = nutpie_model(compiled).initial_point_func
+    starts = np.array([start(seed) for seed in range(8)])
+    np.testing.assert_array_equal(start(3), starts[3])
+    assert (np.ptp(starts, axis=0) > 0.5).all()
+    assert all(density(compiled, each)[0] == 0 for each in starts)
+
+
+def test_one_compiled_model_serves_tables_of_any_length(runs: xr.Dataset, simulate: Callable) -> None:
+    graph, compiled = compiled_for(runs, "chinchilla")
+    other = simulate(4)
+    assert other.sizes["run"] != runs.sizes["run"]
+    model = Model.load("chinchilla")
+    reused = compiled.with_data(graph_data(other, model))
+    fresh_graph = build(other, model)
+    fresh = compile_model(fresh_graph, density=False)
+    own = fresh_graph.compile_logp(mode=PLAIN)
+    points = points_near(fresh)
+    for point in points:
+        np.testing.assert_allclose(density(reused, point)[1], own(as_dict(fresh, point)), rtol=1e-9)
+    for mine, theirs in zip(
+        reused.expand(points, *reused.packed()), fresh.expand(points, *fresh.packed()), strict=True
+    ):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-12)
+    # The first one is as it was.
+    np.testing.assert_array_equal(compiled.data["observed"], graph["observed"].get_value())
+
+
+def test_data_of_another_structure_are_refused(runs: xr.Dataset, plain: Plain) -> None:
+    _, compiled = plain("chinchilla")
+    data = dict(compiled.data)
+    with pytest.raises(ValueError, match="names and ranks"):
+        compiled.with_data({**data, "more": np.zeros(3)})
+    with pytest.raises(ValueError, match="names and ranks"):
+        compiled.with_data({**data, "observed": np.zeros((3, 3))})
+
+
+def test_a_law_that_was_defined_anew_is_compiled_anew(
+    runs: xr.Dataset, own_law: Law, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a notebook a law's function is replaced by another of the same name, perhaps at the same address."""
+    compiles = []
+    monkeypatch.setattr(fitting, "_COMPILED", {})
+    monkeypatch.setattr(fitting, "compile_model", lambda graph, density: compiles.append(graph) or Reusable())
+    model = model_of("tilted")
+    for _ in range(2):
+        fitting._compiled(build(runs, model), runs, model, density=True)
+    assert len(compiles) == 1
+    for _ in range(20):
+        laws.register(replace(TILTED, loss=lambda scale, **params: tilted_power(scale, **params)))
+        fitting._compiled(build(runs, model), runs, model, density=True)
+    laws.register(TILTED)
+    assert len(compiles) == 21
+
+
+class Reusable:
+    """Stands for a compiled model."""
+
+    def with_data(self, data: dict) -> "Reusable":
+        return self
+
+
+# --- A fit ----------------------------------------------------------------------------------------------------------
+
+GROUPS = {
+    "posterior",
+    "prior",
+    "sample_stats",
+    "log_likelihood",
+    "log_prior",
+    "posterior_predictive",
+    "observed_data",
+    "constant_data",
+}
+
+
+def test_a_fit_has_arvizs_groups_and_named_dims(fit: xr.DataTree, pile: xr.Dataset) -> None:
+    assert set(fit.children) == GROUPS
+    sizes = {"chain": 4, "draw": 1000}
+    posterior = fit["posterior"].to_dataset()
+    assert dict(posterior.sizes) == {**sizes, "family": 5, "term": 3}
+    assert posterior["level"].dims == ("chain", "draw")
+    assert posterior["shares"].dims == ("chain", "draw", "term")
+    assert posterior["level_family"].dims == ("chain", "draw", "family")
+    assert list(posterior["family"].values) == sorted(set(pile["family"].values))
+    assert list(posterior["term"].values) == ["E", "A", "B"]
+    for group in ("log_likelihood", "posterior_predictive"):
+        assert fit[group]["loss"].dims == ("chain", "draw", "run")
+        assert fit[group].sizes["run"] == pile.sizes["run"]
+    assert set(fit["log_prior"].data_vars) == {rv.name for rv in build(pile, "chinchilla-families").free_RVs}
+    assert fit["sample_stats"]["diverging"].dims == ("chain", "draw")
+    assert fit["prior"].sizes["draw"] == fitting.PRIOR_DRAWS
+    assert set(fit["prior"].data_vars) == set(posterior.data_vars)
+    for name, values in posterior.data_vars.items():
+        assert np.isfinite(values).all(), name
+
+
+def test_a_fit_carries_its_runs_with_units(fit: xr.DataTree, pile: xr.Dataset) -> None:
+    xr.testing.assert_identical(fit["observed_data"]["loss"], pile["loss"])
+    assert fit["observed_data"]["loss"].attrs["units"] == "nat/token"
+    constant = fit["constant_data"].to_dataset()
+    assert set(constant.data_vars) == set(pile.data_vars) - {"loss"}
+    xr.testing.assert_identical(constant["params"], pile["params"])
+
+
+def test_a_fit_says_how_it_was_made(fit: xr.DataTree, pile: xr.Dataset) -> None:
+    attrs = fit.attrs
+    assert attrs["bayescale_format"] == 1
+    assert attrs["model_name"] == "chinchilla-families"
+    assert Model.from_toml(attrs["model"]) == Model.load("chinchilla-families")
+    assert json.loads(attrs["reference"]) == reference(pile, Model.load("chinchilla-families"))
+    assert (attrs["converged"], attrs["seed"], attrs["sampler"]) == (1, 1, "nutpie")
+    assert (attrs["source"], attrs["sha256"]) == (pile.attrs["source"], pile.attrs["sha256"])
+    assert set(json.loads(attrs["versions"])) == set(fitting.VERSIONED)
+    tried = json.loads(attrs["sampling"])
+    assert 1 <= len(tried) <= len(fitting.LADDER)
+    last = fitting.LADDER[len(tried) - 1]
+    assert {key: tried[-1][key] for key in ("adaptation", "target_accept", "tune", "thin")} == vars(last)
+    assert pd.Timestamp(attrs["created"]).tz is not None
+    assert [note.code for note in get_notes(fit)] == (["escalated"] if len(tried) > 1 else [])
+
+
+def test_a_fit_converged_by_the_measures_it_reports(fit: xr.DataTree) -> None:
+    verdict = sampler.judge(fit["posterior"].to_dataset(), fit["sample_stats"].to_dataset())
+    assert verdict.converged, verdict.problems
+    told = json.loads(fit.attrs["sampling"])[-1]
+    assert told["rhat"] == pytest.approx(verdict.rhat, rel=1e-12)
+    assert told["ess_bulk"] == pytest.approx(verdict.ess_bulk, rel=1e-12)
+
+
+def test_pymc_computes_the_same_quantities_from_the_draws(fit: xr.DataTree, pile: xr.Dataset) -> None:
+    """Deterministics, log priors and log likelihood of a fit, by PyMC's own functions."""
+    graph = build(pile, "chinchilla-families")
+    few = fit["posterior"].to_dataset().isel(draw=slice(0, 1000, 100))
+    options = {"model": graph, "progressbar": False, "compile_kwargs": {"mode": PLAIN}}
+    named = pm.compute_deterministics(few, **options)
+    for name, values in named.data_vars.items():
+        np.testing.assert_allclose(few[name].transpose(*values.dims), values, rtol=1e-10, err_msg=name)
+    tree = xr.DataTree.from_dict({"posterior": few, "observed_data": xr.Dataset()})
+    for compute, group in ((pm.stats.compute_log_prior, "log_prior"), (pm.stats.compute_log_likelihood, "log_likelihood")):
+        own = compute(tree, extend_inferencedata=False, **options)
+        own = own if isinstance(own, xr.Dataset) else own[group].to_dataset()
+        for name, values in own.data_vars.items():
+            mine = fit[group]["loss" if name == "log_loss" else name].isel(draw=slice(0, 1000, 100)).values
+            if name == "log_loss":
+                mine = mine + np.log(pile["loss"].values)  # The tree's densities are of loss.
+            np.testing.assert_allclose(mine, values.values.reshape(mine.shape), rtol=1e-9, atol=1e-7, err_msg=name)
+
+
+def test_log_likelihood_is_the_density_of_the_loss_itself(fit: xr.DataTree, pile: xr.Dataset) -> None:
+    """Student's t of log loss with the Jacobian 1 / loss, so that it integrates to one over losses."""
+    model = Model.load("chinchilla-families")
+    draw = {"chain": [1], "draw": [123]}
+    flat = {
+        name: values.isel(draw).values.reshape(1, *values.shape[2:])
+        for name, values in fit["posterior"].data_vars.items()
+    }
+    location = law_at_runs(pile, model, flat)[0]
+    noise = stats.t(flat["nu"][0], location, flat["sigma"][0])
+
+    def density_of_loss(loss: np.ndarray) -> np.ndarray:
+        return noise.pdf(np.log(loss)) / loss
+
+    mine = np.exp(fit["log_likelihood"]["loss"].isel(draw).values.ravel())
+    np.testing.assert_allclose(mine, density_of_loss(pile["loss"].values), rtol=1e-9)
+    grid = np.exp(location + flat["sigma"][0] * np.linspace(-400, 400, 400_001)[:, None])
+    inside = noise.cdf(np.log(grid[-1])) - noise.cdf(np.log(grid[0]))
+    np.testing.assert_allclose(np.trapezoid(density_of_loss(grid), grid, axis=0), inside, rtol=1e-5)
+
+
+def test_replicated_runs_scatter_as_the_model_says(fit: xr.DataTree, pile: xr.Dataset) -> None:
+    """The share of replicated losses below the observed one is the mean of the model's own probability of it."""
+    model = Model.load("chinchilla-families")
+    posterior = fit["posterior"].to_dataset().stack(sample=("chain", "draw")).transpose("sample", ...)
+    draws = {name: values.values for name, values in posterior.data_vars.items()}
+    location = law_at_runs(pile, model, draws)
+    below = stats.t.cdf(np.log(pile["loss"].values), draws["nu"][:, None], location, draws["sigma"][:, None])
+    replicated = fit["posterior_predictive"]["loss"].stack(sample=("chain", "draw")).transpose("sample", "run")
+    share = (replicated.values < pile["loss"].values).mean(axis=0)
+    # Given the draws, each indicator is Bernoulli(below).
+    error = np.sqrt((below * (1 - below)).mean(axis=0) / len(below))
+    score = (share - below.mean(axis=0)) / error
+    assert np.abs(score).max() < 4.5, score
+
+
+def test_prior_draws_come_from_the_prior(fit: xr.DataTree, pile: xr.Dataset) -> None:
+    model = Model.load("chinchilla-families")
+    level = fit["prior"]["level"].values.ravel()
+    mean = reference(pile, model)["loss"]
+    for values, expected in (
+        (level, stats.lognorm(0.3, scale=mean)),
+        (fit["prior"]["alpha"].values.ravel(), stats.lognorm(0.4, scale=0.33)),
+        (fit["prior"]["shares"].sel(term="E").values.ravel(), stats.beta(4.0, 3.0)),
+        (fit["prior"]["sigma"].values.ravel(), stats.lognorm(1.0, scale=0.01)),
+    ):
+        assert stats.kstest(values, expected.cdf).pvalue > 1e-3
+    np.testing.assert_allclose(fit["prior"]["E"], fit["prior"]["level"] * fit["prior"]["shares"].sel(term="E"))
+
+
+def test_the_second_fit_of_a_structure_compiles_nothing_and_same_seed_gives_same_numbers(
+    runs: xr.Dataset, simulate: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled_for(runs, "chinchilla")
+    monkeypatch.setattr(fitting, "compile_model", None)
+    sweep = simulate()
+    started = time.process_time()
+    first = bs.fit(sweep, "chinchilla", random_seed=7, draws=500)
+    assert time.process_time() - started < 3.0  # All threads' work, however busy the machine.
+    second = bs.fit(sweep, "chinchilla", random_seed=7, draws=500)
+    third = bs.fit(sweep, "chinchilla", random_seed=8, draws=500)
+    for group in GROUPS:
+        xr.testing.assert_identical(first[group].to_dataset(), second[group].to_dataset())
+    for group in ("posterior", "prior", "posterior_predictive"):
+        for name, values in first[group].data_vars.items():
+            assert (values != third[group][name]).any(), f"{group}/{name}"
+    assert first.attrs | {"created": ""} == second.attrs | {"created": ""}
+    assert first.attrs["converged"] == 1
+    assert [note.code for note in get_notes(first)] == [note.code for note in get_notes(sweep)]
+    # The truth is found: each parameter within 4 posterior standard deviations.
+    for name, truth in {"E": 1.8172, "alpha": 0.3478, "beta": 0.3658}.items():
+        draws = first["posterior"][name].values
+        assert abs(draws.mean() - truth) < 4 * draws.std(), name
+
+
+def test_without_a_seed_one_is_drawn_and_kept(simulate: Callable, short: None) -> None:
+    sweep = simulate()
+    first, second = (bs.fit(sweep, "chinchilla", draws=100, chains=2) for _ in range(2))
+    assert first.attrs["seed"] != second.attrs["seed"]
+    again = bs.fit(sweep, "chinchilla", draws=100, chains=2, random_seed=first.attrs["seed"])
+    xr.testing.assert_identical(first["posterior"].to_dataset(), again["posterior"].to_dataset())
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_every_structure_gives_the_same_groups(name: str, runs: xr.Dataset, short: None) -> None:
+    model = model_of(name)
+    tree = bs.fit(runs, model, draws=100, chains=2, random_seed=1)
+    assert set(tree.children) == GROUPS
+    for group in ("posterior", "log_likelihood", "log_prior"):
+        assert dict(tree[group].sizes) | {"chain": 2, "draw": 100} == dict(tree[group].sizes)
+        for key, values in tree[group].data_vars.items():
+            assert np.isfinite(values).all(), f"{group}/{key}"
+    replicated = tree["posterior_predictive"]["loss"]
+    assert (replicated > 0).all()
+    middle = np.exp(np.log(replicated.where(np.isfinite(replicated))).median(("chain", "draw")))
+    assert np.abs(np.log(middle.values / runs["loss"].values)).max() < 1.0
+    if model.discrepancy is not None:
+        assert tree["posterior"]["drift"].dims == ("chain", "draw", "mode")
+        np.testing.assert_allclose(
+            tree["posterior"]["kappa"] / tree["posterior"]["drift_rate"],
+            float(graph_data(runs, model)["elasticity"]),
+        )
+    else:
+        draws = {
+            key: values.stack(sample=("chain", "draw")).transpose("sample", ...).values
+            for key, values in tree["posterior"].data_vars.items()
+        }
+        nu = model.noise.nu if not isinstance(model.noise.nu, Prior) else draws["nu"][:, None]
+        location, sigma = law_at_runs(runs, model, draws), noise_at_runs(runs, model, draws)
+        noise = stats.norm(location, sigma) if nu is None else stats.t(nu, location, sigma)
+        mine = tree["log_likelihood"]["loss"].stack(sample=("chain", "draw")).transpose("sample", "run")
+        log_loss = np.log(runs["loss"].values)
+        np.testing.assert_allclose(mine.values, noise.logpdf(log_loss) - log_loss, rtol=1e-8, atol=1e-8)
+
+
+# --- When sampling does not go well -----------------------------------------------------------------------------------
+
+
+def failing(times: int) -> Callable[[xr.Dataset, xr.Dataset], sampler.SamplerVerdict]:
+    """A judge that finds fault with the first attempts; each is worse than the one before."""
+    seen = []
+
+    def judge(posterior: xr.Dataset, stats: xr.Dataset) -> sampler.SamplerVerdict:
+        seen.append(posterior)
+        bad = len(seen) <= times
+        return sampler.SamplerVerdict(
+            rhat=1.1 + 0.1 * len(seen) if bad else 1.0,
+            worst="alpha",
+            ess_bulk=1000.0,
+            ess_tail=1000.0,
+            divergences=0,
+            draws=stats.sizes["chain"] * stats.sizes["draw"],
+            bfmi=1.0,
+        )
+
+    return judge
+
+
+QUICK_LADDER = [("low_rank", 0.8, 200, 1), ("low_rank", 0.8, 200, 2), ("diag", 0.8, 200, 3)]
+
+
+@pytest.fixture
+def quick_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "LADDER", tuple(fitting.Attempt(*each) for each in QUICK_LADDER))
+
+
+def test_a_failed_attempt_is_followed_by_a_more_careful_one(
+    simulate: Callable, quick_ladder: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "judge", failing(1))
+    tree = bs.fit(simulate(), "chinchilla", draws=100, chains=2, random_seed=1)
+    assert tree.attrs["converged"] == 1
+    tried = json.loads(tree.attrs["sampling"])
+    assert [(each["thin"], each["rhat"]) for each in tried] == [(1, 1.2), (2, 1.0)]
+    # Thinned draws: as many as were asked for.
+    assert tree["posterior"].sizes["draw"] == tree["sample_stats"].sizes["draw"] == 100
+    (note,) = [note for note in get_notes(tree) if note.code == "escalated"]
+    assert note.severity == "info"
+    assert note.message == "sampled 2 times with growing care; at first R-hat of alpha is 1.200 (at most 1.01)"
+
+
+def test_a_fit_that_never_converges_says_so_and_keeps_the_best_attempt(
+    simulate: Callable, quick_ladder: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "judge", failing(3))
+    tree = bs.fit(simulate(), "chinchilla", draws=100, chains=2, random_seed=1)
+    assert tree.attrs["converged"] == 0
+    first = get_notes(tree)[0]
+    assert (first.code, first.severity) == ("not_converged", "error")
+    assert first.message == "R-hat of alpha is 1.200 (at most 1.01)"
+    assert "do not use these numbers" in first.advice
+    monkeypatch.setattr(fitting, "LADDER", fitting.LADDER[:1])
+    best = bs.fit(simulate(), "chinchilla", draws=100, chains=2, random_seed=1)
+    xr.testing.assert_identical(tree["posterior"].to_dataset(), best["posterior"].to_dataset())
+
+
+def test_an_attempt_that_cannot_be_judged_is_the_worst() -> None:
+    verdicts = [
+        sampler.SamplerVerdict(rhat, "alpha", ess, ess, 0, 4000, np.nan)
+        for rhat, ess in ((np.nan, np.nan), (1.5, 10.0), (1.02, 300.0), (1.0, 500.0))
+    ]
+    assert min(verdicts, key=lambda each: each.rank) is verdicts[-1]
+    for worse, better in zip(verdicts, verdicts[1:], strict=False):
+        assert better.rank < worse.rank
+
+
+@pytest.mark.parametrize("how", ["short", "nan"])
+def test_interrupted_sampling_keeps_nothing(
+    how: str, simulate: Callable, short: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Ctrl-C nutpie returns what it has: fewer draws, or a chain that is NaN from some draw on."""
+    sample = nutpie.sample
+
+    def cut(*args: object, **kwargs: object) -> object:
+        trace = sample(*args, **kwargs)
+        if how == "short":
+            return xr.DataTree.from_dict(
+                {name: trace[name].to_dataset().isel(draw=slice(0, 60)) for name in ("posterior", "sample_stats")}
+            )
+        trace["posterior"]["point"][{"chain": 1, "draw": slice(60, None)}] = np.nan
+        return trace
+
+    monkeypatch.setattr(nutpie, "sample", cut)
+    with pytest.raises(KeyboardInterrupt):
+        bs.fit(simulate(), "chinchilla", draws=100, chains=2, random_seed=1)
+
+
+def test_no_model_named_takes_the_default_with_a_note(simulate: Callable, short: None) -> None:
+    sweep = simulate()
+    name, note = fitting.default_model(sweep)
+    tree = bs.fit(sweep, draws=100, chains=2, random_seed=1)
+    assert tree.attrs["model_name"] == name
+    assert note in get_notes(tree)
+    assert {note.code for note in get_notes(sweep)} <= {note.code for note in get_notes(tree)}
+
+
+def test_five_runs_on_one_ray_are_fitted_and_known_to_rest_on_the_prior(simulate: Callable) -> None:
+    few = simulate(5, (20.0,), seed=3)
+    tree = bs.fit(few, "chinchilla", random_seed=1)
+    assert tree.attrs["converged"] == 1
+    assert "collinear_design" in {note.code for note in get_notes(tree)}
+    # Five losses on a ray say nothing of how the slope divides between the two exponents.
+    posterior = tree["posterior"].to_dataset()
+    for name, truth in {"E": 1.8172, "alpha": 0.3478, "beta": 0.3658}.items():
+        draws = posterior[name].values
+        assert abs(draws.mean() - truth) < 3 * draws.std(), name
+    assert np.log(posterior["alpha"]).std() > 0.5 * 0.4
+    table = bs.check(tree)
+    assert table.loc["prior sensitivity", "verdict"] == "warn"
+    assert table.attrs["verdict"] == "warn"
