@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from bayescale.model import Model
+from bayescale import drift
+from bayescale.model import Model, Prior
 from bayescale.notes import Note, dump_notes
 
 #: Parameters of a two-input law in nats at the reference scale; the exponents are those of arXiv 2404.10102.
@@ -37,6 +38,7 @@ def fake_fit(
     reference: Mapping[str, float] | None = None,
     families: Mapping[str, float] | None = None,
     spread: float = 0.05,
+    kappa: float = 0.0,
     runs: xr.Dataset | None = None,
     notes: tuple[Note, ...] = (),
     converged: bool = True,
@@ -64,6 +66,8 @@ def fake_fit(
         For a model that pools: each group's factor on (or for a real parameter, addition to) the pooled parameters.
     spread : float
         Standard deviation between groups.
+    kappa : float
+        Scale of the drift, for a model with a discrepancy; its weights are drawn from their prior.
     runs : xr.Dataset, optional
         Training runs without their losses, dim ``run``.
     notes : tuple of Note
@@ -107,16 +111,22 @@ def fake_fit(
         group_dims |= {key: pool.over, f"{law.posterior_name(name)}_offset": pool.over}
     for name in (
         "sigma",
-        *(["nu"] if model.noise.nu else []),
+        *(["nu"] if isinstance(model.noise.nu, Prior) else []),
         *(["noise_slope"] if model.noise.slope else []),
     ):
         named[name] = draw(given[name])
+    dims = {"shares": "term", **group_dims}
+    if model.discrepancy is not None:
+        named |= {
+            "kappa": np.full(size, kappa),
+            "drift": rng.standard_normal((*size, drift.MODES)),
+        }
+        dims["drift"] = "mode"
     if law.textbook is not None:
         named |= law.textbook(scale, **(values | typical))
 
     coords = {"chain": np.arange(chains), "draw": np.arange(draws), "term": list(law.terms)}
     coords |= {pool.over: list(families or {}) for pool in model.pool.values()}
-    dims = {"shares": "term", **group_dims}
     posterior = xr.Dataset(
         {
             name: (("chain", "draw", *([dims[name]] if name in dims else [])), v)

@@ -109,8 +109,11 @@ def own_law() -> Law:
 
 @pytest.fixture(scope="module")
 def runs(pile: xr.Dataset, own_law: Law) -> xr.Dataset:
-    rng = np.random.default_rng(0)
-    return pile.assign(loss_sd=("run", rng.uniform(0.0, 0.02, pile.sizes["run"])))
+    """Runs with every column that a shipped model asks for."""
+    rng, size = np.random.default_rng(0), pile.sizes["run"]
+    wanted = {column for name in shipped() for column in Model.load(name).columns}
+    others = {name: ("run", 10 ** rng.uniform(2, 4, size)) for name in sorted(wanted - set(pile))}
+    return pile.assign(others | {"loss_sd": ("run", rng.uniform(0.0, 0.02, size))})
 
 
 @pytest.fixture
@@ -208,6 +211,11 @@ def prior_logpdf(prior: Prior, value: np.ndarray, runs_mean: float) -> np.ndarra
     return found.logpdf(value)
 
 
+def shares_of(draws: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """One share a term; a law of one term has none that is sampled."""
+    return list(np.moveaxis(draws["shares"], -1, 0)) if "shares" in draws else [np.ones(1)]
+
+
 def law_at_runs(runs: xr.Dataset, model: Model, draws: dict[str, np.ndarray]) -> np.ndarray:
     """Log of the law at the runs, dims (draw, run), from named draws by NumPy alone."""
     law = model.law_object
@@ -225,9 +233,9 @@ def law_at_runs(runs: xr.Dataset, model: Model, draws: dict[str, np.ndarray]) ->
             _, index = np.unique(runs[pool.over].values, return_inverse=True)
             values[name] = draws[f"{sampled}_{pool.over}"][:, index]
     if model.shared_level:
-        shares = np.moveaxis(draws["shares"], -1, 0)[..., None]
+        shares = shares_of(draws)
         level = values.pop("level")
-        values |= law.terms_from_shares(level, list(shares), values)
+        values |= law.terms_from_shares(level, [each[..., None] for each in shares], values)
     return np.log(law.loss(*ratios, **values))
 
 
@@ -332,19 +340,18 @@ def test_draws_expand_to_what_the_model_file_says(name: str, runs: xr.Dataset, p
         noise = stats.norm(location, sigma) if nu is None else stats.t(nu, location, sigma)
         expected = noise.logpdf(np.log(runs["loss"].values))
         np.testing.assert_allclose(found["log_likelihood"]["log_loss"], expected, rtol=1e-9, atol=1e-9)
-    if model.shared_level and law.floor:
-        total = sum(draws[law.posterior_name(term)] for term in law.terms)
-        if law.split is None:
-            np.testing.assert_allclose(total, draws["level"], rtol=1e-12)
-        np.testing.assert_allclose(draws["E"], draws["level"] * draws["shares"][:, 0], rtol=1e-12)
+    values = {key: draws[law.posterior_name(key)] for key in law.param_names}
+    if model.shared_level:
+        others = {key: values[key] for key in law.param_names if key not in law.terms}
+        values |= law.terms_from_shares(draws["level"], shares_of(draws), others)
+    for key in law.terms:
+        np.testing.assert_allclose(draws[law.posterior_name(key)], values[key], rtol=1e-10, err_msg=key)
     if law.textbook is not None:
-        scale = reference(runs, model)
-        slot, amplitude = law.input_names[0], draws["A_ref"]
-        exponent = draws["alpha" if "alpha" in draws else "gamma"]
-        np.testing.assert_allclose(draws["A"], amplitude * scale[slot] ** exponent, rtol=1e-10)
+        for key, value in law.textbook(reference(runs, model), **values).items():
+            np.testing.assert_allclose(draws[key], value, rtol=1e-9, err_msg=key)
 
 
-@pytest.mark.parametrize("name", [*shipped(), "centred", "drift-normal"])
+@pytest.mark.parametrize("name", ["chinchilla", *VARIANTS])
 def test_the_parts_add_up_to_the_models_own_density(name: str, plain: Plain) -> None:
     graph, compiled = plain(name)
     points = points_near(compiled)
@@ -542,12 +549,13 @@ def test_a_law_that_was_defined_anew_is_compiled_anew(
     monkeypatch.setattr(fitting, "_COMPILED", {})
     monkeypatch.setattr(fitting, "compile_model", lambda graph, density: compiles.append(graph) or Reusable())
     model = model_of("tilted")
+    graph = build(runs, model)
     for _ in range(2):
-        fitting._compiled(build(runs, model), runs, model, density=True)
+        fitting._compiled(graph, runs, model, density=True)
     assert len(compiles) == 1
     for _ in range(20):
         laws.register(replace(TILTED, loss=lambda scale, **params: tilted_power(scale, **params)))
-        fitting._compiled(build(runs, model), runs, model, density=True)
+        fitting._compiled(graph, runs, model, density=True)
     laws.register(TILTED)
     assert len(compiles) == 21
 
@@ -662,9 +670,9 @@ def test_log_likelihood_is_the_density_of_the_loss_itself(fit: xr.DataTree, pile
 
     mine = np.exp(fit["log_likelihood"]["loss"].isel(draw).values.ravel())
     np.testing.assert_allclose(mine, density_of_loss(pile["loss"].values), rtol=1e-9)
-    grid = np.exp(location + flat["sigma"][0] * np.linspace(-400, 400, 400_001)[:, None])
+    grid = np.exp(location + flat["sigma"][0] * np.linspace(-200, 200, 20_001)[:, None])
     inside = noise.cdf(np.log(grid[-1])) - noise.cdf(np.log(grid[0]))
-    np.testing.assert_allclose(np.trapezoid(density_of_loss(grid), grid, axis=0), inside, rtol=1e-5)
+    np.testing.assert_allclose(np.trapezoid(density_of_loss(grid), grid, axis=0), inside, rtol=1e-4)
 
 
 def test_replicated_runs_scatter_as_the_model_says(fit: xr.DataTree, pile: xr.Dataset) -> None:
@@ -772,7 +780,7 @@ def failing(times: int) -> Callable[[xr.Dataset, xr.Dataset], sampler.SamplerVer
         seen.append(posterior)
         bad = len(seen) <= times
         return sampler.SamplerVerdict(
-            rhat=1.1 + 0.1 * len(seen) if bad else 1.0,
+            rhat=1.0 + 0.25 * len(seen) if bad else 1.0,
             worst="alpha",
             ess_bulk=1000.0,
             ess_tail=1000.0,
@@ -799,12 +807,12 @@ def test_a_failed_attempt_is_followed_by_a_more_careful_one(
     tree = bs.fit(simulate(), "chinchilla", draws=100, chains=2, random_seed=1)
     assert tree.attrs["converged"] == 1
     tried = json.loads(tree.attrs["sampling"])
-    assert [(each["thin"], each["rhat"]) for each in tried] == [(1, 1.2), (2, 1.0)]
+    assert [(each["thin"], each["rhat"]) for each in tried] == [(1, 1.25), (2, 1.0)]
     # Thinned draws: as many as were asked for.
     assert tree["posterior"].sizes["draw"] == tree["sample_stats"].sizes["draw"] == 100
     (note,) = [note for note in get_notes(tree) if note.code == "escalated"]
     assert note.severity == "info"
-    assert note.message == "sampled 2 times with growing care; at first R-hat of alpha is 1.200 (at most 1.01)"
+    assert note.message == "sampled 2 times with growing care; at first R-hat of alpha is 1.250 (at most 1.01)"
 
 
 def test_a_fit_that_never_converges_says_so_and_keeps_the_best_attempt(
@@ -815,7 +823,7 @@ def test_a_fit_that_never_converges_says_so_and_keeps_the_best_attempt(
     assert tree.attrs["converged"] == 0
     first = get_notes(tree)[0]
     assert (first.code, first.severity) == ("not_converged", "error")
-    assert first.message == "R-hat of alpha is 1.200 (at most 1.01)"
+    assert first.message == "R-hat of alpha is 1.250 (at most 1.01)"
     assert "do not use these numbers" in first.advice
     monkeypatch.setattr(fitting, "LADDER", fitting.LADDER[:1])
     best = bs.fit(simulate(), "chinchilla", draws=100, chains=2, random_seed=1)
@@ -853,11 +861,15 @@ def test_interrupted_sampling_keeps_nothing(
         bs.fit(simulate(), "chinchilla", draws=100, chains=2, random_seed=1)
 
 
-def test_no_model_named_takes_the_default_with_a_note(simulate: Callable, short: None) -> None:
+def test_no_model_named_takes_the_default_with_a_note(
+    simulate: Callable, short: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sweep = simulate()
-    name, note = fitting.default_model(sweep)
+    _, note = fitting.default_model(sweep)
+    # The default drifts, which takes long to compile: what matters here is that it is asked for.
+    monkeypatch.setattr(fitting, "default_model", lambda runs: ("chinchilla", note))
     tree = bs.fit(sweep, draws=100, chains=2, random_seed=1)
-    assert tree.attrs["model_name"] == name
+    assert tree.attrs["model_name"] == "chinchilla"
     assert note in get_notes(tree)
     assert {note.code for note in get_notes(sweep)} <= {note.code for note in get_notes(tree)}
 

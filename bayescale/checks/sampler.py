@@ -64,8 +64,10 @@ class SamplerVerdict:
 
     @property
     def rank(self) -> tuple[bool, float]:
-        """Sort key: the best attempt has the least."""
-        return (not self.converged, self.rhat + ESS_MIN / max(min(self.ess_bulk, self.ess_tail), 1.0))
+        """Sort key: the best attempt has the least; one that could not be measured, the most."""
+        size = min(self.ess_bulk, self.ess_tail)
+        score = self.rhat + ESS_MIN / max(size, 1.0)
+        return (not self.converged, score if np.isfinite(score) and np.isfinite(size) else np.inf)
 
 
 def judge(posterior: xr.Dataset, sample_stats: xr.Dataset) -> SamplerVerdict:

@@ -5,8 +5,7 @@ the way to the horizon: an inverse quantity that may not exist, hence quantiles 
 probabilities *already* and *never*, no mean.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
@@ -21,7 +20,15 @@ from bayescale.forecast.montecarlo import (
     quantiles,
 )
 from bayescale.forecast.path import PathLike
-from bayescale.forecast.returns import Route, elasticity_at, loss_at, route_attrs, route_for
+from bayescale.forecast.predicates import (
+    Measure,
+    Predicate,
+    bends_within,
+    choose,
+    departure,
+    gain_at,
+)
+from bayescale.forecast.returns import Route, loss_at, route_attrs, route_for
 from bayescale.forecast.scales import group_of, read_flops
 from bayescale.forecast.sensitivity import prior_note
 from bayescale.notes import Note, dump_notes
@@ -31,35 +38,6 @@ HORIZON = 1e4
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 #: A rise of the loss smaller than this, relatively, is rounding.
 _RISE = 1e-12
-
-type Measure = Callable[[Route, np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Predicate:
-    """A quantity, and the threshold below which returns are called diminishing.
-
-    Parameters
-    ----------
-    name : str
-    threshold : float
-        As the asker gave it.
-    measure : callable
-        Of a route and compute with axes (sample, point).
-    below : float
-        The measure's threshold.
-    reach : tuple of float
-        Scales besides C that it looks at, as factors of C.
-    base : tuple of float
-        Scales that it looks at whatever C.
-    """
-
-    name: str
-    threshold: float
-    measure: Measure
-    below: float
-    reach: tuple[float, ...] = ()
-    base: tuple[float, ...] = ()
 
 
 def diminishing(
@@ -100,8 +78,9 @@ def diminishing(
     floor : float
         Where the share of the loss that is reducible is less.
     flattening : float
-        Where the elasticity of the reducible loss is lower than one decade earlier by more than this. Only a law that
-        can bend may say yes; of another the answer is 0, with a note.
+        Of a model whose slope may drift: where the elasticity of the loss is lower than the law alone would give, by
+        more than this. Of a law that can bend: where the elasticity of the reducible loss is lower than one decade
+        earlier, by more than this. Of any other the answer is 0 by construction, and a note says so.
     step : float
         Factor of compute of one step; above 1.
     path : str, Path or table, optional
@@ -123,6 +102,8 @@ def diminishing(
         - ``probability``, ``probability_mcse``: that it holds at ``beyond``;
         - ``probability_throughout``, ``probability_throughout_mcse``: at every scale of ``beyond`` to ``to``; only
           where ``to`` is given;
+        - ``probability_within_runs``, ``probability_within_runs_mcse``: that the slope fell so over the last decade of
+          the runs: the part of a flattening that is evidence; only for ``flattening`` of a model that drifts;
         - ``onset``, ``onset_mcse``, dim ``quantile``: smallest compute [FLOP] from which it holds to the horizon,
           among all draws. A draw in which it holds all along counts as the start of the search: such a quantile
           reads "at most". One in which it does not hold at the horizon counts as infinite;
@@ -141,7 +122,7 @@ def diminishing(
         If not exactly one predicate is given, a number makes no sense, or the law cannot grow along the path.
     """
     saved = read_fit(fit)
-    predicate = _predicate(
+    predicate = choose(
         saved,
         step,
         {
@@ -156,24 +137,26 @@ def diminishing(
     beyond, to, start, horizon = _range(route, beyond, to, horizon, predicate, step)
     scales = _grid(start, horizon, [beyond, *([to] if to else [])], grid)
     asked = scales[(scales >= beyond) & (scales <= (to or beyond))]
-    gain = _evaluate(route, asked, lambda r, c: _gain(r, c, step))
+    gain = _evaluate(route, asked, lambda r, c: gain_at(r, c, step))
     rises = (gain < -_RISE * loss_at(route, asked[None, :1])).any(axis=1)
-    notes = [*fit_notes(fit, saved), *group_notes(saved, [group_of(saved, family)])]
-    if predicate.name == "flattening" and not saved.law.can_bend:
+    if predicate.never:
         holds = np.zeros((saved.samples, scales.size), bool)
         onset = np.full(saved.samples, np.inf)
-        notes.append(_cannot_bend(saved))
     else:
         values = _evaluate(route, scales, predicate.measure)
         holds = values < predicate.below
         onset = _onset(scales, values, predicate.below)
-    at_beyond = holds[:, np.searchsorted(scales, beyond)]
-    throughout = holds[:, np.isin(scales, asked)].all(axis=1)
-    answers = {"probability": at_beyond}
+    answers = {"probability": holds[:, np.searchsorted(scales, beyond)]}
     if to:
-        answers["probability_throughout"] = throughout
+        answers["probability_throughout"] = holds[:, np.isin(scales, asked)].all(axis=1)
+    if predicate.measure is departure:
+        within = bends_within(route, predicate.threshold)
+        answers |= {} if within is None else {"probability_within_runs": within}
     answers |= {"p_already": holds.all(axis=1), "p_never": ~holds[:, -1], "p_loss_rises": rises}
     result = _answers(saved, answers, onset, gain[:, 0])
+    notes = [*fit_notes(fit, saved), *group_notes(saved, [group_of(saved, family)])]
+    if predicate.name == "flattening" and (predicate.never or saved.drift is not None):
+        notes.append(_flattening_note(saved, predicate, result))
     if rises.any():
         notes.append(_rise_note(float(rises.mean()), beyond, to))
     result = result.assign_attrs(
@@ -191,60 +174,6 @@ def diminishing(
     notes += distance_note(saved, np.array([to or beyond]))
     notes += prior_note(fit, saved, samples(saved, gain[:, 0]), f"the gain at {beyond:.3g}")
     return result.assign_attrs(notes=dump_notes(notes))
-
-
-def _predicate(
-    saved: Saved, step: float, given: Mapping[str, float | tuple[float, float] | None]
-) -> Predicate:
-    """The one predicate that was given."""
-    if not step > 1 or not np.isfinite(step):
-        raise ValueError(
-            f"step = {step!r}: a step is a factor of compute above 1, such as 2 for a doubling"
-        )
-    chosen = {name: value for name, value in given.items() if value is not None}
-    if len(chosen) != 1:
-        what = f"got {' and '.join(chosen)}" if chosen else "got none"
-        raise ValueError(
-            f"diminishing in which sense? Give exactly one of {', '.join(given)}; {what}"
-        )
-    ((name, value),) = chosen.items()
-    pair = name == "relative_below"
-    numbers = np.asarray(value, dtype=float).reshape(-1)
-    if numbers.size != (2 if pair else 1) or not (np.isfinite(numbers) & (numbers > 0)).all():
-        wanted = "a pair (r, C0) of numbers above zero" if pair else "a number above zero"
-        raise ValueError(f"{name} = {value!r}: expected {wanted}")
-    threshold = float(numbers[0])
-    if name == "floor" and saved.law.floor is None:
-        raise ValueError(
-            f"floor = {threshold}: law {saved.law.name!r} has no floor; ask for gain_below instead"
-        )
-    if pair:
-        base = np.array([[numbers[1]]])
-        measure: Measure = lambda r, c: _gain(r, c, step) / _gain(r, base, step)  # noqa: E731
-        return Predicate(
-            name, threshold, measure, threshold, (step,), (numbers[1], numbers[1] * step)
-        )
-    measures: dict[str, tuple[Measure, float, tuple[float, ...]]] = {
-        "gain_below": (lambda r, c: _gain(r, c, step), threshold, (step,)),
-        "elasticity_below": (lambda r, c: elasticity_at(r, c)[1], threshold, ()),
-        "floor": (lambda r, c: 1 - r.floor / loss_at(r, c), threshold, ()),
-        "flattening": (lambda r, c: _bend(r, c), -threshold, (0.1,)),
-    }
-    return Predicate(name, threshold, *measures[name])
-
-
-def _gain(route: Route, flops: np.ndarray, step: float) -> np.ndarray:
-    return loss_at(route, flops) - loss_at(route, flops * step)
-
-
-def _bend(route: Route, flops: np.ndarray) -> np.ndarray:
-    """Elasticity of the reducible loss, less what it was one decade earlier."""
-
-    def reducible(flops: np.ndarray) -> np.ndarray:
-        loss, elasticity = elasticity_at(route, flops)
-        return elasticity * loss / (loss - route.floor)
-
-    return reducible(flops) - reducible(flops / 10)
 
 
 def _range(
@@ -334,13 +263,25 @@ def _answers(
     return xr.Dataset(found)
 
 
-def _cannot_bend(saved: Saved) -> Note:
+def _flattening_note(saved: Saved, predicate: Predicate, found: xr.Dataset) -> Note:
+    if predicate.never:
+        return Note(
+            "law_cannot_bend",
+            "info",
+            f"the answer is no by construction: law {saved.law.name!r} has no way to flatten beyond what its "
+            "exponents and the path imply, so these runs cannot say whether returns do",
+            "fit a model that can bend, or ask for gain_below, elasticity_below or floor",
+        )
+    within = ""
+    if "probability_within_runs" in found:
+        share = float(found["probability_within_runs"])
+        within = f"; over the last decade of the runs themselves P = {share:.2f}, and that is the evidence"
     return Note(
-        "law_cannot_bend",
-        "info",
-        f"the answer is no by construction: in law {saved.law.name!r} the elasticity of the reducible loss falls for "
-        "no reason but the path, so these runs cannot say whether returns flatten",
-        "fit a model that can bend, or ask for gain_below, elasticity_below or floor",
+        "by_construction",
+        "warning",
+        "beyond the runs a slope drifts up as readily as down, so that much of P = "
+        f"{float(found['probability']):.2f} is the prior's symmetry, not a finding{within}",
+        "do not report it as flattening; ask for gain_below or elasticity_below",
     )
 
 

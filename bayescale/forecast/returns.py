@@ -22,14 +22,14 @@ from bayescale.forecast.curve import (
 )
 from bayescale.forecast.doubts import distance_note, fit_notes, group_notes
 from bayescale.forecast.growth import Growth, check_range, growth
-from bayescale.forecast.optimum import STEP, falling_root
+from bayescale.forecast.optimum import SPACING, STEP, falling_root
 from bayescale.forecast.path import PathLike, resolve_path
 from bayescale.forecast.scales import group_of, read_flops
 from bayescale.forecast.sensitivity import prior_note
 from bayescale.notes import dump_notes
 
-#: A halving that takes more than this factor of compute is called out of reach.
-FARTHEST = 1e100
+#: A halving that takes more than this factor of compute is called out of reach; the second if the slope drifts.
+FARTHEST = (1e30, 1e12)
 
 _UNITS = {
     "loss": ("{loss}", "test loss"),
@@ -125,9 +125,10 @@ def returns(
         - ``loss`` L(C) [nat/token];
         - ``gain`` L(C) - L(step * C) [nat/token]: what the next step buys;
         - ``elasticity`` -d ln L / d ln C: per cent of loss for one per cent of compute;
-        - ``reducible_elasticity`` -d ln R / d ln C;
-        - ``share_left`` R / L: what is still to win;
-        - ``halving_compute``: times the compute that halves R; infinite where the path never does.
+        - ``reducible_elasticity`` -d ln R / d ln C; infinite where nothing reducible is left;
+        - ``share_left`` R / L: what is still to win; negative where a drift has carried the loss below the floor;
+        - ``halving_compute``: least factor of compute that halves R; infinite where the path never does, or only
+          after 1e30 times the compute (1e12 if the slope drifts).
 
         In attrs: ``path``, ``step``, ``family``, ``model``, ``kind`` ("curve"), ``notes``.
 
@@ -148,8 +149,14 @@ def returns(
     check_range(route.growth, scale.values * step, f"flops * step ({step:g})")
     found = {name: np.empty((saved.samples, scale.size)) for name in _UNITS}
     for block in blocks(scale.size, saved.samples):
-        for name, values in _returns(route, scale.values[None, block], step).items():
+        for name, values in _marginal(route, scale.values[None, block], step).items():
             found[name][:, block] = values
+    found["halving_compute"] = _halving(
+        route,
+        scale.values[None, :],
+        found["loss"] - route.floor,
+        found["reducible_elasticity"],
+    )
     result = xr.Dataset(
         {
             name: samples(saved, values, "flops").assign_attrs(_attrs(name, saved, step))
@@ -191,43 +198,81 @@ def _attrs(name: str, saved: Saved, step: float) -> dict[str, str]:
     return {"units": units.format(loss=saved.units), "long_name": long_name.format(step=step)}
 
 
-def _returns(route: Route, flops: np.ndarray, step: float) -> dict[str, np.ndarray]:
+def _marginal(route: Route, flops: np.ndarray, step: float) -> dict[str, np.ndarray]:
     loss, elasticity = elasticity_at(route, flops)
-    reducible = loss - route.floor
-    share = reducible / loss
-    # So far out that nothing reducible is left in double precision, its elasticity is not known.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        reducible_elasticity = np.where(share > 0, elasticity / share, np.nan)
+    share = 1 - route.floor / loss
+    with np.errstate(divide="ignore"):
+        reducible_elasticity = np.where(share > 0, elasticity / share, np.inf)
     return {
         "loss": loss,
         "gain": loss - loss_at(route, flops * step),
         "elasticity": elasticity,
         "reducible_elasticity": reducible_elasticity,
         "share_left": share,
-        "halving_compute": _halving(route, flops, reducible, reducible_elasticity),
     }
 
 
 def _halving(
     route: Route, flops: np.ndarray, reducible: np.ndarray, elasticity: np.ndarray
 ) -> np.ndarray:
-    """Times the compute at which half of the reducible loss is left."""
-    furthest = np.log(np.minimum(FARTHEST, route.growth.highest / flops)) + np.zeros_like(reducible)
+    """Times the compute at which half of the reducible loss is left; axes (sample, point).
+
+    The first crossing is bracketed on a lattice of compute, since a law that drifts need not fall all the way.
+    """
+    farthest = FARTHEST[route.saved.drift is not None]
+    end = min(flops.max() * farthest, route.growth.highest)
+    result = np.empty_like(reducible)
+    table: tuple[np.ndarray, np.ndarray] | None = None
+    for block in blocks(flops.shape[1], route.saved.samples):
+        here, left = flops[:, block], reducible[:, block]
+        with np.errstate(divide="ignore"):
+            guess = np.log(2) / elasticity[:, block]
+        rounding = 32 * np.finfo(float).eps * (1 + route.floor / np.abs(left))
+        # Where the reducible loss is a power of compute, the guess is the answer.
+        if ((guess > 0) & (guess < np.log(end / here)) & (left > 0)).all() and (
+            np.abs(_excess(route, here, left, guess)) <= rounding
+        ).all():
+            result[:, block] = np.exp(guess)
+            continue
+        table = table or _reducible_ahead(route, flops.min(), end)
+        result[:, block] = _first_halving(route, here, left, *table)
+    return result
+
+
+def _excess(
+    route: Route, flops: np.ndarray, reducible: np.ndarray, steps: np.ndarray
+) -> np.ndarray:
+    """Log of twice the share of the reducible loss that is left after so many units of ln(compute)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left = (loss_at(route, flops * np.exp(steps)) - route.floor) / reducible
+        # Nothing left is less than half.
+        return np.where(left > 0, np.log(2 * left), -np.inf)
+
+
+def _reducible_ahead(route: Route, start: float, end: float) -> tuple[np.ndarray, np.ndarray]:
+    """Compute from the least scale to where the search ends, and the reducible loss there."""
+    nodes = np.append(np.exp(np.arange(np.log(start), np.log(end), SPACING)), end)
+    values = np.empty((route.saved.samples, nodes.size))
+    for block in blocks(nodes.size, route.saved.samples):
+        values[:, block] = loss_at(route, nodes[None, block]) - route.floor
+    return nodes, values
+
+
+def _first_halving(
+    route: Route, flops: np.ndarray, reducible: np.ndarray, nodes: np.ndarray, ahead: np.ndarray
+) -> np.ndarray:
+    lower, upper, reached = np.empty((3, *reducible.shape))
+    for point, start in enumerate(flops[0]):
+        first = int(np.searchsorted(nodes, start, side="right"))
+        halved = ahead[:, first:] <= reducible[:, [point]] / 2
+        place = first + np.argmax(halved, axis=1)
+        reached[:, point] = halved.any(axis=1)
+        upper[:, point] = np.log(nodes[place] / start)
+        lower[:, point] = np.log(np.maximum(nodes[place - 1], start) / start)
+    sought = (reached > 0) & (reducible > 0)
 
     def excess(steps: np.ndarray) -> np.ndarray:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            left = (loss_at(route, flops * np.exp(steps)) - route.floor) / reducible
-            # Nothing left to double precision is less than half; a law may also run below its floor.
-            return np.where(left > 0, np.log(2 * left), -np.inf)
+        return np.where(sought, _excess(route, flops, reducible, steps), 0.0)
 
-    with np.errstate(divide="ignore", invalid="ignore"):
-        guess = np.log(2) / elasticity
-    guess = np.where((guess > 0) & (guess < furthest), guess, furthest / 2)
-    rounding = 32 * np.finfo(float).eps * (1 + route.floor / reducible)
-    # Where the reducible loss is a power of compute, the guess is the answer.
-    if np.all(np.abs(excess(guess)) <= rounding):
-        return np.exp(guess)
-    reached = excess(furthest) <= 0
-    sought = lambda steps: np.where(reached, excess(steps), 0.0)  # noqa: E731
-    found = falling_root(sought, np.zeros_like(guess), furthest, guess, tolerance=1e-12)
-    return np.where(reached, np.exp(found), np.inf)
+    found = np.exp(falling_root(excess, lower, upper, (lower + upper) / 2, tolerance=1e-12))
+    return np.where(reducible > 0, np.where(sought, found, np.inf), 1.0)

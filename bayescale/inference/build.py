@@ -200,17 +200,12 @@ def _parameters(
     """Sampled parameters: of the typical group, and where pooled, one value a group."""
     typical, grouped = {}, {}
     for name, prior in model.priors.items():
-        sampled = sampled_name(law, name)
+        sampled = law.posterior_name(name)
         typical[name] = _variable(sampled, prior, dims="term" if name == "shares" else None, center=center)
         if name in model.pool:
             positive = prior.support == "positive"
             grouped[name] = _groups(sampled, typical[name], model.pool[name], positive)
     return typical, grouped
-
-
-def sampled_name(law: Law, name: str) -> str:
-    """Name in the posterior of a law's parameter: an amplitude at the reference scale ends in ``_ref``."""
-    return f"{name}_ref" if name in law.terms and name != law.floor else name
 
 
 def _groups(name: str, typical: pt.TensorVariable, pool: Pool, positive: bool) -> pt.TensorVariable:
@@ -237,7 +232,7 @@ def _name_terms(
     """Give the typical group's terms and textbook constants a name in the posterior."""
     if model.shared_level:
         for term in law.terms:
-            pm.Deterministic(sampled_name(law, term), values[term])
+            pm.Deterministic(law.posterior_name(term), values[term])
     if law.textbook is not None:
         scale = {slot: data[f"reference_{slot}"] for slot in law.input_names}
         params = {name: values[name] for name in law.param_names}

@@ -22,13 +22,16 @@ import pytensor.tensor as pt
 import xarray as xr
 from numba import types
 from nutpie.compile_pymc import CompiledPyMCModel, address_as_void_pointer
-from pytensor.compile.mode import Mode
+from pytensor.compile.mode import Mode, get_mode
 from pytensor.graph.replace import clone_replace, vectorize_graph
 
 from bayescale.inference.build import OBSERVED
 
 #: Without rewrites: a graph that is called once is compiled for longer than it runs.
 PLAIN = Mode(linker="py", optimizer="merge")
+#: Without PyMC's checks of parameters: they raise, and a C callback that raises returns as if all were well, with
+#: whatever stood in memory for a density. Unchecked, such a point has none: its log density is -inf or NaN.
+UNCHECKED = get_mode("NUMBA").including("local_remove_check_parameter")
 
 _LOGP_SIGNATURE = types.int64(
     types.uint64,
@@ -144,7 +147,7 @@ def compile_model(model: pm.Model, *, density: bool = True) -> Compiled:
         gradient = pt.concatenate([each.ravel() for each in pt.grad(logp, value_vars)])
         graphs = clone_replace([logp, gradient], from_point | from_data)
         function = pytensor.function(
-            [x, flat, layout], graphs, mode="NUMBA", on_unused_input="ignore", trust_input=True
+            [x, flat, layout], graphs, mode=UNCHECKED, on_unused_input="ignore", trust_input=True
         )
         cfunc = _density_cfunc(function.vm.jit_fn, start.size, sum(2 + rank for rank in ranks.values()))
 

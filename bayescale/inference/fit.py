@@ -12,6 +12,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
+from bayescale import drift
 from bayescale.checks.sampler import SamplerVerdict, judge
 from bayescale.drift import Marginal
 from bayescale.inference.build import (
@@ -145,26 +146,18 @@ def fit(
     verdict, tree = best
     notes += _sampling_notes(tried, verdict)
     tree["prior"] = _prior(graph, seed)
-    observed, constant = runs[["loss"]], runs.drop_vars("loss")
-    tree["observed_data"] = xr.DataTree(observed.drop_attrs(deep=False))
-    tree["constant_data"] = xr.DataTree(constant.drop_attrs(deep=False))
-    tree.attrs = {
-        "bayescale_format": FORMAT,
-        "model_name": model.name,
-        "model": model.text,
-        "reference": json.dumps(reference(runs, model)),
-        "checkpoint_sd": float(runs.attrs.get("checkpoint_sd", 0.0)),
-        "converged": int(verdict.converged),
-        "sampling": json.dumps([asdict(attempt) | asdict(result) for attempt, result in tried]),
-        "sampler": sampler,
-        "seed": seed,
-        "source": runs.attrs.get("source", ""),
-        "sha256": runs.attrs.get("sha256", ""),
-        "versions": json.dumps({name: _version(name) for name in VERSIONED}),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "notes": dump_notes(notes),
-    }
-    return tree
+    return _with_facts(
+        tree,
+        runs,
+        model,
+        seed,
+        {
+            "converged": int(verdict.converged),
+            "sampling": json.dumps([asdict(attempt) | asdict(result) for attempt, result in tried]),
+            "sampler": sampler,
+            "notes": dump_notes(notes),
+        },
+    )
 
 
 def _with_run_effects(runs: xr.Dataset, model: Model) -> Model:
@@ -215,14 +208,16 @@ def _check_settings(draws: int, chains: int, sampler: str) -> None:
         raise ValueError(f"unknown sampler {sampler!r}: expected one of {', '.join(get_args(SamplerName))}")
 
 
-_COMPILED: dict[tuple[str, ...], Compiled] = {}
+_COMPILED: dict[tuple[object, ...], Compiled] = {}
 _COMPILED_MAX = 16
 
 
 def _compiled(graph: pm.Model, runs: xr.Dataset, model: Model, *, density: bool) -> Compiled:
     """Compile a model, or take the one compiled before for the same structure and give it these data."""
     groups = {name: len(values) for name, values in graph.coords.items() if name != "run" and values}
-    structure = repr(replace(model, text="")), str(id(model.law_object.loss)), str(groups), str(density)
+    law = model.law_object
+    # The law's functions themselves, not their ids: a function that was defined anew may lie where the old one lay.
+    structure = (repr(replace(model, text="")), law.loss, law.split, law.textbook, str(groups), density)
     if structure not in _COMPILED:
         if len(_COMPILED) >= _COMPILED_MAX:
             _COMPILED.pop(next(iter(_COMPILED)))
@@ -360,16 +355,75 @@ def _replicate(noise: Mapping[str, np.ndarray], rng: np.random.Generator) -> xr.
     return xr.DataArray(losses, dims=("chain", "draw", "run"))
 
 
-def _prior(graph: pm.Model, seed: int) -> xr.DataTree:
+def prior_tree(
+    runs: xr.Dataset, model: str | Model, *, draws: int = PRIOR_DRAWS, random_seed: int = 0
+) -> xr.DataTree:
+    """A fit that has seen no losses: its posterior is the prior.
+
+    Every forecast works on it, so that it shows what a model believes before the runs, and simulates runs.
+
+    Parameters
+    ----------
+    runs : xr.Dataset
+        From :func:`bayescale.read_runs`; dim ``run``. Losses set no more than the reference scale.
+    model : str or Model
+    draws : int
+    random_seed : int
+
+    Returns
+    -------
+    xr.DataTree
+        As :func:`fit` returns it, with one chain.
+
+    Examples
+    --------
+    >>> import bayescale as bs
+    >>> prior = prior_tree(bs.load_dataset("pile"), "chinchilla", draws=100)
+    >>> bs.predict(prior, {"params": 7e9, "tokens": 1e12}).sizes["draw"]
+    100
+    """
+    model = Model.load(model)
+    check_columns(runs, model)
+    drawn = _prior(build(runs, model), random_seed, draws).to_dataset()
+    if model.discrepancy is not None:
+        rng = np.random.default_rng([random_seed, 2])
+        drawn["drift"] = ("chain", "draw", "mode"), rng.standard_normal((1, draws, drift.MODES))
+    tree = xr.DataTree.from_dict({"posterior": drawn})
+    return _with_facts(tree, runs, model, random_seed, {"converged": 1, "sampler": "prior"})
+
+
+def _with_facts(
+    tree: xr.DataTree, runs: xr.Dataset, model: Model, seed: int, facts: Mapping[str, object]
+) -> xr.DataTree:
+    """Add the runs, and in the attributes everything that a forecast or a reader needs to know."""
+    tree["observed_data"] = xr.DataTree(runs[["loss"]].drop_attrs(deep=False))
+    tree["constant_data"] = xr.DataTree(runs.drop_vars("loss").drop_attrs(deep=False))
+    tree.attrs = {
+        "bayescale_format": FORMAT,
+        "model_name": model.name,
+        "model": model.text,
+        "reference": json.dumps(reference(runs, model)),
+        "checkpoint_sd": float(runs.attrs.get("checkpoint_sd", 0.0)),
+        "seed": seed,
+        "source": runs.attrs.get("source", ""),
+        "sha256": runs.attrs.get("sha256", ""),
+        "versions": json.dumps({name: _version(name) for name in VERSIONED}),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **facts,
+    }
+    return tree
+
+
+def _prior(graph: pm.Model, seed: int, draws: int = PRIOR_DRAWS) -> xr.DataTree:
     """Draws of every named quantity before the runs were seen."""
     variables = [var for var in graph.unobserved_RVs if var.name in graph.named_vars]
-    values = pm.draw(variables, draws=PRIOR_DRAWS, random_seed=seed, mode=PLAIN)
+    values = pm.draw(variables, draws=draws, random_seed=seed, mode=PLAIN)
     found = {}
     for var, value in zip(variables, values, strict=True):
         dims = graph.named_vars_to_dims.get(var.name, ())
         coords = {dim: list(graph.coords[dim]) for dim in dims}
         found[var.name] = xr.DataArray(value[None], dims=("chain", "draw", *dims), coords=coords)
-    return xr.DataTree(xr.Dataset(found).assign_coords(chain=[0], draw=np.arange(PRIOR_DRAWS)))
+    return xr.DataTree(xr.Dataset(found).assign_coords(chain=[0], draw=np.arange(draws)))
 
 
 def _version(name: str) -> str:

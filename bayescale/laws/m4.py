@@ -25,12 +25,14 @@ STEPS = 7
 def loss(scale: Any, *, E: Any, A: Any, H: Any, alpha: Any, gamma: Any) -> Any:
     """Loss at a scale given as a ratio to the reference."""
     height = np.log(A) - (1 - alpha) * np.log(H) - gamma * np.log(scale)
+    # Of the same shape as the height, or PyTensor sums a gradient over the runs at every step.
+    bent = 1 - alpha + 0 * height
     # Where the two lines reach that height: on the side from which Newton steps never overshoot.
     logit = height + (1 / alpha - 1) * ramp(height)
     for _ in range(STEPS):
         above = softplus(logit)
-        rise = 1 - (1 - alpha) * np.exp(logit - above)
-        logit = logit - (logit - (1 - alpha) * above - height) / rise
+        fraction = np.exp(logit - above)
+        logit = (height + bent * (above - logit * fraction)) / (1 - bent * fraction)
     return E + H * np.exp(logit - softplus(logit))
 
 

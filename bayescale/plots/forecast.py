@@ -227,21 +227,21 @@ def _draw_held_out(
     axis.plot(scales, losses, label="held out", mec=color, color=color, **_STAR)
     if losses.size > _FEW:
         return
-    left, right = np.log(axis.get_xlim())
     for index, name in enumerate(wording.names(held_out)):
         text = f"{name}, held out\npublished {losses[index]:.4g}"
         if forecast is not None:
             text += f"\nforecast {wording.interval(forecast['loss'].isel(run=index))}"
-        beside = 1 if np.log(scales[index]) < (left + right) / 2 + 0.1 * (right - left) else -1
+        # Losses fall with scale, so the corner above on the right is free.
         axis.annotate(
             text,
             (scales[index], losses[index]),
-            xytext=(14 * beside, 34 + 40 * index),
-            textcoords="offset points",
-            ha="left" if beside > 0 else "right",
+            xytext=(0.99, 0.83 - 0.19 * index),
+            textcoords="axes fraction",
+            ha="right",
+            va="top",
             fontsize=style.SMALL,
             linespacing=1.25,
-            arrowprops={"arrowstyle": "-", "lw": 0.7, "shrinkB": 6},
+            arrowprops={"arrowstyle": "-", "lw": 0.7, "shrinkA": 1, "shrinkB": 6, "relpos": (0, 0)},
             zorder=6,
         )
 

@@ -1,0 +1,134 @@
+"""What "diminishing" may mean: each predicate is a quantity along a path, and a threshold that it lies below."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bayescale.forecast.curve import Saved
+from bayescale.forecast.returns import Route, elasticity_at, loss_at
+
+type Measure = Callable[[Route, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Predicate:
+    """A quantity, and the threshold below which returns are called diminishing.
+
+    Parameters
+    ----------
+    name : str
+    threshold : float
+        As the asker gave it.
+    measure : callable
+        Of a route and compute with axes (sample, point).
+    below : float
+        The measure's threshold.
+    reach : tuple of float
+        Scales besides C that it looks at, as factors of C.
+    base : tuple of float
+        Scales that it looks at whatever C.
+    never : bool
+        Whether it cannot hold, by construction of the law.
+    """
+
+    name: str
+    threshold: float
+    measure: Measure
+    below: float
+    reach: tuple[float, ...] = ()
+    base: tuple[float, ...] = ()
+    never: bool = False
+
+
+def choose(
+    saved: Saved, step: float, given: Mapping[str, float | tuple[float, float] | None]
+) -> Predicate:
+    """The one predicate that was given.
+
+    Parameters
+    ----------
+    saved : Saved
+    step : float
+        Factor of compute of one step.
+    given : mapping
+        Threshold by name; all but one None.
+
+    Raises
+    ------
+    ValueError
+        If not exactly one is given, or its threshold makes no sense.
+    """
+    if not step > 1 or not np.isfinite(step):
+        raise ValueError(
+            f"step = {step!r}: a step is a factor of compute above 1, such as 2 for a doubling"
+        )
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if len(chosen) != 1:
+        what = f"got {' and '.join(chosen)}" if chosen else "got none"
+        raise ValueError(
+            f"diminishing in which sense? Give exactly one of {', '.join(given)}; {what}"
+        )
+    ((name, value),) = chosen.items()
+    pair = name == "relative_below"
+    numbers = np.asarray(value, dtype=float).reshape(-1)
+    if numbers.size != (2 if pair else 1) or not (np.isfinite(numbers) & (numbers > 0)).all():
+        wanted = "a pair (r, C0) of numbers above zero" if pair else "a number above zero"
+        raise ValueError(f"{name} = {value!r}: expected {wanted}")
+    threshold = float(numbers[0])
+    if name == "gain_below":
+        return Predicate(name, threshold, lambda r, c: gain_at(r, c, step), threshold, (step,))
+    if name == "elasticity_below":
+        return Predicate(name, threshold, lambda r, c: elasticity_at(r, c)[1], threshold)
+    if name == "relative_below":
+        base = float(numbers[1])
+        return Predicate(
+            name,
+            threshold,
+            lambda r, c: gain_at(r, c, step) / gain_at(r, np.array([[base]]), step),
+            threshold,
+            (step,),
+            (base, base * step),
+        )
+    if name == "floor":
+        if saved.law.floor is None:
+            raise ValueError(
+                f"floor = {threshold}: law {saved.law.name!r} has no floor; ask for gain_below instead"
+            )
+        return Predicate(name, threshold, lambda r, c: 1 - r.floor / loss_at(r, c), threshold)
+    if saved.drift is not None:
+        return Predicate(name, threshold, departure, -threshold)
+    return Predicate(name, threshold, _bend, -threshold, (0.1,), never=not saved.law.can_bend)
+
+
+def gain_at(route: Route, flops: np.ndarray, step: float) -> np.ndarray:
+    """What the next step buys [nat/token]; axes (sample, point)."""
+    return loss_at(route, flops) - loss_at(route, flops * step)
+
+
+def departure(route: Route, flops: np.ndarray) -> np.ndarray:
+    """Elasticity of the loss, less what the law alone would give; axes (sample, point)."""
+    law_alone = replace(route, saved=replace(route.saved, drift=None))
+    return elasticity_at(route, flops)[1] - elasticity_at(law_alone, flops)[1]
+
+
+def bends_within(route: Route, threshold: float) -> np.ndarray | None:
+    """Whether the slope fell by more than the law's, over the last decade of the runs; axis (sample,).
+
+    None where the path does not cover that decade.
+    """
+    last = np.array([[route.saved.largest / 10, route.saved.largest]])
+    if last[0, 0] < route.growth.lowest or last[0, 1] > route.growth.highest:
+        return None
+    early, late = departure(route, last).T
+    return late - early < -threshold
+
+
+def _bend(route: Route, flops: np.ndarray) -> np.ndarray:
+    """Elasticity of the reducible loss, less what it was one decade earlier."""
+
+    def reducible(flops: np.ndarray) -> np.ndarray:
+        loss, elasticity = elasticity_at(route, flops)
+        return elasticity * loss / (loss - route.floor)
+
+    return reducible(flops) - reducible(flops / 10)

@@ -1,0 +1,134 @@
+"""Forecasts of a model whose slope may drift from its law."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from fake_fit import REFERENCE, fake_fit
+
+from bayescale.forecast import diminishing, inputs_along, predict, returns, summarise
+from bayescale.notes import get_notes
+
+KAPPA = 0.01
+LARGEST = 1.2e23
+AT = {"params": [1e9, 1e11, 1e13], "tokens": [1e10, 1e12, 1e13]}
+
+
+@pytest.fixture(scope="module")
+def law() -> xr.DataTree:
+    return fake_fit("skaling-drift", chains=2, draws=200, jitter=0.02)
+
+
+@pytest.fixture(scope="module")
+def drifting() -> xr.DataTree:
+    return fake_fit("skaling-drift", chains=2, draws=200, jitter=0.02, kappa=KAPPA)
+
+
+def codes(data: xr.DataArray | xr.Dataset) -> list[str]:
+    return [note.code for note in get_notes(data)]
+
+
+def test_without_drift_the_law_is_left(law: xr.DataTree) -> None:
+    bare = fake_fit("skaling", chains=2, draws=200, jitter=0.02)
+    np.testing.assert_allclose(predict(law, AT), predict(bare, AT), rtol=1e-13)
+    ours, theirs = (returns(tree, flops=[1e22, 1e25]) for tree in (law, bare))
+    for name in theirs:
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-9, err_msg=name)
+    assert "bare_law" in codes(predict(bare, AT))
+    assert "bare_law" not in codes(predict(law, AT))
+
+
+def test_a_path_of_drift_is_the_same_in_every_answer(drifting: xr.DataTree) -> None:
+    loss = predict(drifting, AT)
+    one = predict(drifting, {"params": 1e13, "tokens": 1e13})
+    np.testing.assert_allclose(loss[..., 2], one, rtol=1e-13)
+    np.testing.assert_array_equal(predict(drifting, AT, random_seed=7), loss)
+    at = inputs_along(drifting, [1e25], "fixed-ratio=20")
+    along = returns(drifting, flops=[1e25], path="fixed-ratio=20")
+    np.testing.assert_allclose(predict(drifting, at), along["loss"], rtol=1e-13)
+
+
+@pytest.mark.parametrize("path", ["compute-optimal", "fixed-ratio=20", "compute-optimal-expected"])
+def test_elasticity_takes_the_drift_along(drifting: xr.DataTree, path: str) -> None:
+    h = 1e-4
+    flops = np.array([1.3e20, 1.3e22, 1.3e24, 1.3e26])
+    before, after = (
+        np.log(returns(drifting, flops=flops * np.exp(shift), path=path)["loss"].values)
+        for shift in (-h, h)
+    )
+    found = returns(drifting, flops=flops, path=path)["elasticity"].values
+    np.testing.assert_allclose(found, (before - after) / (2 * h), rtol=1e-5, atol=1e-7)
+
+
+def test_the_optimum_of_a_draw_is_that_of_its_law(law: xr.DataTree, drifting: xr.DataTree) -> None:
+    flops = [1e22, 1e25]
+    np.testing.assert_array_equal(
+        inputs_along(drifting, flops)["params"], inputs_along(law, flops)["params"]
+    )
+
+
+def test_the_expected_optimum_knows_the_drift(drifting: xr.DataTree) -> None:
+    at = inputs_along(drifting, [1e24], "compute-optimal-expected")
+    best = predict(drifting, at).mean(("chain", "draw"))
+    for factor in np.exp([-0.1, -0.03, 0.03, 0.1]):
+        moved = at.assign(params=at["params"] * factor, tokens=at["tokens"] / factor)
+        assert predict(drifting, moved).mean(("chain", "draw")).item() > best.item()
+
+
+def test_a_loss_below_the_floor_is_told(drifting: xr.DataTree) -> None:
+    wild = fake_fit("skaling-drift", chains=2, draws=200, kappa=0.03)
+    found = returns(wild, flops=[1e22, 1e27])
+    below = found["share_left"] < 0
+    assert 0 < float(below[..., 1].mean()) < 1
+    assert np.all(np.isposinf(found["reducible_elasticity"].values[below]))
+    np.testing.assert_array_equal(found["halving_compute"].values[below], 1.0)
+    assert not np.isnan(summarise(found)["reducible_elasticity"]).any()
+    # Elsewhere the factor is one that does halve what is left.
+    halved = found["halving_compute"][..., 0].values
+    sought = np.isfinite(halved) & ~below.values[..., 0]
+    index = np.argwhere(sought)[:10]
+    for chain, draw in index:
+        after = returns(wild, flops=[1e22 * halved[chain, draw]])["loss"].values[chain, draw, 0]
+        floor = float(wild["posterior"]["E"][chain, draw])
+        left = found["loss"].values[chain, draw, 0] - floor
+        assert after - floor == pytest.approx(left / 2, rel=1e-8)
+
+
+def test_loss_may_rise(drifting: xr.DataTree) -> None:
+    found = diminishing(drifting, beyond=1e26, gain_below=0.01)
+    gain = returns(drifting, flops=[1e26])["gain"]
+    assert found["p_loss_rises"].item() == pytest.approx(float((gain < 0).mean()))
+    assert 0 < found["p_loss_rises"] < 1
+    assert "loss_may_rise" in codes(found)
+
+
+def test_flattening_is_mostly_the_prior(drifting: xr.DataTree) -> None:
+    found = diminishing(drifting, beyond=1e26, flattening=1e-4)
+    assert 0.4 < found["probability"] < 0.6
+    assert 0.4 < found["probability_within_runs"] < 0.6
+    note = next(note for note in get_notes(found) if note.code == "by_construction")
+    assert f"P = {found['probability'].item():.2f}" in note.message
+    assert "that is the evidence" in note.message
+    plan = {"params": [1e11, 1e13], "tokens": [1e13, 1e14]}
+    elsewhere = diminishing(drifting, beyond=1e25, flattening=1e-4, path=plan)
+    assert "probability_within_runs" not in elsewhere
+
+
+def test_flattening_within_the_runs_is_evidence() -> None:
+    """A drift that is known to have fallen within the runs."""
+    tree = fake_fit("power-drift", chains=1, draws=200, kappa=KAPPA)
+    posterior = tree["posterior"].to_dataset()
+    signs = np.sign(
+        returns(tree, flops=[REFERENCE["scale"] * 100])["elasticity"]
+        - returns(fake_fit("power-drift", chains=1, draws=200), flops=[REFERENCE["scale"] * 100])[
+            "elasticity"
+        ]
+    ).isel(flops=0, drop=True)
+    # One decade before the frontier every draw's elasticity lies above the law's.
+    tree["posterior"] = xr.DataTree(
+        posterior.assign(
+            drift=posterior["drift"] * signs.drop_vars("decades_beyond", errors="ignore")
+        )
+    )
+    found = diminishing(tree, beyond=REFERENCE["scale"] * 1e4, flattening=1e-6)
+    assert found["probability_within_runs"] == 1
+    assert 0.3 < found["probability"] < 0.7
