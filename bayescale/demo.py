@@ -124,8 +124,9 @@ def _answer(
         for path in PATHS
         for flops in ASKED
     }
+    gains = {path: returns(tree, flops=ASKED, path=path) for path in PATHS}
     decided = [
-        render.returns_facts(tree, answer, returns(tree, flops=[flops], path=path))
+        render.returns_facts(tree, answer, gains[path].sel(flops=[flops]))
         for (path, flops), answer in answers.items()
     ]
     clock.lap("decide")
@@ -146,7 +147,7 @@ def _answer(
         answers=[answers[PATHS[0], flops] for flops in ASKED],
     )
     clock.lap("draw")
-    _tell_notes(told, fitted, forecast, *decided)
+    _tell_notes(told, *reversed(decided[: len(ASKED)]), forecast, fitted)
     facts = {
         "bayescale": __version__,
         "versions": jsonlib.loads(tree.attrs["versions"]),
@@ -309,7 +310,7 @@ def _tell_returns(told: Console, decided: Sequence[Mapping[str, Facts]]) -> None
 
 
 def _tell_notes(told: Console, *answers: Mapping[str, Facts]) -> None:
-    """One note of each code; all of them are in ``demo.json``."""
+    """The first note of each code; all of them are in ``demo.json``."""
     found: dict[str, Mapping[str, str]] = {}
     for note in (note for facts in answers for note in facts["notes"]):
         found.setdefault(note["code"], note)

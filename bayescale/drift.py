@@ -13,7 +13,7 @@ Within the runs delta is written in the eigenfunctions of its covariance, with i
 beyond them the pair (delta, slope) goes on as the Markov process it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -337,6 +337,44 @@ class Paths:
         for index in range(len(found)):
             for side in (-1, 1):
                 self._sides[index, side] = _path(knots, within.get((index, side)), kappa, rng)
+
+    def never_rising(
+        self, elasticity: Callable[[dict[str, np.ndarray]], np.ndarray], reference: Mapping[str, float]
+    ) -> "Paths":
+        """Return the paths, stopped from raising the loss where all inputs grow together beyond the runs.
+
+        More compute need not be worse: whoever has it may train the smaller run. So where the law's elasticity less the
+        drift's slope falls below zero, along the ray on which every input grows by the same factor from the frontier,
+        the slope along compute is turned to leave it at zero. A Wiener process in the slope would otherwise raise the
+        loss in a third of the draws a few decades out.
+
+        Parameters
+        ----------
+        elasticity : callable
+            The law's elasticity of the loss with respect to compute along that ray, given the inputs by name with axes
+            (1, knot); axes (sample, knot).
+        reference : mapping of float
+            Reference scale of each input.
+        """
+        (index,) = (i for i, axis in enumerate(self.axes) if axis.name == "compute")
+        anchor = self.axes[index].anchor
+        knots = np.arange(0.0, REACH + KNOT_SPACING / 2, KNOT_SPACING)
+        start = sum(np.log10(each) for each in reference.values())
+        ray = {
+            name: 10.0 ** (np.log10(each) + (anchor + knots - start) / len(reference))[None]
+            for name, each in reference.items()
+        }
+        law = _LN10 * elasticity(ray)
+        _, slopes = self.evaluate(ray)
+        drifting = _LN10 * sum(slopes.values()) / len(reference)
+        value, slope = self._sides[index, 1]
+        stopped = slope + np.minimum(law - drifting, 0.0)
+        # The value follows its slope by the trapezoid rule, changed by as much as the slope was.
+        change = stopped - slope
+        steps = KNOT_SPACING * (change[:, 1:] + change[:, :-1]) / 2
+        lifted = value + np.concatenate([np.zeros_like(steps[:, :1]), np.cumsum(steps, axis=1)], axis=1)
+        self._sides[index, 1] = lifted, stopped
+        return self
 
     def evaluate(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Delta and its slopes.

@@ -1,6 +1,5 @@
 """Forecasts against closed forms: predict, paths, marginal returns."""
 
-import json
 import tracemalloc
 from dataclasses import replace
 
@@ -117,17 +116,9 @@ def test_predict_is_the_law(fit: xr.DataTree) -> None:
 
 
 def test_predict_of_a_model_stated_by_terms() -> None:
-    terms = {name: {"dist": "LogNormal", "kwargs": {"median": 1.0, "sigma": 1.0}} for name in "EAB"}
-    lines = [f"{k} = {json.dumps(v).replace(':', ' =')}" for k, v in terms.items()]
-    text = "\n".join(
-        [
-            "format = 1",
-            'law = "chinchilla"',
-            "[priors]",
-            *(each.replace('"', '"') for each in lines),
-        ]
-    )
-    model = Model.from_toml(text, where="terms")
+    prior = 'dist = "LogNormal"\nkwargs = { median = 1.0, sigma = 1.0 }\n'
+    terms = "".join(f"[priors.{term}]\n{prior}" for term in "EAB")
+    model = Model.from_toml(f'format = 1\nlaw = "chinchilla"\n{terms}', where="terms")
     assert not model.shared_level
     tree = fake_fit(model, terms={"E": E, "A": A, "B": B}, alpha=ALPHA, beta=BETA)
     np.testing.assert_allclose(

@@ -50,7 +50,7 @@ def test_a_path_of_drift_is_the_same_in_every_answer(drifting: xr.DataTree) -> N
 @pytest.mark.parametrize("path", ["compute-optimal", "fixed-ratio=20", "compute-optimal-expected"])
 def test_elasticity_takes_the_drift_along(drifting: xr.DataTree, path: str) -> None:
     h = 1e-4
-    flops = np.array([1.3e20, 1.3e22, 1.3e24, 1.3e26])
+    flops = np.array([1.3e21, 1.3e25])
     before, after = (
         np.log(returns(drifting, flops=flops * np.exp(shift), path=path)["loss"].values)
         for shift in (-h, h)
@@ -86,11 +86,11 @@ def test_a_loss_below_the_floor_is_told(drifting: xr.DataTree) -> None:
     halved = found["halving_compute"][..., 0].values
     sought = np.isfinite(halved) & ~below.values[..., 0]
     index = np.argwhere(sought)[:10]
-    for chain, draw in index:
-        after = returns(wild, flops=[1e22 * halved[chain, draw]])["loss"].values[chain, draw, 0]
+    after = returns(wild, flops=[1e22 * halved[tuple(each)] for each in index])["loss"].values
+    for place, (chain, draw) in enumerate(index):
         floor = float(wild["posterior"]["E"][chain, draw])
         left = found["loss"].values[chain, draw, 0] - floor
-        assert after - floor == pytest.approx(left / 2, rel=1e-8)
+        assert after[chain, draw, place] - floor == pytest.approx(left / 2, rel=1e-8)
 
 
 def test_loss_may_rise(drifting: xr.DataTree) -> None:

@@ -145,8 +145,18 @@ def _drift(saved: Saved, seed: int) -> Paths | None:
         .transpose("chain", "draw", "mode")
         .values.reshape(saved.samples, -1)
     )
-    kappa = saved.draws_of("kappa")
-    return Paths(axes(inputs, saved.reference), weights, kappa, stream(seed, "drift"))
+    paths = Paths(
+        axes(inputs, saved.reference), weights, saved.draws_of("kappa"), stream(seed, "drift")
+    )
+    params = law_params(saved, [dict.fromkeys(saved.pooled, "")], seed)
+
+    def elasticity(ray: dict[str, np.ndarray]) -> np.ndarray:
+        turn = 1 + 1e-30j / len(ray)
+        ratios = {slot: values / saved.reference[slot] * turn for slot, values in ray.items()}
+        return -log_location(saved, ratios, params).imag / 1e-30
+
+    reference = {slot: saved.reference[slot] for slot in inputs}
+    return paths.never_rising(elasticity, reference)
 
 
 def compute_of(saved: Saved, table: xr.Dataset) -> xr.DataArray:

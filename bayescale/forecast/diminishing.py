@@ -154,6 +154,10 @@ def diminishing(
         answers |= {} if within is None else {"probability_within_runs": within}
     answers |= {"p_already": holds.all(axis=1), "p_never": ~holds[:, -1], "p_loss_rises": rises}
     result = _answers(saved, answers, onset, gain[:, 0])
+    if predicate.never:
+        # Known from the law, not from the draws.
+        exact = [f"{name}_mcse" for name in answers if name != "p_loss_rises"]
+        result = result.assign({name: xr.zeros_like(result[name]) for name in exact})
     notes = [*fit_notes(fit, saved), *group_notes(saved, [group_of(saved, family)])]
     if predicate.name == "flattening" and (predicate.never or saved.drift is not None):
         notes.append(_flattening_note(saved, predicate, result))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayescale.forecast.curve import Saved
-from bayescale.forecast.returns import Route, elasticity_at, loss_at
+from bayescale.forecast.returns import Route, check_step, elasticity_at, loss_at
 
 type Measure = Callable[[Route, np.ndarray], np.ndarray]
 
@@ -59,10 +59,7 @@ def choose(
     ValueError
         If not exactly one is given, or its threshold makes no sense.
     """
-    if not step > 1 or not np.isfinite(step):
-        raise ValueError(
-            f"step = {step!r}: a step is a factor of compute above 1, such as 2 for a doubling"
-        )
+    check_step(step)
     chosen = {name: value for name, value in given.items() if value is not None}
     if len(chosen) != 1:
         what = f"got {' and '.join(chosen)}" if chosen else "got none"

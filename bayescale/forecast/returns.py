@@ -140,10 +140,7 @@ def returns(
     """
     saved = read_fit(fit)
     scale = read_flops(flops, saved)
-    if not step > 1 or not np.isfinite(step):
-        raise ValueError(
-            f"step = {step!r}: a step is a factor of compute above 1, such as 2 for a doubling"
-        )
+    check_step(step)
     route = route_for(saved, path, family, random_seed)
     check_range(route.growth, scale.values)
     check_range(route.growth, scale.values * step, f"flops * step ({step:g})")
@@ -173,6 +170,14 @@ def returns(
         *prior_note(fit, saved, farthest, "the gain at the largest scale"),
     ]
     return result.assign_attrs(notes=dump_notes(notes))
+
+
+def check_step(step: float) -> None:
+    """Raise ValueError unless a step is a factor above 1."""
+    if not step > 1 or not np.isfinite(step):
+        raise ValueError(
+            f"step = {step!r}: a step is a factor of compute above 1, such as 2 for a doubling"
+        )
 
 
 def route_attrs(
@@ -235,7 +240,8 @@ def _halving(
             result[:, block] = np.exp(guess)
             continue
         table = table or _reducible_ahead(route, flops.min(), end)
-        result[:, block] = _first_halving(route, here, left, *table)
+        found = _first_halving(route, here, left, *table)
+        result[:, block] = np.where(found <= farthest, found, np.inf)
     return result
 
 

@@ -116,7 +116,7 @@ def fit(
     if model is None:
         model, note = default_model(runs)
         notes.append(note)
-    model = Model.load(model)
+    model = _with_input(runs, Model.load(model))
     if discrepancy is not None:
         model = model.with_discrepancy(discrepancy)
     check_columns(runs, model)
@@ -169,7 +169,11 @@ def _with_run_effects(runs: xr.Dataset, model: Model) -> Model:
     return model.changed(pool={"level": effect})
 
 
-def default_model(runs: xr.Dataset) -> tuple[str, Note]:
+#: Columns that may be the one input of a law, the best first.
+ONE_INPUT = ("flops", "examples", "tokens", "params")
+
+
+def default_model(runs: xr.Dataset) -> tuple[Model, Note]:
     """Model for the columns at hand, with the note that says so.
 
     Parameters
@@ -178,16 +182,32 @@ def default_model(runs: xr.Dataset) -> tuple[str, Note]:
 
     Returns
     -------
-    tuple of str and Note
+    tuple of Model and Note
+
+    Examples
+    --------
+    >>> import bayescale as bs
+    >>> default_model(bs.load_dataset("pile"))[0].name
+    'skaling-drift-families'
     """
     families = np.unique(runs["family"].values).size if "family" in runs else 1
     if "params" in runs and "tokens" in runs:
-        name = "skaling-drift-families" if families > 1 else "skaling-drift"
+        model = Model.load("skaling-drift-families" if families > 1 else "skaling-drift")
         found = f"params and tokens, {families} families" if families > 1 else "params and tokens"
     else:
-        name, found = "power-drift", "one input"
+        model = _with_input(runs, Model.load("power-drift"))
+        found = f"one input, {model.inputs['scale']!r}"
     advice = "name a model to choose another; `bayescale models` lists them"
-    return name, Note("default_model", "info", f"no model was named: {name!r} was taken for {found}", advice)
+    return model, Note("default_model", "info", f"no model was named: {model.name!r} was taken for {found}", advice)
+
+
+def _with_input(runs: xr.Dataset, model: Model) -> Model:
+    """Give a law of one input the column that the table has, where it lacks the model's own."""
+    slots = model.law_object.input_names
+    present = [name for name in ONE_INPUT if name in runs]
+    if len(slots) != 1 or model.inputs[slots[0]] in runs or not present:
+        return model
+    return model.changed(inputs={slots[0]: present[0]})
 
 
 @dataclass(frozen=True)

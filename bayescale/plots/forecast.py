@@ -268,6 +268,7 @@ def _draw_marginal(axis: Axes, summary: xr.Dataset, answers: Sequence[xr.Dataset
         )
         shown.append(threshold)
     if min(shown) <= 0:
+        axis.axhline(0.0, color="0.6", lw=0.6, zorder=2.5)
         style.limit(axis, np.array(shown))
         return
     # A power law is straight, and a threshold small beside the first gains stays in sight.
