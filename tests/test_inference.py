@@ -458,21 +458,25 @@ def test_settings_that_make_no_sense_are_refused(settings: dict, message: str, p
 
 
 @pytest.mark.parametrize(
-    ("columns", "families"), [(("params", "tokens"), 2), (("params", "tokens"), 1), (("flops",), 1)]
+    ("columns", "families"),
+    [
+        (("params", "tokens"), 2),
+        (("params", "tokens"), 1),
+        (("flops",), 1),
+        (("tokens",), 1),
+    ],
 )
 def test_the_default_model_suits_the_columns(columns: tuple[str, ...], families: int, runs: xr.Dataset) -> None:
     wanted = runs[[*columns, "loss", "family"]]
     if families == 1:
         wanted = one_family(wanted)
     model, note = fitting.default_model(wanted)
-    name = model.name
-    assert name in shipped()
+    assert model.name in shipped()
     check_columns(wanted, model)
     assert tuple(model.inputs.values()) == columns
     assert bool(model.pool) == (families > 1)
-    assert note.code == "default_model"
-    assert note.severity == "info"
-    assert repr(name) in note.message
+    assert (note.code, note.severity) == ("default_model", "info")
+    assert repr(model.name) in note.message
 
 
 # --- The compiled density -------------------------------------------------------------------------------------------
@@ -870,7 +874,7 @@ def test_no_model_named_takes_the_default_with_a_note(
     sweep = simulate()
     _, note = fitting.default_model(sweep)
     # The default drifts, which takes long to compile: what matters here is that it is asked for.
-    monkeypatch.setattr(fitting, "default_model", lambda runs: ("chinchilla", note))
+    monkeypatch.setattr(fitting, "default_model", lambda runs: (Model.load("chinchilla"), note))
     tree = bs.fit(sweep, draws=100, chains=2, random_seed=1)
     assert tree.attrs["model_name"] == "chinchilla"
     assert note in get_notes(tree)

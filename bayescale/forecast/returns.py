@@ -267,7 +267,8 @@ def _reducible_ahead(route: Route, start: float, end: float) -> tuple[np.ndarray
 def _first_halving(
     route: Route, flops: np.ndarray, reducible: np.ndarray, nodes: np.ndarray, ahead: np.ndarray
 ) -> np.ndarray:
-    lower, upper, reached = np.empty((3, *reducible.shape))
+    lower, upper, reached, between = np.empty((4, *reducible.shape))
+    rows = np.arange(reducible.shape[0])
     for point, start in enumerate(flops[0]):
         first = int(np.searchsorted(nodes, start, side="right"))
         halved = ahead[:, first:] <= reducible[:, [point]] / 2
@@ -275,7 +276,15 @@ def _first_halving(
         reached[:, point] = halved.any(axis=1)
         upper[:, point] = np.log(nodes[place] / start)
         lower[:, point] = np.log(np.maximum(nodes[place - 1], start) / start)
+        before = np.where(place == first, reducible[:, point], ahead[rows, place - 1])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            between[:, point] = (before - reducible[:, point] / 2) / (before - ahead[rows, place])
     sought = (reached > 0) & (reducible > 0)
+
+    if route.saved.drift is not None:
+        # A path drawn on a lattice needs no root to the last digit.
+        found = np.exp(lower + np.clip(np.nan_to_num(between), 0.0, 1.0) * (upper - lower))
+        return np.where(reducible > 0, np.where(sought, found, np.inf), 1.0)
 
     def excess(steps: np.ndarray) -> np.ndarray:
         return np.where(sought, _excess(route, flops, reducible, steps), 0.0)
