@@ -47,7 +47,7 @@ bench: $(VENV)/.bench ## run every benchmarks/*.py
 
 docs-check: $(VENV)/.test ## links and files that the documents name, and doctests
 	$(PY) .ci/check_links.py
-	$(PYTEST) bayescale
+	$(PYTEST) bayescale -m "not slow" $(PYTEST_ARGS)
 
 clean: ## remove .venv, builds and caches
 	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -18,8 +18,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bayescale.checks import check
     from bayescale.datasets import list_datasets, load_dataset
-    from bayescale.forecast import diminishing, predict, returns, summarise
-    from bayescale.inference import build, fit
+    from bayescale.forecast import diminishing, predict, returns, summarise  # type: ignore[no-redef]
+    from bayescale.inference import build, fit  # type: ignore[no-redef]
     from bayescale.laws import Input, Law, Param
     from bayescale.model import Model
     from bayescale.notes import Note, get_notes

@@ -7,7 +7,7 @@ Exit codes: 0 done, 2 bad input (nothing written), 3 the fit did not converge (`
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import typer.core
@@ -20,11 +20,10 @@ EXIT_NOT_CONVERGED = 3
 EXIT_INTERRUPTED = 130
 
 
-
 class _Verbs(typer.core.TyperGroup):
     """Turns an error of bad input into one message and an exit code."""
 
-    def invoke(self, ctx: typer.Context) -> object:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -62,22 +61,39 @@ class Kind(StrEnum):
     run = "run"
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys instead of tables.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON with stable keys instead of tables.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the answer.")]
 Force = Annotated[bool, typer.Option("--force", help="Exit 0 even if the fit did not converge.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same numbers.")]
 Columns = Annotated[
     list[str] | None,
-    typer.Option("--column", "-c", help="Name a column yourself: --column loss=val_ppl. May be repeated."),
+    typer.Option(
+        "--column", "-c", help="Name a column yourself: --column loss=val_ppl. May be repeated."
+    ),
 ]
-RunsFile = Annotated[str, typer.Argument(metavar="RUNS", help="Table of runs: CSV, TSV, Parquet, JSON lines; or a data set's name.")]
+RunsFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUNS", help="Table of runs: CSV, TSV, Parquet, JSON lines; or a data set's name."
+    ),
+]
 FitFile = Annotated[Path, typer.Argument(metavar="FIT", help="A fit that `bayescale fit` wrote.")]
-ModelName = Annotated[str | None, typer.Option("--model", "-m", help="Name of a shipped model, or a file ending in .toml.")]
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="Name of a shipped model, or a file ending in .toml."),
+]
 PathOption = Annotated[
     str | None,
-    typer.Option("--path", help="How scale grows: compute-optimal, fixed-ratio=20, fixed-params=7e9, fixed-tokens=3e11."),
+    typer.Option(
+        "--path",
+        help="How scale grows: compute-optimal, fixed-ratio=20, fixed-params=7e9, fixed-tokens=3e11.",
+    ),
 ]
-Family = Annotated[str | None, typer.Option("--family", help="Family of the forecast run; a new one if left out.")]
+Family = Annotated[
+    str | None, typer.Option("--family", help="Family of the forecast run; a new one if left out.")
+]
 
 
 @app.command()
@@ -95,11 +111,15 @@ def runs(table: RunsFile, column: Columns = None, json: Json = False) -> None:
 def fit(
     table: RunsFile,
     model: ModelName = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write: .nc or .zarr.")] = Path("fit.nc"),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Where to write: .nc or .zarr.")
+    ] = Path("fit.nc"),
     seed: Seed = None,
     draws: Annotated[int, typer.Option(help="Draws kept of each chain.")] = 1000,
     chains: Annotated[int, typer.Option(help="Chains.")] = 4,
-    sampler: Annotated[Sampler, typer.Option(help="Who draws; the density is the same.")] = Sampler.nutpie,
+    sampler: Annotated[
+        Sampler, typer.Option(help="Who draws; the density is the same.")
+    ] = Sampler.nutpie,
     column: Columns = None,
     quiet: Quiet = False,
     json: Json = False,
@@ -124,7 +144,9 @@ def fit(
     )
     save(tree, output)
     render.out(render.fit_facts(tree, output), json, render.fit_summary)
-    render.next_step(json or quiet, f"bayescale check {output}", f"bayescale forecast {output} --flops 1e24,1e25")
+    render.next_step(
+        json or quiet, f"bayescale check {output}", f"bayescale forecast {output} --flops 1e24,1e25"
+    )
     _finish(tree, force)
 
 
@@ -144,10 +166,16 @@ def check(fit: FitFile, json: Json = False, force: Force = False) -> None:
 @app.command()
 def forecast(
     fit: FitFile,
-    flops: Annotated[str | None, typer.Option(help="Compute [FLOP], separated by commas: 1e24,1e25.")] = None,
-    at: Annotated[str | None, typer.Option(help="Table of planned runs; losses are not needed.")] = None,
+    flops: Annotated[
+        str | None, typer.Option(help="Compute [FLOP], separated by commas: 1e24,1e25.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(help="Table of planned runs; losses are not needed.")
+    ] = None,
     path: PathOption = None,
-    kind: Annotated[Kind, typer.Option(help="curve: where the law runs; run: what one more run would give.")] = Kind.curve,
+    kind: Annotated[
+        Kind, typer.Option(help="curve: where the law runs; run: what one more run would give.")
+    ] = Kind.curve,
     family: Family = None,
     json: Json = False,
     force: Force = False,
@@ -156,13 +184,19 @@ def forecast(
     if (flops is None) == (at is None):
         raise ValueError("give either --flops 1e24,1e25 (with --path) or --at TABLE")
     if at is not None and path is not None:
-        raise ValueError("--path goes with --flops: a table of planned runs already says how scale grows")
+        raise ValueError(
+            "--path goes with --flops: a table of planned runs already says how scale grows"
+        )
     from bayescale import render
     from bayescale.forecast import inputs_along, predict
     from bayescale.saving import load
 
     tree = load(fit)
-    where = _plan(tree, at) if at is not None else inputs_along(tree, _sizes(flops), path, family=family)
+    where = (
+        _plan(tree, at)
+        if at is not None
+        else inputs_along(tree, _sizes(flops), path, family=family)
+    )
     if family is not None:
         where = where.assign(family=family)
     loss = predict(tree, where, kind=kind.value)
@@ -175,12 +209,24 @@ def forecast(
 def returns(
     fit: FitFile,
     beyond: Annotated[str, typer.Option(help="Compute asked about [FLOP].")],
-    to: Annotated[str | None, typer.Option(help="Ask also whether it holds from --beyond up to here.")] = None,
-    gain_below: Annotated[float | None, typer.Option(help="A step buys less than this [nat/token].")] = None,
-    elasticity_below: Annotated[float | None, typer.Option(help="Elasticity of the loss is below this.")] = None,
-    relative_below: Annotated[str | None, typer.Option(help="R@C0: a step is worth less than R times what it was at C0.")] = None,
-    floor: Annotated[float | None, typer.Option(help="Share of the loss above its floor is below this.")] = None,
-    flattening: Annotated[float | None, typer.Option(help="Elasticity fell by more than this over a decade.")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="Ask also whether it holds from --beyond up to here.")
+    ] = None,
+    gain_below: Annotated[
+        float | None, typer.Option(help="A step buys less than this [nat/token].")
+    ] = None,
+    elasticity_below: Annotated[
+        float | None, typer.Option(help="Elasticity of the loss is below this.")
+    ] = None,
+    relative_below: Annotated[
+        str | None, typer.Option(help="R@C0: a step is worth less than R times what it was at C0.")
+    ] = None,
+    floor: Annotated[
+        float | None, typer.Option(help="Share of the loss above its floor is below this.")
+    ] = None,
+    flattening: Annotated[
+        float | None, typer.Option(help="Elasticity fell by more than this over a decade.")
+    ] = None,
     step: Annotated[float, typer.Option(help="Factor of compute of one step.")] = 2.0,
     path: PathOption = None,
     family: Family = None,
@@ -215,25 +261,36 @@ def returns(
 
 
 @app.command()
-def models(name: Annotated[str | None, typer.Argument(help="Print this model's file.")] = None, json: Json = False) -> None:
+def models(
+    name: Annotated[str | None, typer.Argument(help="Print this model's file.")] = None,
+    json: Json = False,
+) -> None:
     """List the shipped models, or print one."""
     from bayescale import render
     from bayescale.model import Model, shipped
 
     if name is not None:
         model = Model.load(name)
-        render.out({"name": model.name, "toml": model.text}, json, lambda facts: print(facts["toml"], end=""))
+        render.out(
+            {"name": model.name, "toml": model.text},
+            json,
+            lambda facts: print(facts["toml"], end=""),
+        )
         return
     listed = [Model.load(each) for each in shipped()]
     facts = [
-        {"name": each.name, "title": each.title, "law": each.law, "columns": list(each.columns)} for each in listed
+        {"name": each.name, "title": each.title, "law": each.law, "columns": list(each.columns)}
+        for each in listed
     ]
     render.out(facts, json, render.listing)
     render.next_step(json, "bayescale models NAME", "bayescale fit RUNS --model NAME")
 
 
 @app.command()
-def laws(name: Annotated[str | None, typer.Argument(help="Describe this law.")] = None, json: Json = False) -> None:
+def laws(
+    name: Annotated[str | None, typer.Argument(help="Describe this law.")] = None,
+    json: Json = False,
+) -> None:
     """List the laws, or describe one."""
     from bayescale import laws as catalogue
     from bayescale import render
@@ -242,16 +299,18 @@ def laws(name: Annotated[str | None, typer.Argument(help="Describe this law.")] 
         render.out(render.law_facts(catalogue.get(name)), json, render.law_page)
         return
     listed = [catalogue.get(each) for each in catalogue.names()]
-    facts = [{"name": each.name, "question": each.question, "equation": each.equation} for each in listed]
+    facts = [
+        {"name": each.name, "question": each.question, "equation": each.equation} for each in listed
+    ]
     render.out(facts, json, render.listing)
     render.next_step(json, "bayescale laws NAME")
 
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the figure, the fit and the numbers.")] = Path(
-        "bayescale-demo"
-    ),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for the figure, the fit and the numbers.")
+    ] = Path("bayescale-demo"),
     seed: Annotated[int, typer.Option(help="Same seed, same numbers.")] = 1,
     json: Json = False,
 ) -> None:
@@ -266,7 +325,11 @@ def _read(table: str, column: list[str] | None) -> "xr.Dataset":
     from bayescale.runs import read_runs
 
     chosen = dict(_assignment(each) for each in column or [])
-    if not Path(table).exists() and not Path(table).suffix and table in set(list_datasets()["name"]):
+    if (
+        not Path(table).exists()
+        and not Path(table).suffix
+        and table in set(list_datasets()["name"])
+    ):
         return load_dataset(table)
     return read_runs(table, columns=chosen or None)
 
@@ -274,7 +337,9 @@ def _read(table: str, column: list[str] | None) -> "xr.Dataset":
 def _assignment(text: str) -> tuple[str, str]:
     canonical, equals, source = text.partition("=")
     if not equals or not canonical or not source:
-        raise ValueError(f"--column {text!r}: expected CANONICAL=COLUMN, such as --column loss=val_loss")
+        raise ValueError(
+            f"--column {text!r}: expected CANONICAL=COLUMN, such as --column loss=val_loss"
+        )
     return canonical.strip(), source.strip()
 
 
@@ -297,7 +362,7 @@ def _relative(text: str | None) -> tuple[float, float] | None:
         return None
     from bayescale.runs import parse_size
 
-    ratio, at, scale = text.partition("@")
+    ratio, _, scale = text.partition("@")
     try:
         return float(ratio), parse_size(scale)
     except ValueError as error:

@@ -69,7 +69,7 @@ def positions(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     {'compute': 20.0, 'params': 9.0, 'tokens': 11.0}
     """
     logs = {name: np.log10(values) for name, values in inputs.items()}
-    compute = {"compute": sum(logs.values())}
+    compute = {"compute": np.add.reduce(np.broadcast_arrays(*logs.values()))}
     return compute | (logs if len(logs) > 1 else {})
 
 
@@ -88,7 +88,11 @@ def axes(inputs: Mapping[str, np.ndarray], reference: Mapping[str, float]) -> li
     found = []
     for name, at in positions(inputs).items():
         anchor = float(at.max()) if name == "compute" else float(np.log10(reference[name]))
-        found.append(Axis(name, anchor, max(anchor - float(at.min()), 0.0), max(float(at.max()) - anchor, 0.0)))
+        found.append(
+            Axis(
+                name, anchor, max(anchor - float(at.min()), 0.0), max(float(at.max()) - anchor, 0.0)
+            )
+        )
     return found
 
 
@@ -136,14 +140,24 @@ def _basis(found: tuple[Axis, ...]) -> list[tuple[int, int, np.ndarray, np.ndarr
                 grid = np.linspace(0, length, _GRID + 1)[1:]
                 values, vectors = np.linalg.eigh(kernel(grid, grid))
                 # Nystrom: eigenvalues of the operator are those of the matrix times the spacing.
-                sides.append((index, side, grid, values[::-1], vectors[:, ::-1], values[::-1] * length / _GRID))
+                sides.append(
+                    (
+                        index,
+                        side,
+                        grid,
+                        values[::-1],
+                        vectors[:, ::-1],
+                        values[::-1] * length / _GRID,
+                    )
+                )
     if not sides:
         return []
-    ranked = np.sort(np.concatenate([each[5] for each in sides]))[::-1]
-    least = ranked[min(MODES, ranked.size) - 1]
+    # Sides of one length have equal eigenvalues: counted by place, so that never more than MODES are kept.
+    owner = np.repeat(np.arange(len(sides)), _GRID)
+    leading = owner[np.argsort(-np.concatenate([each[5] for each in sides]), kind="stable")[:MODES]]
     kept = []
-    for index, side, grid, values, vectors, operator in sides:
-        count = int((operator >= least).sum())
+    for place, (index, side, grid, values, vectors, _) in enumerate(sides):
+        count = int((leading == place).sum())
         if count:
             kept.append((index, side, grid, vectors[:, :count] / np.sqrt(values[:count])))
     return kept
@@ -198,14 +212,16 @@ class Marginal:
     def of(cls, matrix: np.ndarray, weights: np.ndarray) -> "Marginal":
         """Decompose a :func:`design` matrix, given the runs' weights."""
         root = np.sqrt(weights)
-        left, singular, right = np.linalg.svd(root[:, None] * matrix, full_matrices=False)
+        # With fewer runs than modes, the modes that no run sees are kept too: they stay as the prior has them.
+        few = matrix.shape[0] < matrix.shape[1]
+        left, singular, right = np.linalg.svd(root[:, None] * matrix, full_matrices=few)
         missing = matrix.shape[1] - singular.size
         return cls(
             matrix,
             root,
             np.pad(left, ((0, 0), (0, missing))),
             np.pad(singular**2, (0, missing)),
-            np.pad(right, ((0, missing), (0, 0))).T,
+            right.T,
         )
 
     def draw_weights(
@@ -228,7 +244,9 @@ class Marginal:
         weights = mean + sigma[:, None] / np.sqrt(total) * rng.standard_normal(mean.shape)
         return weights @ self.right.T
 
-    def log_leave_one_out(self, residual: np.ndarray, sigma: np.ndarray, kappa: np.ndarray) -> np.ndarray:
+    def log_leave_one_out(
+        self, residual: np.ndarray, sigma: np.ndarray, kappa: np.ndarray
+    ) -> np.ndarray:
         """Log density of each log loss given all others and the law, dims (sample, run).
 
         Buerkner, Gabry, Vehtari 2021 (arXiv 1810.10559), equations 9 to 11.
@@ -239,11 +257,16 @@ class Marginal:
         precision = (1 - shrink @ (self.left.T**2)) / sigma[:, None] ** 2
         solved = (scaled - (scaled @ self.left * shrink) @ self.left.T) / sigma[:, None] ** 2
         error = solved / precision
-        return -0.5 * (np.log(2 * np.pi) - np.log(precision) + error**2 * precision) + np.log(self.root)
+        return -0.5 * (np.log(2 * np.pi) - np.log(precision) + error**2 * precision) + np.log(
+            self.root
+        )
 
 
 def robust_weights(
-    inputs: Mapping[str, np.ndarray], log_loss: np.ndarray, nu: float, group: np.ndarray | None = None
+    inputs: Mapping[str, np.ndarray],
+    log_loss: np.ndarray,
+    nu: float,
+    group: np.ndarray | None = None,
 ) -> np.ndarray:
     """Weights of runs under Student's t noise about a smooth surface of their own: outliers count less.
 
@@ -267,7 +290,11 @@ def robust_weights(
         Dims (run,); all one where the runs are too few to tell an outlier.
     """
     logs = [np.log(values) - np.log(values).mean() for values in inputs.values()]
-    levels = [np.ones_like(log_loss)] if group is None else [1.0 * (group == each) for each in np.unique(group)]
+    levels = (
+        [np.ones_like(log_loss)]
+        if group is None
+        else [1.0 * (group == each) for each in np.unique(group)]
+    )
     squares = [a * b for i, a in enumerate(logs) for b in logs[i:]]
     columns = [*levels, *logs, *squares]
     if log_loss.size < 2 * len(columns):
@@ -283,7 +310,9 @@ def robust_weights(
     return weights
 
 
-def typical_elasticity(inputs: Mapping[str, np.ndarray], log_loss: np.ndarray, floor: float) -> float:
+def typical_elasticity(
+    inputs: Mapping[str, np.ndarray], log_loss: np.ndarray, floor: float
+) -> float:
     """Elasticity of the loss about the frontier, by least squares: the scale that ``drift_rate`` multiplies.
 
     A plug-in constant, not the law's own elasticity: with that, a fit that puts all of the loss into its floor would
@@ -298,7 +327,9 @@ def typical_elasticity(inputs: Mapping[str, np.ndarray], log_loss: np.ndarray, f
     """
     logs = np.stack([np.log(values) for values in inputs.values()], axis=1)
     compute = logs.sum(axis=1)
-    near = frontier(compute / _LN10, 1.0 if len(inputs) > 1 else 0.6, least=4 if len(inputs) > 1 else 3)
+    near = frontier(
+        compute / _LN10, 1.0 if len(inputs) > 1 else 0.6, least=4 if len(inputs) > 1 else 3
+    )
     centred = logs[near] - logs[near].mean(axis=0)
     slopes, *_ = np.linalg.lstsq(centred, log_loss[near] - log_loss[near].mean(), rcond=1e-6)
     return float(np.hypot(np.abs(slopes).mean(), floor))
@@ -348,7 +379,9 @@ class Paths:
             self._tables.append((value, slope))
 
     def never_rising(
-        self, elasticity: Callable[[dict[str, np.ndarray]], np.ndarray], reference: Mapping[str, float]
+        self,
+        elasticity: Callable[[dict[str, np.ndarray]], np.ndarray],
+        reference: Mapping[str, float],
     ) -> "Paths":
         """Return the paths, stopped from raising the loss where all inputs grow together beyond the runs.
 
@@ -369,7 +402,8 @@ class Paths:
         ahead = self._knots[_SIDE:]
         start = sum(np.log10(each) for each in reference.values())
         ray = {
-            name: 10.0 ** (np.log10(each) + (self.axes[index].anchor + ahead - start) / len(reference))[None]
+            name: 10.0
+            ** (np.log10(each) + (self.axes[index].anchor + ahead - start) / len(reference))[None]
             for name, each in reference.items()
         }
         law = _LN10 * elasticity(ray)
@@ -379,10 +413,14 @@ class Paths:
         value, slope = self._tables[index]
         slope[:, _SIDE:] += change
         # The value follows its slope by the trapezoid rule, changed by as much as the slope was.
-        value[:, _SIDE + 1 :] += np.cumsum(KNOT_SPACING * (change[:, 1:] + change[:, :-1]) / 2, axis=1)
+        value[:, _SIDE + 1 :] += np.cumsum(
+            KNOT_SPACING * (change[:, 1:] + change[:, :-1]) / 2, axis=1
+        )
         return self
 
-    def evaluate(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def evaluate(
+        self, inputs: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Delta and its slopes.
 
         Parameters
@@ -398,15 +436,15 @@ class Paths:
             For each input, the derivative of delta by its natural log.
         """
         at = positions(inputs)
-        delta: np.ndarray | float = 0.0
-        slopes = {name: 0.0 for name in inputs}
+        delta = np.zeros((1, 1))
+        slopes = {name: np.zeros((1, 1)) for name in inputs}
         for index, axis in enumerate(self.axes):
             value, slope = self._along(index, at[axis.name] - axis.anchor)
             delta = delta + value
             for name in slopes:
                 if axis.name in (name, "compute"):
                     slopes[name] = slopes[name] + slope / _LN10
-        return np.asarray(delta), slopes
+        return delta, slopes
 
     def _along(self, index: int, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Delta and its derivative by the decade, at an offset from the anchor [decades]; axes (sample, point)."""
@@ -423,7 +461,11 @@ class Paths:
 
 
 def _hermite(
-    part: np.ndarray, left: np.ndarray, right: np.ndarray, left_slope: np.ndarray, right_slope: np.ndarray
+    part: np.ndarray,
+    left: np.ndarray,
+    right: np.ndarray,
+    left_slope: np.ndarray,
+    right_slope: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cubic through two knots with given slopes: the mean of an integrated Wiener process between them."""
     h = KNOT_SPACING
@@ -457,7 +499,9 @@ def _path(
         # One knot past the runs' end, so that the cell in which they end still follows them.
         inside = knots[: min(int(np.searchsorted(knots, grid[-1])) + 1, knots.size)]
         value[:, : inside.size] = kappa[:, None] * (weights @ (kernel(inside, grid) @ columns).T)
-        slope[:, : inside.size] = kappa[:, None] * (weights @ (_kernel_slope(inside, grid) @ columns).T)
+        slope[:, : inside.size] = kappa[:, None] * (
+            weights @ (_kernel_slope(inside, grid) @ columns).T
+        )
         first = inside.size
     h = KNOT_SPACING
     # Exact steps of an integrated Wiener process: variance h of the slope, h^3/3 of the value, covariance h^2/2.

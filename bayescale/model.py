@@ -290,8 +290,9 @@ class Model:
         if (kind == "drift") == (self.discrepancy is not None):
             return self
         # With the drift integrated out, the noise's tails are fixed.
-        heavy = kind == "drift" and self.noise.dist == "StudentT"
-        return self.changed(discrepancy=kind, **({"noise": {"nu": 4.0}} if heavy else {}))
+        if kind == "drift" and self.noise.dist == "StudentT":
+            return self.changed(discrepancy=kind, noise={"nu": 4.0})
+        return self.changed(discrepancy=kind)
 
 
 @cache

@@ -24,7 +24,14 @@ from bayescale.notes import get_notes
 
 Facts = Any
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
-_STYLES = {"error": "bold red", "warning": "yellow", "info": "dim", "fail": "bold red", "warn": "yellow", "ok": "green"}
+_STYLES = {
+    "error": "bold red",
+    "warning": "yellow",
+    "info": "dim",
+    "fail": "bold red",
+    "warn": "yellow",
+    "ok": "green",
+}
 
 
 def out(facts: Facts, json: bool, show: Callable[[Facts], None]) -> None:
@@ -67,7 +74,7 @@ def number(value: float | None, digits: int = 4) -> str:
     >>> number(1.5e24), number(0.01234), number(None), number(float("inf"))
     ('1.5e+24', '0.01234', '–', '∞')
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
@@ -77,7 +84,9 @@ def number(value: float | None, digits: int = 4) -> str:
 def print_notes(notes: Sequence[Mapping[str, str]]) -> None:
     """Print notes, most severe first."""
     for note in notes:
-        text = f"{note['code']}: {note['message']}" + (f" — {note['advice']}" if note["advice"] else "")
+        text = f"{note['code']}: {note['message']}" + (
+            f" — {note['advice']}" if note["advice"] else ""
+        )
         console().print(f"[{_STYLES[note['severity']]}]{note['severity']:8s}[/]{escape(text)}")
 
 
@@ -98,7 +107,11 @@ def _print_verdict(facts: Mapping[str, Facts]) -> None:
         f"model {escape(facts['model'])}; sampler: R-hat {number(facts['rhat'])}, ESS {number(facts['ess_bulk'])} bulk "
         f"{number(facts['ess_tail'])} tail, {number(facts['divergences'])} divergences"
     )
-    word = "[green]converged[/]" if facts["converged"] else "[bold red]NOT CONVERGED: do not use these numbers[/]"
+    word = (
+        "[green]converged[/]"
+        if facts["converged"]
+        else "[bold red]NOT CONVERGED: do not use these numbers[/]"
+    )
     console().print(f"{told}: {word}")
 
 
@@ -111,10 +124,20 @@ def runs_summary(facts: Mapping[str, Facts]) -> None:
     """Show what was understood of a table of runs."""
     shown = console()
     shown.print(f"[bold]{escape(str(facts['source']))}[/]: {facts['runs']} runs")
-    table = Table("column", "from", "unit", "least", "most", "decades", "levels", box=None, pad_edge=False)
+    table = Table(
+        "column", "from", "unit", "least", "most", "decades", "levels", box=None, pad_edge=False
+    )
     for name, entry in facts["inputs"].items():
         source = facts["columns"].get(name, "derived")
-        row = (name, source, entry["units"], entry["min"], entry["max"], entry["decades"], entry["levels"])
+        row = (
+            name,
+            source,
+            entry["units"],
+            entry["min"],
+            entry["max"],
+            entry["decades"],
+            entry["levels"],
+        )
         table.add_row(*(escape(each) if isinstance(each, str) else number(each) for each in row))
     shown.print(table)
     if facts.get("families"):
@@ -128,7 +151,9 @@ def runs_summary(facts: Mapping[str, Facts]) -> None:
 def fit_facts(tree: xr.DataTree, output: Path) -> dict[str, Facts]:
     """Facts of a fit: file, verdict, parameters with central 90 % intervals, notes."""
     posterior = tree["posterior"].to_dataset()
-    scalars = {name: values.values for name, values in posterior.data_vars.items() if values.ndim == 2}
+    scalars = {
+        name: values.values for name, values in posterior.data_vars.items() if values.ndim == 2
+    }
     parameters = {
         name: {"mean": values.mean(), "sd": values.std()}
         | {key: np.quantile(values, level) for key, level in QUANTILES.items()}
@@ -155,7 +180,9 @@ def fit_summary(facts: Mapping[str, Facts]) -> None:
     shown = console()
     shown.print(table)
     scale = ", ".join(f"{name} {number(value)}" for name, value in facts["reference"].items())
-    shown.print(f"[dim]{facts['runs']} runs; reference scale: {escape(scale)}; seed {facts['seed']}[/]")
+    shown.print(
+        f"[dim]{facts['runs']} runs; reference scale: {escape(scale)}; seed {facts['seed']}[/]"
+    )
     print_notes(facts["notes"])
     shown.print(f"saved: {escape(facts['fit'])}")
 
@@ -163,7 +190,12 @@ def fit_summary(facts: Mapping[str, Facts]) -> None:
 def check_facts(tree: xr.DataTree, table: pd.DataFrame) -> dict[str, Facts]:
     """Facts of a check: overall verdict and one entry a check."""
     rows = table.reset_index().to_dict(orient="records")
-    return {**_verdict(tree), "verdict": table.attrs["verdict"], "checks": rows, "notes": _notes(tree)}
+    return {
+        **_verdict(tree),
+        "verdict": table.attrs["verdict"],
+        "checks": rows,
+        "notes": _notes(tree),
+    }
 
 
 def check_table(facts: Mapping[str, Facts]) -> None:
@@ -172,7 +204,9 @@ def check_table(facts: Mapping[str, Facts]) -> None:
     table = Table("check", "value", "threshold", "verdict", "what to do", box=None, pad_edge=False)
     for row in facts["checks"]:
         verdict = f"[{_STYLES[row['verdict']]}]{row['verdict']}[/]"
-        table.add_row(row["check"], number(row["value"]), row["threshold"], verdict, escape(row["advice"]))
+        table.add_row(
+            row["check"], number(row["value"]), row["threshold"], verdict, escape(row["advice"])
+        )
     console().print(table)
     print_notes(facts["notes"])
 
@@ -189,21 +223,27 @@ def forecast_facts(tree: xr.DataTree, loss: xr.DataArray, where: xr.Dataset) -> 
         if name not in ("chain", "draw") and values.dtype.kind in "fiu"
     }
     labels = {
-        name: where[name] for name in ("run_id", "family") if name in where and where[name].dtype.kind not in "fiu"
+        name: where[name]
+        for name in ("run_id", "family")
+        if name in where and where[name].dtype.kind not in "fiu"
     }
     rows = []
     for index in range(loss.sizes[dim]):
         here = {dim: index}
         row: dict[str, Facts] = {
-            name: str(values.isel(here).item() if values.ndim else values.item()) for name, values in labels.items()
+            name: str(values.isel(here).item() if values.ndim else values.item())
+            for name, values in labels.items()
         }
         row |= {
-            name: float(values.isel(here) if values.ndim else values)
+            str(name): float(values.isel(here) if values.ndim else values)
             for name, values in scales.items()
             if name in ("flops", "params", "tokens", *tree["constant_data"].data_vars)
         }
         row["decades_beyond"] = float(table["decades_beyond"].isel(here))
-        row |= {key: float(table["loss"].isel(here).sel(quantile=level)) for key, level in QUANTILES.items()}
+        row |= {
+            key: float(table["loss"].isel(here).sel(quantile=level))
+            for key, level in QUANTILES.items()
+        }
         row["mcse"] = float(table["loss_mcse"].isel(here).sel(quantile=0.5))
         rows.append(row)
     return {
@@ -225,10 +265,21 @@ def forecast_table(facts: Mapping[str, Facts]) -> None:
     hidden = (*QUANTILES, "mcse", "decades_beyond")
     scales = [name for name in facts["rows"][0] if name not in hidden]
     table = Table(
-        *scales, "median", "5 %", "25 %", "75 %", "95 %", "decades beyond the runs", box=None, pad_edge=False
+        *scales,
+        "median",
+        "5 %",
+        "25 %",
+        "75 %",
+        "95 %",
+        "decades beyond the runs",
+        box=None,
+        pad_edge=False,
     )
     for row in facts["rows"]:
-        cells = [escape(row[name]) if isinstance(row[name], str) else number(row[name], 3) for name in scales]
+        cells = [
+            escape(row[name]) if isinstance(row[name], str) else number(row[name], 3)
+            for name in scales
+        ]
         cells += [number(row[key]) for key in ("median", "q05", "q25", "q75", "q95")]
         table.add_row(*cells, f"{row['decades_beyond']:.2f}")
     shown.print(table)
@@ -244,9 +295,22 @@ def returns_facts(tree: xr.DataTree, answer: xr.Dataset, table: xr.Dataset) -> d
         name: {key: float(at[name].sel(quantile=level)) for key, level in QUANTILES.items()}
         for name in table.data_vars
     }
-    scalars = {name: float(values) for name, values in answer.data_vars.items() if values.ndim == 0}
+    scalars = {
+        str(name): float(values) for name, values in answer.data_vars.items() if values.ndim == 0
+    }
     onset = {key: float(answer["onset"].sel(quantile=level)) for key, level in QUANTILES.items()}
-    kept = ("predicate", "threshold", "relative_to", "beyond", "to", "start", "horizon", "path", "step", "family")
+    kept = (
+        "predicate",
+        "threshold",
+        "relative_to",
+        "beyond",
+        "to",
+        "start",
+        "horizon",
+        "path",
+        "step",
+        "family",
+    )
     return {
         **_verdict(tree),
         **{key: answer.attrs[key] for key in kept if key in answer.attrs},
@@ -285,7 +349,11 @@ def returns_table(facts: Mapping[str, Facts]) -> None:
     chance(f"P(not before {facts['horizon']:.3g})", "p_never")
     chance("P(the loss rises)", "p_loss_rises")
     onset = facts["onset"]
-    table.add_row("onset: 5 %, 50 %, 95 %", ", ".join(number(onset[key], 3) for key in ("q05", "median", "q95")), "")
+    table.add_row(
+        "onset: 5 %, 50 %, 95 %",
+        ", ".join(number(onset[key], 3) for key in ("q05", "median", "q95")),
+        "",
+    )
     gain, elasticity = facts["marginal"]["gain"], facts["marginal"]["elasticity"]
     table.add_row(
         f"gain of a step at {facts['beyond']:.3g}",
@@ -298,7 +366,9 @@ def returns_table(facts: Mapping[str, Facts]) -> None:
         "",
     )
     shown.print(table)
-    shown.print(f"[dim]{facts['decades_beyond']:.2f} decades beyond the largest run; intervals are central 90 %[/]")
+    shown.print(
+        f"[dim]{facts['decades_beyond']:.2f} decades beyond the largest run; intervals are central 90 %[/]"
+    )
     print_notes(facts["notes"])
 
 
@@ -306,7 +376,12 @@ def listing(facts: Sequence[Mapping[str, Facts]]) -> None:
     """Show a list of models or laws."""
     table = Table(*facts[0], box=None, pad_edge=False)
     for row in facts:
-        table.add_row(*(escape(", ".join(each) if isinstance(each, list) else str(each)) for each in row.values()))
+        table.add_row(
+            *(
+                escape(", ".join(each) if isinstance(each, list) else str(each))
+                for each in row.values()
+            )
+        )
     console().print(table)
 
 
@@ -321,7 +396,8 @@ def law_facts(law: Law) -> dict[str, Facts]:
         "source": law.source,
         "inputs": [asdict(each) for each in law.inputs],
         "params": [
-            {"name": each.name, "meaning": each.meaning, "unit": each.unit, "prior": each.prior} for each in law.params
+            {"name": each.name, "meaning": each.meaning, "unit": each.unit, "prior": each.prior}
+            for each in law.params
         ],
     }
 
@@ -329,7 +405,9 @@ def law_facts(law: Law) -> dict[str, Facts]:
 def law_page(facts: Mapping[str, Facts]) -> None:
     """Show a law."""
     shown = console()
-    shown.print(f"[bold]{facts['title']}[/]\n{escape(facts['question'])}\n\n    {escape(facts['equation'])}\n")
+    shown.print(
+        f"[bold]{facts['title']}[/]\n{escape(facts['question'])}\n\n    {escape(facts['equation'])}\n"
+    )
     shown.print(f"[dim]LaTeX: {escape(facts['latex'])}[/]")
     table = Table("name", "meaning", "unit", "default prior", box=None, pad_edge=False)
     for each in facts["inputs"]:

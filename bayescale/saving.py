@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -64,7 +65,9 @@ def save(fit: xr.DataTree, path: str | Path) -> Path:
             written.chmod(0o666 & ~old_umask)
         os.replace(written, path)
     except OSError as error:
-        raise type(error)(error.errno, f"{path}: could not be saved ({error.strerror}); what was there stays") from error
+        raise type(error)(
+            error.errno, f"{path}: could not be saved ({error.strerror}); what was there stays"
+        ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return path
@@ -76,7 +79,9 @@ def check_folder(path: str | Path) -> None:
     if not folder.is_dir():
         raise FileNotFoundError(f"{path}: folder {str(folder)!r} does not exist; make it first")
     if not os.access(folder, os.W_OK):
-        raise PermissionError(f"{path}: folder {str(folder)!r} does not allow writing; choose another")
+        raise PermissionError(
+            f"{path}: folder {str(folder)!r} does not allow writing; choose another"
+        )
 
 
 def load(path: str | Path) -> xr.DataTree:
@@ -103,7 +108,7 @@ def load(path: str | Path) -> xr.DataTree:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; `bayescale fit RUNS -o {path}` makes one")
     engine = "zarr" if path.suffix == ".zarr" else "h5netcdf"
-    options = {"consolidated": False} if engine == "zarr" else {}
+    options: dict[str, Any] = {"consolidated": False} if engine == "zarr" else {}
     try:
         with xr.open_datatree(path, engine=engine, **options) as opened:
             _check(path, opened)
@@ -118,9 +123,15 @@ def load(path: str | Path) -> xr.DataTree:
 def _check(path: Path, tree: xr.DataTree) -> None:
     version = tree.attrs.get("bayescale_format")
     if version is None:
-        raise ValueError(f"{path}: a data file, but not a fit of bayescale; `bayescale fit` makes one")
+        raise ValueError(
+            f"{path}: a data file, but not a fit of bayescale; `bayescale fit` makes one"
+        )
     if int(version) > FORMAT:
-        raise ValueError(f"{path}: of format {version}, newer than this bayescale reads ({FORMAT}); upgrade bayescale")
+        raise ValueError(
+            f"{path}: of format {version}, newer than this bayescale reads ({FORMAT}); upgrade bayescale"
+        )
     missing = [name for name in REQUIRED if name not in tree.children]
     if missing:
-        raise ValueError(f"{path}: a fit without its groups {', '.join(missing)}; it was cut or changed. Fit again")
+        raise ValueError(
+            f"{path}: a fit without its groups {', '.join(missing)}; it was cut or changed. Fit again"
+        )

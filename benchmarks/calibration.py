@@ -2,8 +2,8 @@
 
     python benchmarks/calibration.py [--part curves|chinchilla|sparse|simulated] [--quick]
 
-Each part writes its rows into ``results/calibration.json``; the page ``calibration.md`` is made from that file. The real
-tables come from the folder that BAYESCALE_DATA names; a part whose tables are missing is skipped and says so.
+Each part writes its rows into ``results/calibration.json``; the page ``calibration.md`` is made from that file. The
+real tables come from the folder that BAYESCALE_DATA names; a part whose tables are missing is skipped and says so.
 
 No part tunes anything. The drift's prior was set on the public learning curves (part ``curves``) and on nothing else;
 what the other parts report was not looked at to set it.
@@ -46,11 +46,15 @@ def summary(name: str, fits: list[dict[str, np.ndarray]], which: slice = slice(N
     """One row: scores of each fit's held-out runs, averaged over fits."""
     each = []
     for found in fits:
-        columns = {key: ("run", values[which]) for key, values in found.items() if np.ndim(values) == 1}
+        columns = {
+            key: ("run", values[which]) for key, values in found.items() if np.ndim(values) == 1
+        }
         each.append(scores(xr.Dataset(columns)))
     row: Row = {"model": name, "fits": len(fits), "n": int(sum(f["pit"][which].size for f in fits))}
     for key, level in (("coverage", 0.5), ("coverage", 0.9), ("width", 0.9)):
-        row[f"{key}_{level * 100:.0f}"] = float(np.mean([float(t[key].sel(level=level)) for t in each]))
+        row[f"{key}_{level * 100:.0f}"] = float(
+            np.mean([float(t[key].sel(level=level)) for t in each])
+        )
     for key in ("lpd", "rmsle", "msce"):
         row[key] = float(np.mean([float(table[key]) for table in each]))
     row["converged"] = float(np.mean([found["converged"] for found in fits]))
@@ -63,7 +67,11 @@ def run(jobs: list[Job], workers: int) -> dict[str, dict[str, np.ndarray]]:
     for each in outcomes:
         if each.status != "done":
             print(f"{each.name}: {each.status}: {each.error}")
-    return {each.name: {**each.value, "seconds": np.array(each.seconds)} for each in outcomes if each.status == "done"}
+    return {
+        each.name: {**each.value, "seconds": np.array(each.seconds)}
+        for each in outcomes
+        if each.status == "done"
+    }
 
 
 def curves(workers: int, every: int) -> list[Row]:
@@ -138,7 +146,9 @@ def sparse(workers: int, every: int) -> list[Row]:
         for draw in range(draws):
             chosen = np.sort([rng.choice(part) for part in np.array_split(order, 10)])
             name = f"{cut:.0e}|{draw}"
-            jobs.append(Job(name, train.isel(run=chosen), "skaling-drift", 1, aside=above(runs, cut)))
+            jobs.append(
+                Job(name, train.isel(run=chosen), "skaling-drift", 1, aside=above(runs, cut))
+            )
     found = run(jobs, workers)
     rows = []
     for cut in CUTS[::every]:
@@ -151,13 +161,22 @@ def sparse(workers: int, every: int) -> list[Row]:
 
 
 TRUTHS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "in the model (Chinchilla's own law)": lambda n, d: 1.8172 + 482.01 / n**0.3478 + 2085.43 / d**0.3658,
-    "hidden second power": lambda n, d: 1.7 + 482.01 / n**0.3478 + 2085.43 / d**0.3658 + 3.0 / (n * d) ** 0.04,
-    "three components": lambda n, d: 1.2 + 300 / n**0.34 + 1200 / d**0.36 + 12.0 / (6 * n * d) ** 0.06,
-    "break at 3 times the largest run": lambda n, d: (1.8172 + 482.01 / n**0.3478 + 2085.43 / d**0.3658)
-    * (1 + (6 * n * d / 3e20) ** 2) ** 0.01,
-    "under-tuned small runs": lambda n, d: (1.8172 + 482.01 / n**0.3478 + 2085.43 / d**0.3658)
-    * (1 + 0.03 * (6 * n * d / 1e18) ** -0.3),
+    "in the model (Chinchilla's own law)": lambda n, d: (
+        1.8172 + 482.01 / n**0.3478 + 2085.43 / d**0.3658
+    ),
+    "hidden second power": lambda n, d: (
+        1.7 + 482.01 / n**0.3478 + 2085.43 / d**0.3658 + 3.0 / (n * d) ** 0.04
+    ),
+    "three components": lambda n, d: (
+        1.2 + 300 / n**0.34 + 1200 / d**0.36 + 12.0 / (6 * n * d) ** 0.06
+    ),
+    "break at 3 times the largest run": lambda n, d: (
+        (1.8172 + 482.01 / n**0.3478 + 2085.43 / d**0.3658) * (1 + (6 * n * d / 3e20) ** 2) ** 0.01
+    ),
+    "under-tuned small runs": lambda n, d: (
+        (1.8172 + 482.01 / n**0.3478 + 2085.43 / d**0.3658)
+        * (1 + 0.03 * (6 * n * d / 1e18) ** -0.3)
+    ),
 }
 
 
@@ -171,7 +190,13 @@ def simulated(workers: int, every: int) -> list[Row]:
     for truth, law in TRUTHS.items():
         for repeat in range(repeats):
             runs = table(law, flops, ratio, rng, noise=0.004)
-            far = table(law, np.array([1e21] * 5 + [1e22] * 5), np.tile(np.geomspace(3, 150, 5), 2), rng, noise=0.004)
+            far = table(
+                law,
+                np.array([1e21] * 5 + [1e22] * 5),
+                np.tile(np.geomspace(3, 150, 5), 2),
+                rng,
+                noise=0.004,
+            )
             for name in ("skaling-drift", "chinchilla"):
                 jobs.append(Job(f"{truth}|{name}|{repeat}", runs, name, repeat, aside=far))
     found = run(jobs, workers)
@@ -224,20 +249,24 @@ def above(runs: xr.Dataset, cut: float) -> xr.Dataset:
 
 def named(name: str) -> Model:
     """A shipped model, or one with ``-drift`` added to its name and to its law."""
-    return Model.load(name) if name in bs.model.shipped() else Model.load(name[: -len("-drift")]).with_discrepancy("drift")
+    return (
+        Model.load(name)
+        if name in bs.model.shipped()
+        else Model.load(name[: -len("-drift")]).with_discrepancy("drift")
+    )
 
 
 PARTS = {"curves": curves, "chinchilla": chinchilla, "sparse": sparse, "simulated": simulated}
 INTRO = """# Calibration
 
 Generated by `python benchmarks/calibration.py`; do not edit. Coverage is the share of held-out losses inside central
-predictive intervals for a new run; `lpd` the mean log predictive density of the log loss; `rmsle` the root mean square error
-of the median, in log loss; `width_90` the mean relative width of the 90 % interval. All are means over fits.
+predictive intervals for a new run; `lpd` the mean log predictive density of the log loss; `rmsle` the root mean square
+error of the median, in log loss; `width_90` the mean relative width of the 90 % interval. All are means over fits.
 
 """
 PUBLISHED = """
-Published for the same curves, for comparison (marked as published, not measured here): IC: NSL-PFN RMSLE .0280, LL 3.330;
-MCMC(M4) .0422, 3.024; M4 point fit .0415 (arXiv 2505.23032, 2209.06640).
+Published for the same curves, for comparison (marked as published, not measured here): IC: NSL-PFN RMSLE .0280, LL
+3.330; MCMC(M4) .0422, 3.024; M4 point fit .0415 (arXiv 2505.23032, 2209.06640).
 """
 
 
@@ -258,7 +287,10 @@ def markdown(rows: pd.DataFrame) -> str:
     """A table in Markdown; numbers with three digits."""
     front = [name for name in ("set", "cut", "truth", "decades", "model") if name in rows]
     rows = rows[[*front, *(name for name in rows if name not in front)]]
-    cells = [[f"{v:.3g}" if isinstance(v, float) else str(v) for v in row] for row in rows.itertuples(index=False)]
+    cells = [
+        [f"{v:.3g}" if isinstance(v, float) else str(v) for v in row]
+        for row in rows.itertuples(index=False)
+    ]
     lines = ["| " + " | ".join(rows.columns) + " |", "|" + "---|" * rows.shape[1]]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in cells]) + "\n"
 
@@ -266,22 +298,32 @@ def markdown(rows: pd.DataFrame) -> str:
 def write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as scratch:
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, delete=False, encoding="utf-8"
+    ) as scratch:
         scratch.write(text)
     os.chmod(scratch.name, 0o644)
     os.replace(scratch.name, path)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=PARTS, action="append", help="only this part; may be repeated")
-    parser.add_argument("--quick", action="store_true", help="a few fits of each part; writes nothing")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--part", choices=PARTS, action="append", help="only this part; may be repeated"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a few fits of each part; writes nothing"
+    )
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for part in args.part or PARTS:
         try:
-            rows = PARTS[part](args.workers, 12 if args.quick and part == "curves" else 4 if args.quick else 1)
+            rows = PARTS[part](
+                args.workers, 12 if args.quick and part == "curves" else 4 if args.quick else 1
+            )
         except FileNotFoundError as error:
             print(f"{part}: skipped: {error}")
             continue

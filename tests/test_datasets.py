@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from bayescale.datasets import load as datasets
 from bayescale.datasets import list_datasets, load_dataset
-from bayescale.notes import get_notes
+from bayescale.datasets import load as datasets
 from bayescale.datasets.published import DATASETS
+from bayescale.notes import get_notes
 
 ELSEWHERE = sorted(name for name, entry in DATASETS.items() if entry.url)
 

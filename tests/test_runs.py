@@ -16,9 +16,9 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bayescale.runs.columns import COLUMNS, canonical
 from bayescale.notes import CODES, get_notes
 from bayescale.runs import design_notes, parse_size, read_runs, summarise_runs
+from bayescale.runs.columns import COLUMNS, canonical
 
 GOOD = "params,tokens,loss\n1e8,2e9,3.1\n1e9,1e11,2.4\n7e9,3e11,1.9\n2e9,2e12,2.0\n"
 

@@ -1,4 +1,4 @@
-"""Can a fit be trusted, and which of several predicts best?"""
+"""Judging fits: can they be trusted, and which of several predicts best."""
 
 from bayescale.checks.check import check
 

@@ -18,7 +18,7 @@ INTERVAL = 0.9
 
 
 def check(fit: xr.DataTree, *, strict: bool = False) -> pd.DataFrame:
-    """Judge a fit: did the sampler converge, does the model fit its runs, what rests on the prior?
+    """Judge a fit: its sampler, how the model meets the runs, and what rests on the prior.
 
     Parameters
     ----------
@@ -47,7 +47,9 @@ def check(fit: xr.DataTree, *, strict: bool = False) -> pd.DataFrame:
     'ok'
     """
     rows = [*_sampler_rows(fit), *_fit_rows(fit), _prior_row(fit)]
-    table = pd.DataFrame(rows, columns=["check", "value", "threshold", "verdict", "advice"]).set_index("check")
+    table = pd.DataFrame(
+        rows, columns=["check", "value", "threshold", "verdict", "advice"]
+    ).set_index("check")
     worst = max(table["verdict"], key=VERDICTS.index)
     table.attrs["verdict"] = worst
     if strict and worst == "fail":
@@ -72,26 +74,43 @@ def _sampler_rows(fit: xr.DataTree) -> list[tuple[str, float, str, Verdict, str]
         ),
     ]
     if np.isfinite(found.bfmi):
-        rows.append(("E-BFMI", found.bfmi, ">=", sampler.BFMI_MIN, "heavy tails: tighten the noise priors"))
-    return [_judged(name, value, sign, limit, "fail", advice) for name, value, sign, limit, advice in rows]
+        rows.append(
+            ("E-BFMI", found.bfmi, ">=", sampler.BFMI_MIN, "heavy tails: tighten the noise priors")
+        )
+    return [
+        _judged(name, value, sign, limit, "fail", advice)
+        for name, value, sign, limit, advice in rows
+    ]
 
 
 def _judged(
     name: str, value: float, sign: str, limit: float, otherwise: Verdict, advice: str
 ) -> tuple[str, float, str, Verdict, str]:
     passes = value <= limit if sign == "<=" else value >= limit
-    return name, float(value), f"{sign} {limit:g}", "ok" if passes else otherwise, "" if passes else advice
+    return (
+        name,
+        float(value),
+        f"{sign} {limit:g}",
+        "ok" if passes else otherwise,
+        "" if passes else advice,
+    )
 
 
 def _fit_rows(fit: xr.DataTree) -> list[tuple[str, float, str, Verdict, str]]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # The k-hat verdict below says the same with the runs' names.
+        # The k-hat verdict below says the same with the runs' names.
+        warnings.simplefilter("ignore", UserWarning)
         score = loo(fit, var_name="loss", pointwise=True)
     khat = score.pareto_k.values
     worst = int(np.argmax(khat))
-    name = str(fit["constant_data"]["run_id"].values[worst]) if "run_id" in fit["constant_data"] else f"row {worst + 1}"
+    runs = fit["constant_data"].to_dataset()
+    name = str(runs["run_id"].values[worst]) if "run_id" in runs else f"row {worst + 1}"
     observed = fit["observed_data"]["loss"]
-    replicated = fit["posterior_predictive"]["loss"].stack(sample=("chain", "draw")).transpose("run", "sample")
+    replicated = (
+        fit["posterior_predictive"]["loss"]
+        .stack(sample=("chain", "draw"))
+        .transpose("run", "sample")
+    )
     lower, upper = np.quantile(replicated.values, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2], axis=1)
     inside = float(np.mean((observed.values >= lower) & (observed.values <= upper)))
     # Two binomial standard errors below nominal; over-coverage of the very runs that were fitted is expected.

@@ -103,7 +103,9 @@ def judge(posterior: xr.Dataset, sample_stats: xr.Dataset) -> SamplerVerdict:
         ess_tail=float(np.min(ess(flat, method="tail"))),
         divergences=int(diverging.sum()),
         draws=int(diverging.size),
-        bfmi=float(_bfmi(sample_stats["energy"].values).min()) if "energy" in sample_stats else float("nan"),
+        bfmi=float(_bfmi(sample_stats["energy"].values).min())
+        if "energy" in sample_stats
+        else float("nan"),
     )
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from bayescale.runs.columns import hint
 from bayescale.datasets.published import DATASETS, DatasetEntry
+from bayescale.runs.columns import hint
 from bayescale.runs.read import read_runs
 from bayescale.runs.tables import parse_table, read_bytes
 

@@ -45,7 +45,9 @@ def build(runs: xr.Dataset, model: str | Model = "chinchilla") -> pm.Model:
     model = Model.load(model)
     check_columns(runs, model)
     law = model.law_object
-    groups = {pool.over: np.unique(runs[pool.over].values.astype(str)) for pool in model.pool.values()}
+    groups = {
+        pool.over: np.unique(runs[pool.over].values.astype(str)) for pool in model.pool.values()
+    }
     with pm.Model(coords={"term": list(law.terms), **groups}) as graph:
         graph.add_coord("run", length=runs.sizes["run"])
         data = {name: pm.Data(name, values) for name, values in graph_data(runs, model).items()}
@@ -65,7 +67,11 @@ def build(runs: xr.Dataset, model: str | Model = "chinchilla") -> pm.Model:
         elif model.noise.nu is None:
             pm.Normal(OBSERVED, location, sigma, observed=data["observed"])
         else:
-            nu = model.noise.nu if isinstance(model.noise.nu, float) else _variable("nu", model.noise.nu)
+            nu = (
+                model.noise.nu
+                if isinstance(model.noise.nu, float)
+                else _variable("nu", model.noise.nu)
+            )
             pm.StudentT(OBSERVED, nu=nu, mu=location, sigma=sigma, observed=data["observed"])
     return graph
 
@@ -74,7 +80,9 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
     """Raise ValueError, with what to do, if the run table cannot feed the model."""
     where = runs.attrs.get("source", "runs")
     if "loss" not in runs:
-        raise ValueError(f"{where}: model {model.name!r} needs losses; the table has {', '.join(map(str, runs))}")
+        raise ValueError(
+            f"{where}: model {model.name!r} needs losses; the table has {', '.join(map(str, runs))}"
+        )
     for slot, column in model.inputs.items():
         if column not in runs:
             meaning = next(each for each in model.law_object.inputs if each.name == slot)
@@ -87,7 +95,9 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
         bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
         if bad.size:
             rows = ", ".join(str(row + 1) for row in bad[:8])
-            raise ValueError(f"{where}: column {column!r} must be positive and finite; see rows {rows}")
+            raise ValueError(
+                f"{where}: column {column!r} must be positive and finite; see rows {rows}"
+            )
     for name, pool in model.pool.items():
         if pool.over not in runs:
             raise ValueError(
@@ -139,7 +149,7 @@ def decades(inputs: dict[str, np.ndarray], reference: dict[str, float]) -> np.nd
     >>> decades({"params": np.array([1e9]), "tokens": np.array([1e11])}, {"params": 1e8, "tokens": 1e10})
     array([2.])
     """
-    return sum(np.log10(values / reference[name]) for name, values in inputs.items())
+    return np.add.reduce([np.log10(values / reference[name]) for name, values in inputs.items()])
 
 
 def graph_data(runs: xr.Dataset, model: Model) -> dict[str, np.ndarray]:
@@ -159,7 +169,9 @@ def graph_data(runs: xr.Dataset, model: Model) -> dict[str, np.ndarray]:
         data[f"{pool.over}_index"] = index.astype(np.int64)
     if model.discrepancy is not None:
         integrated = marginal(runs, model)
-        data |= {f"drift_{name}": getattr(integrated, name) for name in ("root", "left", "spectrum")}
+        data |= {
+            f"drift_{name}": getattr(integrated, name) for name in ("root", "left", "spectrum")
+        }
         floor = ELASTICITY_FLOOR[len(inputs) > 1]
         data["elasticity"] = np.asarray(drift.typical_elasticity(inputs, data["observed"], floor))
     if model.noise.slope is not None:
@@ -182,11 +194,17 @@ def run_weights(runs: xr.Dataset, model: Model) -> np.ndarray:
     if not isinstance(model.noise.nu, float):
         return np.ones(runs.sizes["run"])
     pooled = [pool.over for pool in model.pool.values()]
-    group = np.unique(runs[pooled[0]].values.astype(str), return_inverse=True)[1] if pooled else None
-    return drift.robust_weights(law_inputs(runs, model), np.log(runs["loss"].values), model.noise.nu, group)
+    group = (
+        np.unique(runs[pooled[0]].values.astype(str), return_inverse=True)[1] if pooled else None
+    )
+    return drift.robust_weights(
+        law_inputs(runs, model), np.log(runs["loss"].values), model.noise.nu, group
+    )
 
 
-def _variable(name: str, prior: Prior, dims: str | None = None, center: pt.TensorVariable | None = None):
+def _variable(
+    name: str, prior: Prior, dims: str | None = None, center: pt.TensorVariable | None = None
+) -> pt.TensorVariable:
     kwargs = dict(prior.kwargs)
     if "median" in kwargs:
         median = kwargs.pop("median")
@@ -201,7 +219,9 @@ def _parameters(
     typical, grouped = {}, {}
     for name, prior in model.priors.items():
         sampled = law.posterior_name(name)
-        typical[name] = _variable(sampled, prior, dims="term" if name == "shares" else None, center=center)
+        typical[name] = _variable(
+            sampled, prior, dims="term" if name == "shares" else None, center=center
+        )
         if name in model.pool:
             positive = prior.support == "positive"
             grouped[name] = _groups(sampled, typical[name], model.pool[name], positive)
@@ -218,7 +238,9 @@ def _groups(name: str, typical: pt.TensorVariable, pool: Pool, positive: bool) -
     return pm.Deterministic(f"{name}_{pool.over}", value, dims=pool.over)
 
 
-def _terms(law: Law, model: Model, per_run: dict[str, pt.TensorVariable]) -> dict[str, pt.TensorVariable]:
+def _terms(
+    law: Law, model: Model, per_run: dict[str, pt.TensorVariable]
+) -> dict[str, pt.TensorVariable]:
     if not model.shared_level:
         return {}
     others = {name: value for name, value in per_run.items() if name not in ("level", "shares")}
@@ -248,7 +270,15 @@ def _drifting(
 ) -> None:
     """Log losses about a law that drifts, with the drift integrated out: see :class:`bayescale.drift.Marginal`."""
 
-    def logp(value, location, sigma, kappa, root, left, spectrum):
+    def logp(
+        value: pt.TensorVariable,
+        location: pt.TensorVariable,
+        sigma: pt.TensorVariable,
+        kappa: pt.TensorVariable,
+        root: pt.TensorVariable,
+        left: pt.TensorVariable,
+        spectrum: pt.TensorVariable,
+    ) -> pt.TensorVariable:
         scaled = root * (value - location)
         gain = kappa**2 * spectrum
         projected = pt.dot(left.T, scaled)

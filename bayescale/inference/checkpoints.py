@@ -42,11 +42,13 @@ def average_checkpoints(runs: xr.Dataset, model: Model) -> tuple[xr.Dataset, Not
     if "run_id" not in runs:
         if "step" in runs and np.unique(runs["step"].values).size > 1:
             raise ValueError(
-                f"{runs.attrs.get('source', 'runs')}: column 'step' has several values, so the rows are checkpoints, but "
-                "there is no column 'run_id' to say of which run; add it, or drop 'step' if each row is a run"
+                f"{runs.attrs.get('source', 'runs')}: column 'step' has several values, so the rows are "
+                "checkpoints, but no column 'run_id' says of which run; add it, or drop 'step' if each row is a run"
             )
         return runs, None
-    names, index, counts = np.unique(runs["run_id"].values.astype(str), return_inverse=True, return_counts=True)
+    names, index, counts = np.unique(
+        runs["run_id"].values.astype(str), return_inverse=True, return_counts=True
+    )
     if counts.max() == 1:
         return runs, None
     inputs = {slot: runs[column].values.astype(float) for slot, column in model.inputs.items()}

@@ -41,7 +41,11 @@ _LOGP_SIGNATURE = types.int64(
     types.voidptr,
 )
 _EXPAND_SIGNATURE = types.int64(
-    types.uint64, types.uint64, types.CPointer(types.double), types.CPointer(types.double), types.voidptr
+    types.uint64,
+    types.uint64,
+    types.CPointer(types.double),
+    types.CPointer(types.double),
+    types.voidptr,
 )
 
 
@@ -88,8 +92,12 @@ class Compiled:
 
     def with_data(self, data: Mapping[str, np.ndarray]) -> "Compiled":
         """Return the same density with other data: same names and ranks, any lengths."""
-        if set(data) != set(self.order) or any(np.ndim(data[k]) != rank for k, rank in self.ranks.items()):
-            raise ValueError(f"data must have the names and ranks {dict(self.ranks)}; got {sorted(data)}")
+        if set(data) != set(self.order) or any(
+            np.ndim(data[k]) != rank for k, rank in self.ranks.items()
+        ):
+            raise ValueError(
+                f"data must have the names and ranks {dict(self.ranks)}; got {sorted(data)}"
+            )
         return replace(self, data=dict(data))
 
     def packed(self) -> tuple[np.ndarray, np.ndarray]:
@@ -149,7 +157,9 @@ def compile_model(model: pm.Model, *, density: bool = True) -> Compiled:
         function = pytensor.function(
             [x, flat, layout], graphs, mode=UNCHECKED, on_unused_input="ignore", trust_input=True
         )
-        cfunc = _density_cfunc(function.vm.jit_fn, start.size, sum(2 + rank for rank in ranks.values()))
+        cfunc = _density_cfunc(
+            function.vm.jit_fn, start.size, sum(2 + rank for rank in ranks.values())
+        )
 
     outputs, graphs = _outputs(model, value_vars)
     points = pt.dmatrix("points")
@@ -158,7 +168,9 @@ def compile_model(model: pm.Model, *, density: bool = True) -> Compiled:
         names=tuple(value.name for value in value_vars),
         shapes=shapes,
         density=cfunc,
-        expand=pytensor.function([points, flat, layout], graphs, mode=PLAIN, on_unused_input="ignore"),
+        expand=pytensor.function(
+            [points, flat, layout], graphs, mode=PLAIN, on_unused_input="ignore"
+        ),
         outputs=outputs,
         order=order,
         ranks=ranks,
@@ -179,7 +191,9 @@ def unconstrain(model: pm.Model, posterior: xr.Dataset) -> np.ndarray:
     return np.concatenate(columns, axis=2)
 
 
-def _unpack_point(x: pt.TensorVariable, shapes: tuple[tuple[int, ...], ...]) -> list[pt.TensorVariable]:
+def _unpack_point(
+    x: pt.TensorVariable, shapes: tuple[tuple[int, ...], ...]
+) -> list[pt.TensorVariable]:
     found, start = [], 0
     for shape in shapes:
         size = int(np.prod(shape))
@@ -197,12 +211,16 @@ def _unpack_data(
         piece = flat[layout[cell] : layout[cell + 1]]
         shape = [layout[cell + 2 + axis] for axis in range(rank)]
         piece = piece[0] if rank == 0 else (piece if rank == 1 else piece.reshape(shape, ndim=rank))
-        found.append(variable.type.filter_variable(piece.astype(variable.type.dtype), allow_convert=True))
+        found.append(
+            variable.type.filter_variable(piece.astype(variable.type.dtype), allow_convert=True)
+        )
         cell += 2 + rank
     return found
 
 
-def _outputs(model: pm.Model, value_vars: list[Any]) -> tuple[tuple[tuple[str, str], ...], list[Any]]:
+def _outputs(
+    model: pm.Model, value_vars: list[Any]
+) -> tuple[tuple[tuple[str, str], ...], list[Any]]:
     """Everything a fit keeps of a draw: constrained parameters, deterministics, log densities, replicated runs."""
     wanted = {var.name for var in model.unobserved_RVs}
     free = [var for var in model.unobserved_value_vars if var.name in wanted]
@@ -214,7 +232,9 @@ def _outputs(model: pm.Model, value_vars: list[Any]) -> tuple[tuple[tuple[str, s
     noise = model[OBSERVED].owner
     noise_params = noise.op.dist_params(noise)
     # Normal and Student's t end in (location, scale); a drifting law has location, scale and the drift's scale.
-    names = {2: ("mu", "sigma"), 3: ("nu", "mu", "sigma")}.get(len(noise_params), ("mu", "sigma", "kappa"))
+    names = {2: ("mu", "sigma"), 3: ("nu", "mu", "sigma")}.get(
+        len(noise_params), ("mu", "sigma", "kappa")
+    )
     named += [("noise", name) for name in names]
     noise_params = model.replace_rvs_by_values(noise_params[: len(names)])
     return tuple(named), [*free, *priors, *likelihood, *noise_params]
@@ -223,7 +243,7 @@ def _outputs(model: pm.Model, value_vars: list[Any]) -> tuple[tuple[tuple[str, s
 def _density_cfunc(inner: Callable[..., Any], dim: int, layout_size: int) -> Any:
     """C function of nutpie's signature around a jitted (logp, gradient)."""
 
-    def density(n, x_, gradient_, logp_, user_data):  # noqa: ANN001, ANN202
+    def density(n, x_, gradient_, logp_, user_data):
         table = numba.carray(user_data, (3,), np.int64)
         flat = numba.carray(address_as_void_pointer(table[0]), (table[1],), np.float64)
         layout = numba.carray(address_as_void_pointer(table[2]), (layout_size,), np.int64)
@@ -244,7 +264,7 @@ def _density_cfunc(inner: Callable[..., Any], dim: int, layout_size: int) -> Any
         return numba.cfunc(_LOGP_SIGNATURE)(density)
 
 
-def _identity(n, expanded, x_, out_, user_data):  # noqa: ANN001, ANN202
+def _identity(n, expanded, x_, out_, user_data):
     for i in range(n):
         out_[i] = x_[i]
     return 0

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pymc as pm
@@ -26,9 +26,8 @@ from bayescale.inference.build import (
 from bayescale.inference.checkpoints import average_checkpoints
 from bayescale.inference.compile import PLAIN, Compiled, compile_model, nutpie_model, unconstrain
 from bayescale.model import Model
-from bayescale.saving import FORMAT
 from bayescale.notes import Note, dump_notes, get_notes
-
+from bayescale.saving import FORMAT
 
 PRIOR_DRAWS = 500
 VERSIONED = ("bayescale", "pymc", "pytensor", "nutpie", "numpy", "xarray")
@@ -120,11 +119,15 @@ def fit(
     if discrepancy is not None:
         model = model.with_discrepancy(discrepancy)
     check_columns(runs, model)
-    runs, note = average_checkpoints(runs, model)
-    if note is not None:
-        notes.append(note)
+    runs, averaged = average_checkpoints(runs, model)
+    if averaged is not None:
+        notes.append(averaged)
         model = _with_run_effects(runs, model)
-    seed = int(np.random.SeedSequence().generate_state(1)[0]) if random_seed is None else int(random_seed)
+    seed = (
+        int(np.random.SeedSequence().generate_state(1)[0])
+        if random_seed is None
+        else int(random_seed)
+    )
     graph = build(runs, model)
     compiled = _compiled(graph, runs, model, density=sampler == "nutpie")
     settings = _Settings(draws, chains, cores or os.cpu_count() or 1, seed, progress)
@@ -162,7 +165,11 @@ def fit(
 
 def _with_run_effects(runs: xr.Dataset, model: Model) -> Model:
     """Give each of several runs a level of its own, since its checkpoints share what the run was lucky or wrong in."""
-    if np.unique(runs["run_id"].values).size < 2 or "level" not in model.priors or "level" in model.pool:
+    if (
+        np.unique(runs["run_id"].values).size < 2
+        or "level" not in model.priors
+        or "level" in model.pool
+    ):
         return model
     # Seeds and tuning move the loss of a run by some .1 to 1 %; 8 cells of 4 seeds scatter by .03 to 1 % (2305.16264).
     effect = {"over": "run_id", "sd": {"dist": "HalfNormal", "kwargs": {"sigma": 0.02}}}
@@ -198,7 +205,9 @@ def default_model(runs: xr.Dataset) -> tuple[Model, Note]:
         model = _with_input(runs, Model.load("power-drift"))
         found = f"one input, {model.inputs['scale']!r}"
     advice = "name a model to choose another; `bayescale models` lists them"
-    return model, Note("default_model", "info", f"no model was named: {model.name!r} was taken for {found}", advice)
+    return model, Note(
+        "default_model", "info", f"no model was named: {model.name!r} was taken for {found}", advice
+    )
 
 
 def _with_input(runs: xr.Dataset, model: Model) -> Model:
@@ -225,7 +234,9 @@ def _check_settings(draws: int, chains: int, sampler: str) -> None:
             f"draws={draws}, chains={chains}: convergence cannot be judged with fewer than 100 draws or 2 chains"
         )
     if sampler not in get_args(SamplerName):
-        raise ValueError(f"unknown sampler {sampler!r}: expected one of {', '.join(get_args(SamplerName))}")
+        raise ValueError(
+            f"unknown sampler {sampler!r}: expected one of {', '.join(get_args(SamplerName))}"
+        )
 
 
 _COMPILED: dict[tuple[object, ...], Compiled] = {}
@@ -234,10 +245,19 @@ _COMPILED_MAX = 16
 
 def _compiled(graph: pm.Model, runs: xr.Dataset, model: Model, *, density: bool) -> Compiled:
     """Compile a model, or take the one compiled before for the same structure and give it these data."""
-    groups = {name: len(values) for name, values in graph.coords.items() if name != "run" and values}
+    groups = {
+        name: len(values) for name, values in graph.coords.items() if name != "run" and values
+    }
     law = model.law_object
     # The law's functions themselves, not their ids: a function that was defined anew may lie where the old one lay.
-    structure = (repr(replace(model, text="")), law.loss, law.split, law.textbook, str(groups), density)
+    structure = (
+        repr(replace(model, text="")),
+        law.loss,
+        law.split,
+        law.textbook,
+        str(groups),
+        density,
+    )
     if structure not in _COMPILED:
         if len(_COMPILED) >= _COMPILED_MAX:
             _COMPILED.pop(next(iter(_COMPILED)))
@@ -245,7 +265,9 @@ def _compiled(graph: pm.Model, runs: xr.Dataset, model: Model, *, density: bool)
     return _COMPILED[structure].with_data(graph_data(runs, model))
 
 
-def _with_nutpie(compiled: Compiled, attempt: Attempt, settings: _Settings) -> tuple[np.ndarray, xr.Dataset]:
+def _with_nutpie(
+    compiled: Compiled, attempt: Attempt, settings: _Settings
+) -> tuple[np.ndarray, xr.Dataset]:
     import nutpie
 
     trace = nutpie.sample(
@@ -265,14 +287,22 @@ def _with_nutpie(compiled: Compiled, attempt: Attempt, settings: _Settings) -> t
     if points.shape[1] < settings.draws * attempt.thin or not np.isfinite(points).all():
         raise KeyboardInterrupt
     stats = trace["sample_stats"].to_dataset()
-    kept = [name for name in stats.data_vars if stats[name].dims == ("chain", "draw") and stats[name].dtype != object]
+    kept = [
+        name
+        for name in stats.data_vars
+        if stats[name].dims == ("chain", "draw") and stats[name].dtype != object
+    ]
     return points[:, :: attempt.thin], stats[kept].isel(draw=slice(None, None, attempt.thin))
 
 
 def _with_pymc(
     graph: pm.Model, sampler: str, attempt: Attempt, settings: _Settings
 ) -> tuple[np.ndarray, xr.Dataset]:
-    chains = {"nuts": {"chain_method": "vectorized"}} if sampler == "numpyro" else {"cores": settings.cores}
+    chains = (
+        {"nuts": {"chain_method": "vectorized"}}
+        if sampler == "numpyro"
+        else {"cores": settings.cores}
+    )
     with graph:
         trace = pm.sample(
             settings.draws * attempt.thin,
@@ -289,7 +319,11 @@ def _with_pymc(
     if trace["posterior"].sizes["draw"] < settings.draws * attempt.thin:
         raise KeyboardInterrupt
     stats = trace["sample_stats"].to_dataset()
-    kept = [name for name in stats.data_vars if stats[name].dims == ("chain", "draw") and stats[name].dtype != object]
+    kept = [
+        name
+        for name in stats.data_vars
+        if stats[name].dims == ("chain", "draw") and stats[name].dtype != object
+    ]
     every = slice(None, None, attempt.thin)
     points = unconstrain(graph, trace["posterior"].to_dataset())
     return points[:, every], stats[kept].isel(draw=every)
@@ -317,11 +351,15 @@ def _groups(
         dims = ("run",) if group == "log_likelihood" else graph.named_vars_to_dims.get(name, ())
         dims = dims[: shaped.ndim - 2]
         coords = {dim: list(graph.coords[dim]) for dim in dims if dim != "run"}
-        groups.setdefault(group, {})[name] = xr.DataArray(shaped, dims=("chain", "draw", *dims), coords=coords)
+        groups.setdefault(group, {})[name] = xr.DataArray(
+            shaped, dims=("chain", "draw", *dims), coords=coords
+        )
     observed = compiled.data["observed"]
     rng = np.random.default_rng([seed, 1])
     if "kappa" in noise:
-        location, densities = _drifted(groups["posterior"], noise, marginal(runs, model), observed, rng)
+        location, densities = _drifted(
+            groups["posterior"], noise, marginal(runs, model), observed, rng
+        )
         noise["mu"] = location
         if isinstance(model.noise.nu, float):
             noise["nu"] = np.array(model.noise.nu)
@@ -330,7 +368,7 @@ def _groups(
     # The law and its noise are stated for log loss; the tree speaks of loss, so densities carry the Jacobian.
     log_likelihood = {"loss": xr.DataArray(densities - observed, dims=("chain", "draw", "run"))}
     replicated = {"loss": _replicate(noise, rng)}
-    named = {
+    named: dict[str, Mapping[Any, xr.DataArray]] = {
         "posterior": groups["posterior"],
         "sample_stats": stats.data_vars,
         "log_likelihood": log_likelihood,
@@ -338,7 +376,9 @@ def _groups(
         "posterior_predictive": replicated,
     }
     index = {"chain": np.arange(chains), "draw": np.arange(draws)}
-    return xr.DataTree.from_dict({name: xr.Dataset(group).assign_coords(index) for name, group in named.items()})
+    return xr.DataTree.from_dict(
+        {name: xr.Dataset(group).assign_coords(index) for name, group in named.items()}
+    )
 
 
 def _drifted(
@@ -453,12 +493,19 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _sampling_notes(tried: list[tuple[Attempt, SamplerVerdict]], verdict: SamplerVerdict) -> list[Note]:
+def _sampling_notes(
+    tried: list[tuple[Attempt, SamplerVerdict]], verdict: SamplerVerdict
+) -> list[Note]:
     notes = []
     if len(tried) > 1:
         first = "; ".join(tried[0][1].problems)
         notes.append(
-            Note("escalated", "info", f"sampled {len(tried)} times with growing care; at first {first}", "")
+            Note(
+                "escalated",
+                "info",
+                f"sampled {len(tried)} times with growing care; at first {first}",
+                "",
+            )
         )
     if not verdict.converged:
         message = "; ".join(verdict.problems)

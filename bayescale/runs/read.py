@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayescale.notes import Note, dump_notes, get_notes
 from bayescale.runs.cells import cell_values, check_values, keep, parse_size
 from bayescale.runs.columns import COLUMNS, INPUTS, describe, nearest, recognise
-from bayescale.notes import Note, dump_notes, get_notes
 from bayescale.runs.screen import design_notes, levels, tokens_per_param
 from bayescale.runs.tables import parse_table, read_bytes
 

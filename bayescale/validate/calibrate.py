@@ -4,17 +4,11 @@ Truths are drawn from the prior, runs are simulated from them, the model is fitt
 among the posterior's is kept: uniform ranks are what an honest posterior gives (Talts et al. 2018, arXiv 1804.06788).
 """
 
-from functools import partial
-
 import numpy as np
-import pymc as pm
 import xarray as xr
 from scipy.stats import chi2
 
-from bayescale import drift
 from bayescale.forecast import predict, returns
-from bayescale.inference.build import build, law_inputs, reference
-from bayescale.inference.compile import PLAIN
 from bayescale.inference.fit import prior_tree
 from bayescale.inference.many import Job, fit_many
 from bayescale.model import Model
@@ -68,7 +62,9 @@ def calibrate(
     if model.shared_level and model.priors["level"].kwargs.get("median") == "runs":
         # A prior that looks at the losses cannot have drawn them.
         prior = model.priors["level"].as_dict()
-        model = model.changed(priors={"level": prior | {"kwargs": {**prior["kwargs"], "median": level}}})
+        model = model.changed(
+            priors={"level": prior | {"kwargs": {**prior["kwargs"], "median": level}}}
+        )
     truth = prior_tree(design, model, draws=simulations, random_seed=random_seed)
     replicated = predict(truth, design.drop_vars("loss"), kind="run", random_seed=random_seed)
     true_answers = answers(truth)
@@ -84,13 +80,19 @@ def calibrate(
     result = xr.Dataset(
         {
             "rank": (("simulation", "answer"), np.array([each["rank"] for each in done])),
-            "inside": (("simulation", "answer"), np.array([each["inside"] for each in done], dtype=bool)),
+            "inside": (
+                ("simulation", "answer"),
+                np.array([each["inside"] for each in done], dtype=bool),
+            ),
             "converged": ("simulation", np.array([bool(each["converged"]) for each in done])),
         },
         coords={"answer": true_answers["answer"].values},
         attrs={"model": model.name, "failed": simulations - len(done)},
     )
-    result["p_value"] = ("answer", [uniformity(result["rank"].sel(answer=a).values) for a in result["answer"].values])
+    result["p_value"] = (
+        "answer",
+        [uniformity(result["rank"].sel(answer=a).values) for a in result["answer"].values],
+    )
     return result
 
 
@@ -116,15 +118,21 @@ def answers(fit: xr.DataTree) -> xr.DataArray:
     runs = fit["constant_data"].to_dataset()
     if {"params", "tokens"} <= set(runs):
         largest = float((6 * runs["params"] * runs["tokens"]).max())
-        path: str | None = f"fixed-ratio={float(np.exp(np.log(runs['tokens'] / runs['params']).mean())):.6g}"
+        path: str | None = (
+            f"fixed-ratio={float(np.exp(np.log(runs['tokens'] / runs['params']).mean())):.6g}"
+        )
     else:
         model = Model.from_toml(fit.attrs["model"])
         largest, path = float(runs[next(iter(model.inputs.values()))].max()), None
     table = returns(fit, flops=[factor * largest for factor in FACTORS], path=path)
-    found = [np.log(table["loss"].isel(flops=i, drop=True)) for i in range(len(FACTORS))]
-    found += [table["gain"].isel(flops=i, drop=True) / table["loss"].isel(flops=i, drop=True) for i in range(len(FACTORS))]
-    names = [f"loss_{factor:g}x" for factor in FACTORS] + [f"gain_{factor:g}x" for factor in FACTORS]
-    return xr.concat([each.drop_attrs() for each in found], dim=xr.DataArray(names, dims="answer", name="answer"))
+    relative = xr.Dataset(
+        {"loss": xr.ufuncs.log(table["loss"]), "gain": table["gain"] / table["loss"]}
+    )
+    names = [f"{name}_{factor:g}x" for name in relative for factor in FACTORS]
+    stacked = relative.drop_attrs().to_dataarray("name").stack(answer=("name", "flops"))
+    return stacked.drop_vars(["answer", "name", "flops", "decades_beyond"]).assign_coords(
+        answer=names
+    )
 
 
 def _rank(fit: xr.DataTree, job: Job) -> dict[str, np.ndarray]:

@@ -344,5 +344,7 @@ def _named(values: np.ndarray) -> xr.DataArray:
 
 
 def _error(values: np.ndarray) -> np.ndarray:
-    """Monte Carlo error of the mean over chains and draws."""
+    """Monte Carlo error of the mean over chains and draws; none, if there is one component."""
+    if values.shape[0] * values.shape[1] == 1:
+        return np.zeros(values.shape[2])
     return mcse(_named(values)).values
