@@ -4,6 +4,7 @@ Heavy imports live inside each verb, so that ``bayescale --help`` and the foreca
 Exit codes: 0 done, 2 bad input (nothing written), 3 the fit did not converge (``--force`` overrides), 130 interrupted.
 """
 
+import gc
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -189,9 +190,9 @@ def forecast(
         )
     from bayescale import render
     from bayescale.forecast import inputs_along, predict
-    from bayescale.saving import load
+    from bayescale.saving import FORECAST, load
 
-    tree = load(fit)
+    tree = load(fit, groups=FORECAST)
     where = (
         _plan(tree, at)
         if at is not None
@@ -238,9 +239,9 @@ def returns(
     from bayescale.forecast import diminishing
     from bayescale.forecast import returns as marginal
     from bayescale.runs import parse_size
-    from bayescale.saving import load
+    from bayescale.saving import FORECAST, load
 
-    tree = load(fit)
+    tree = load(fit, groups=FORECAST)
     scale = parse_size(beyond)
     answer = diminishing(
         tree,
@@ -376,7 +377,13 @@ def _finish(tree: "xr.DataTree", force: bool) -> None:
 
 def main() -> None:
     """Run the command line."""
-    app()
+    # A verb ends in seconds. By default Python would look through the million objects that imports leave again and
+    # again, and once more before it exits.
+    gc.set_threshold(200_000)
+    try:
+        app()
+    finally:
+        gc.freeze()
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ WRONG = [
     # The law and its inputs.
     row("no-law", "format = 1", "missing key 'law'"),
     row("unknown-law", 'format = 1\nlaw = "chinchila"', "law: unknown law", "mean 'chinchilla'?"),
-    row("law-far-off", 'format = 1\nlaw = "zzz"', "law: unknown law 'zzz'", "The laws are chinch"),
+    row("law-far-off", 'format = 1\nlaw = "zzz"', "law: unknown law 'zzz'", "The laws are "),
     row("law-as-number", "format = 1\nlaw = 3", "law: expected the name of a law, got 3"),
     row("law-as-table", "format = 1\n[law]\nname = 'x'", "law: expected the name of a law, got {"),
     row("unknown-input", HEAD + "[inputs]\nparam = 'n'", "inputs: unknown key", "mean 'params'?"),

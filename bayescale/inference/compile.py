@@ -2,15 +2,21 @@
 
 ``nutpie.compile_pymc_model`` spends most of its time on a generic wrapper around the density (numba types it anew in
 every process). Here all data of the model travel in one flat vector with a vector that says where each array lies, so
-that the wrapper is the same short loop for every model, and PyTensor's own numba functions, which are cached on disk,
-do the rest. The posterior quantities that are not sampled come from a second, vectorised function that needs no
-compiler at all.
+that the wrapper is the same short loop for every model and the machine code does not depend on the data. It is kept on
+disk beside PyTensor's own, under a hash of the graph of the log density: the next process that meets the same graph
+neither differentiates nor rewrites nor compiles it. The posterior quantities that are not sampled come from a second,
+vectorised function that needs no compiler at all.
 """
 
+import pickle
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -21,9 +27,12 @@ import pytensor
 import pytensor.tensor as pt
 import xarray as xr
 from numba import types
+from numba.core.errors import TypingError
 from nutpie.compile_pymc import CompiledPyMCModel, address_as_void_pointer
 from pytensor.compile.mode import Mode, get_mode
 from pytensor.graph.replace import clone_replace, vectorize_graph
+from pytensor.graph.traversal import ancestors
+from pytensor.link.numba.cache import compile_numba_function_src
 
 from bayescale.inference.build import OBSERVED
 
@@ -115,6 +124,8 @@ def _pack(arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(flat), np.array(layout, dtype=np.int64)
 
 
+# Nobody will read where in the code each of a thousand nodes was made.
+@pytensor.config.change_flags(traceback__limit=0)
 def compile_model(model: pm.Model, *, density: bool = True) -> Compiled:
     """Compile a model's log density, and the function that expands its draws.
 
@@ -152,14 +163,21 @@ def compile_model(model: pm.Model, *, density: bool = True) -> Compiled:
     cfunc = None
     if density:
         logp = model.logp()
-        gradient = pt.concatenate([each.ravel() for each in pt.grad(logp, value_vars)])
-        graphs = clone_replace([logp, gradient], from_point | from_data)
-        function = pytensor.function(
-            [x, flat, layout], graphs, mode=UNCHECKED, on_unused_input="ignore", trust_input=True
-        )
-        cfunc = _density_cfunc(
-            function.vm.jit_fn, start.size, sum(2 + rank for rank in ranks.values())
-        )
+
+        def jitted() -> Callable[..., Any]:
+            gradient = pt.concatenate([each.ravel() for each in pt.grad(logp, value_vars)])
+            graphs = clone_replace([logp, gradient], from_point | from_data)
+            function = pytensor.function(
+                [x, flat, layout],
+                graphs,
+                mode=UNCHECKED,
+                on_unused_input="ignore",
+                trust_input=True,
+            )
+            return function.vm.jit_fn
+
+        key = _graph_key([x, flat, layout], clone_replace(logp, from_point | from_data))
+        cfunc = _density_cfunc(key, jitted, start.size, sum(2 + rank for rank in ranks.values()))
 
     outputs, graphs = _outputs(model, value_vars)
     points = pt.dmatrix("points")
@@ -225,8 +243,7 @@ def _outputs(
     wanted = {var.name for var in model.unobserved_RVs}
     free = [var for var in model.unobserved_value_vars if var.name in wanted]
     named = [("posterior", var.name) for var in free]
-    priors = model.logp(vars=model.free_RVs, jacobian=False, sum=False)
-    likelihood = model.logp(vars=model.observed_RVs, sum=False)
+    densities = model.logp(vars=[*model.free_RVs, *model.observed_RVs], jacobian=False, sum=False)
     named += [("log_prior", rv.name) for rv in model.free_RVs]
     named += [("log_likelihood", rv.name) for rv in model.observed_RVs]
     noise = model[OBSERVED].owner
@@ -237,31 +254,86 @@ def _outputs(
     )
     named += [("noise", name) for name in names]
     noise_params = model.replace_rvs_by_values(noise_params[: len(names)])
-    return tuple(named), [*free, *priors, *likelihood, *noise_params]
+    return tuple(named), [*free, *densities, *noise_params]
 
 
-def _density_cfunc(inner: Callable[..., Any], dim: int, layout_size: int) -> Any:
+def _graph_key(inputs: list[pt.TensorVariable], logp: pt.TensorVariable) -> str | None:
+    """Name for the machine code of a log density and its gradient; None if the graph does not tell all of it.
+
+    A graph pickles to the same bytes in every process but for the names that PyTensor counts up and the lines of code
+    that it remembers.
+    """
+    for variable in ancestors([logp]):
+        variable.auto_name = None
+        vars(variable.tag).pop("trace", None)
+        if variable.owner is None:
+            continue
+        vars(variable.owner.tag).pop("trace", None)
+        # An operation of a user's own pickles as its name alone.
+        if type(variable.owner.op).__module__.partition(".")[0] not in ("pytensor", "pymc"):
+            return None
+    try:
+        return _key(pickle.dumps((inputs, logp)))
+    except (AttributeError, TypeError, pickle.PicklingError):
+        return None
+
+
+def _key(content: bytes) -> str:
+    """Hash of what a function is made from and of what makes it."""
+    makers = [version(name) for name in ("numba", "numpy", "nutpie", "pytensor")]
+    config = pytensor.config.get_config_hash(), pytensor.config.numba__fastmath
+    settings = repr((makers, config)).encode()
+    return sha256(settings + Path(__file__).read_bytes() + content).hexdigest()
+
+
+def _density_cfunc(
+    key: str | None, jitted: Callable[[], Callable[..., Any]], dim: int, layout_size: int
+) -> Any:
     """C function of nutpie's signature around a jitted (logp, gradient)."""
 
-    def density(n, x_, gradient_, logp_, user_data):
-        table = numba.carray(user_data, (3,), np.int64)
-        flat = numba.carray(address_as_void_pointer(table[0]), (table[1],), np.float64)
-        layout = numba.carray(address_as_void_pointer(table[2]), (layout_size,), np.int64)
-        logp, gradient = inner(numba.carray(x_, (dim,)), flat, layout)
-        value = logp[()]
-        logp_[0] = value
-        if not np.isfinite(value):
-            return 4
-        # A loop: assigning the whole array would make numba type a message about shapes, for seconds.
-        for i in range(dim):
-            gradient_[i] = gradient[i]
-            if not np.isfinite(gradient[i]):
-                return 3
-        return 0
+    def make() -> Callable[..., int]:
+        inner = jitted()
 
+        def density(n, x_, gradient_, logp_, user_data):
+            table = numba.carray(user_data, (3,), np.int64)
+            flat = numba.carray(address_as_void_pointer(table[0]), (table[1],), np.float64)
+            layout = numba.carray(address_as_void_pointer(table[2]), (layout_size,), np.int64)
+            logp, gradient = inner(numba.carray(x_, (dim,)), flat, layout)
+            value = logp[()]
+            logp_[0] = value
+            if not np.isfinite(value):
+                return 4
+            # A loop: assigning the whole array would make numba type a message about shapes, for seconds.
+            for i in range(dim):
+                gradient_[i] = gradient[i]
+                if not np.isfinite(gradient[i]):
+                    return 3
+            return 0
+
+        return density
+
+    return _cfunc(_LOGP_SIGNATURE, key, make)
+
+
+def _cfunc(signature: Any, key: str | None, make: Callable[[], Callable[..., int]]) -> Any:
+    """C function kept in PyTensor's folder of numba functions; if there is none, one of what ``make`` returns."""
+    arguments = ", ".join(f"a{i}" for i in range(len(signature.args)))
+
+    def kept(**scope: Callable[..., int]) -> Any:
+        source = f"def wrapper({arguments}):\n    return body({arguments})"
+        names: dict[str, Any] = {"__name__": __name__, **scope}
+        wrapper = compile_numba_function_src(
+            source, "wrapper", names, names, cache_key=f"bayescale_{key}"
+        )
+        return numba.cfunc(signature, cache=True)(wrapper)
+
+    keep = key is not None and pytensor.config.numba__cache
+    if keep:
+        with suppress(TypingError):  # Numba looks for the body only where it has to compile.
+            return kept()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=numba.NumbaWarning)
-        return numba.cfunc(_LOGP_SIGNATURE)(density)
+        return kept(body=numba.njit(make())) if keep else numba.cfunc(signature)(make())
 
 
 def _identity(n, expanded, x_, out_, user_data):
@@ -309,4 +381,4 @@ def nutpie_model(compiled: Compiled, jitter: float = 1.0) -> CompiledPyMCModel:
 
 @cache
 def _expand_cfunc() -> Any:
-    return numba.cfunc(_EXPAND_SIGNATURE)(_identity)
+    return _cfunc(_EXPAND_SIGNATURE, _key(b"identity"), lambda: _identity)

@@ -30,6 +30,23 @@ from bayescale.notes import Note, dump_notes, get_notes
 from bayescale.saving import FORMAT
 
 PRIOR_DRAWS = 500
+#: Statistics of the sampler that are kept, by the names of ArviZ's schema, and what nutpie calls four of them.
+STATS = (
+    "acceptance_rate",
+    "diverging",
+    "energy",
+    "lp",
+    "n_steps",
+    "reached_max_treedepth",
+    "step_size",
+    "tree_depth",
+)
+NUTPIE_STATS = {
+    "depth": "tree_depth",
+    "logp": "lp",
+    "maxdepth_reached": "reached_max_treedepth",
+    "mean_tree_accept": "acceptance_rate",
+}
 VERSIONED = ("bayescale", "pymc", "pytensor", "nutpie", "numpy", "xarray")
 
 SamplerName = Literal["nutpie", "pymc", "numpyro"]
@@ -286,13 +303,7 @@ def _with_nutpie(
     # Ctrl-C makes nutpie return what it has: rows missing, or a chain that is NaN from some draw on.
     if points.shape[1] < settings.draws * attempt.thin or not np.isfinite(points).all():
         raise KeyboardInterrupt
-    stats = trace["sample_stats"].to_dataset()
-    kept = [
-        name
-        for name in stats.data_vars
-        if stats[name].dims == ("chain", "draw") and stats[name].dtype != object
-    ]
-    return points[:, :: attempt.thin], stats[kept].isel(draw=slice(None, None, attempt.thin))
+    return points[:, :: attempt.thin], _stats(trace, attempt.thin)
 
 
 def _with_pymc(
@@ -318,15 +329,15 @@ def _with_pymc(
         )
     if trace["posterior"].sizes["draw"] < settings.draws * attempt.thin:
         raise KeyboardInterrupt
-    stats = trace["sample_stats"].to_dataset()
-    kept = [
-        name
-        for name in stats.data_vars
-        if stats[name].dims == ("chain", "draw") and stats[name].dtype != object
-    ]
-    every = slice(None, None, attempt.thin)
     points = unconstrain(graph, trace["posterior"].to_dataset())
-    return points[:, every], stats[kept].isel(draw=every)
+    return points[:, :: attempt.thin], _stats(trace, attempt.thin)
+
+
+def _stats(trace: xr.DataTree, thin: int) -> xr.Dataset:
+    """What ArviZ reads of a sampler's statistics, and what tells how it fared, under ArviZ's names."""
+    stats = trace["sample_stats"].to_dataset()
+    stats = stats.rename({name: ours for name, ours in NUTPIE_STATS.items() if name in stats})
+    return stats[[name for name in STATS if name in stats]].isel(draw=slice(None, None, thin))
 
 
 def _groups(

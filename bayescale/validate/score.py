@@ -88,6 +88,8 @@ def predictive(fit: xr.DataTree, runs: xr.Dataset, *, random_seed: int = 0) -> P
             else saved.draws_of("nu")[:, None]
         )
     scale = _noise_scale(saved, inputs, location, runs)
+    # The fit saw means of checkpoints; a single one scatters about them.
+    scale = np.hypot(scale, float(fit.attrs.get("checkpoint_sd", 0.0)))
     shaped = [
         None if each is None else each.reshape(*(saved.shape if each.shape[0] > 1 else (1, 1)), -1)
         for each in (scale, nu)

@@ -1,0 +1,449 @@
+"""Backtest: hold the largest runs out, fit the others, and score what the fit says of them.
+
+Beside each model stand the forecasts that it has to beat: the last loss stays, and the same law by least squares.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from bayescale.inference.build import check_columns
+from bayescale.inference.fit import ONE_INPUT, default_model
+from bayescale.inference.many import Job, Outcome, fit_many
+from bayescale.model import Model, shipped
+from bayescale.notes import Note, dump_notes, get_notes
+from bayescale.runs.screen import levels
+from bayescale.validate import baselines as simple
+from bayescale.validate.score import (
+    CALIBRATION_LEVELS,
+    QUANTILES,
+    Predictive,
+    held,
+    predictive,
+    score_runs,
+    scores,
+)
+
+#: Cuts that are chosen when none is given, and what each leaves: least number and share of training runs, held-out runs.
+DEFAULT_CUTS = 4
+TRAINING_LEAST, TRAINING_SHARE, HELD_OUT_LEAST = 10, 0.4, 3
+PERSISTENCE = "persistence"
+
+
+def backtest(
+    runs: xr.Dataset,
+    models: Sequence[str | Model] | None = None,
+    *,
+    cuts: Sequence[float] | None = None,
+    input: str | None = None,
+    baselines: bool = True,
+    draws: int = 1000,
+    chains: int = 4,
+    random_seed: int = 0,
+    workers: int = 1,
+    executor: Executor | str | None = None,
+    results: str | Path | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    """Forecast the largest runs of a table from its smaller ones, at several cuts.
+
+    Parameters
+    ----------
+    runs : xr.Dataset
+        From :func:`bayescale.read_runs`; dim ``run``.
+    models : sequence of str or Model, optional
+        By default the model that :func:`bayescale.fit` takes for these columns, and the same without drift.
+    cuts : sequence of float, optional
+        Runs up to each cut are fitted, larger ones held out. By default up to four, evenly spaced in log scale, that
+        leave at least ten runs and 40 % of all to fit, and three to forecast.
+    input : str, optional
+        Column that says how large a run is; by default ``flops`` [FLOP], or else the one input that there is.
+    baselines : bool
+        Also forecast by persistence, and by least squares for each law.
+    draws, chains : int
+        Of each fit.
+    random_seed : int
+        Same seed, same numbers, however the fits are run.
+    workers, executor, results, progress
+        As for :func:`bayescale.inference.many.fit_many`.
+
+    Returns
+    -------
+    xr.Dataset
+        Scores with dims model and cut, as :func:`bayescale.validate.score.scores` describes them, with ``status``,
+        ``converged``, ``seconds`` and ``error`` of each fit. One entry of dim ``forecast`` is one held-out run as one
+        model saw it from one cut: ``of_model``, ``of_cut``, ``of_run``, ``decades_beyond`` the training runs,
+        ``observed``, ``median`` and quantiles in the unit of the loss, ``pit``, ``lpd``, ``crps``. ``calibration`` by
+        model and ``nominal`` level is the coverage over all cuts; ``calibration_low`` and ``calibration_high`` hold
+        that of an honest forecast in nine of ten cases. *How to read it*: see :func:`verdict`; a larger ``lpd``, a
+        smaller ``crps`` and coverage near its level are better.
+
+    Raises
+    ------
+    ValueError
+        If a cut leaves fewer than three runs to fit or none to forecast, a model is unknown, needs a column that is
+        missing, or lets its slope drift where all training runs are of one scale; if ``results`` holds another
+        backtest, or no Dask scheduler answers.
+
+    Examples
+    --------
+    >>> import bayescale as bs
+    >>> runs = bs.load_dataset("pile")
+    >>> found = backtest(runs, ["power"], cuts=[1e21], draws=200, baselines=False)
+    >>> int(found["held_out"][0]), bool(found["converged"][0, 0])
+    (11, True)
+    """
+    by = _scale_column(runs, input)
+    chosen = _models(runs, models)
+    values = runs[by].values.astype(float)
+    cuts = default_cuts(values) if cuts is None else sorted({float(cut) for cut in cuts})
+    splits = [_Split.at(runs, by, cut) for cut in cuts]
+    for model in chosen:
+        for split in splits:
+            _check(model, split)
+    jobs = [
+        Job(
+            f"{model.name} up to {split.cut:.6g} {by}",
+            split.train,
+            model,
+            _seed(random_seed, place, index),
+            draws=draws,
+            chains=chains,
+            aside=split.ahead,
+        )
+        for place, model in enumerate(chosen)
+        for index, split in enumerate(splits)
+    ]
+    tables: dict[tuple[str, float], xr.Dataset] = {}
+    laws = list({model.law: model for model in reversed(chosen)}.values()) if baselines else []
+    for index, split in enumerate(splits):
+        for name, forecast in _simple(split, laws, _seed(random_seed, len(chosen), index)):
+            tables[name, split.cut] = _scored(forecast, split.ahead, random_seed)
+    simple_names = list(dict.fromkeys(name for name, _ in tables))
+    outcomes = fit_many(
+        jobs,
+        then=partial(_score_fit),
+        workers=workers,
+        executor=executor,
+        results=results,
+        progress=progress,
+    )
+    fits = {}
+    keys = [(model.name, split.cut) for model in chosen for split in splits]
+    for key, outcome in zip(keys, outcomes, strict=True):
+        fits[key] = outcome
+        if outcome.status == "done":
+            columns = {name: each for name, each in outcome.value.items() if name != "converged"}
+            tables[key] = xr.Dataset({name: ("run", each) for name, each in columns.items()})
+    names = [*(model.name for model in chosen), *reversed(simple_names)]
+    result = _assemble(names, splits, tables, fits)
+    return result.assign_attrs(
+        input=by,
+        units=str(runs["loss"].attrs.get("units", "nat/token")),
+        scale_units=str(runs[by].attrs.get("units", "FLOP" if by == "flops" else by)),
+        source=str(runs.attrs.get("source", "runs")),
+        random_seed=random_seed,
+        draws=draws,
+        chains=chains,
+        notes=dump_notes([*get_notes(runs), *_notes(fits)]),
+    )
+
+
+def default_cuts(values: np.ndarray) -> list[float]:
+    """Cuts that leave enough to fit and something to forecast, evenly spaced in log scale.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Scale of every run.
+
+    Raises
+    ------
+    ValueError
+        If there are too few runs.
+
+    Examples
+    --------
+    >>> [float(f"{cut:.3g}") for cut in default_cuts(np.geomspace(1e18, 1e22, 25))]
+    [3.16e+19, 1e+20, 6.81e+20, 3.16e+21]
+    """
+    found = np.unique(values)
+    training = np.array([(values <= cut).sum() for cut in found])
+    least = max(TRAINING_LEAST, int(np.ceil(TRAINING_SHARE * values.size)))
+    allowed = found[(training >= least) & (values.size - training >= HELD_OUT_LEAST)]
+    if allowed.size == 0:
+        raise ValueError(
+            f"{values.size} runs: no cut leaves at least {least} runs to fit and {HELD_OUT_LEAST} larger ones to "
+            "forecast; add runs, or choose where to cut: cuts=[...]"
+        )
+    wanted = np.geomspace(allowed[0], allowed[-1], DEFAULT_CUTS)
+    # The largest run below each: rounding must not lose one.
+    place = np.searchsorted(allowed, wanted * (1 + 1e-9), side="right") - 1
+    return [float(allowed[index]) for index in sorted(set(place.clip(0)))]
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Runs up to a cut, and the larger ones."""
+
+    cut: float
+    by: str
+    train: xr.Dataset
+    ahead: xr.Dataset
+
+    @classmethod
+    def at(cls, runs: xr.Dataset, by: str, cut: float) -> "_Split":
+        values = runs[by].values
+        train, ahead = runs.isel(run=values <= cut), runs.isel(run=values > cut)
+        where = f"cut {cut:.4g} ({by} from {values.min():.3g} to {values.max():.3g})"
+        if train.sizes["run"] < 3:
+            raise ValueError(
+                f"{where} leaves {train.sizes['run']} of {values.size} runs to fit; at least three are needed: cut higher"
+            )
+        if ahead.sizes["run"] == 0:
+            raise ValueError(f"{where} holds no run out; cut below the largest run")
+        return cls(cut, by, train, ahead)
+
+    @property
+    def decades(self) -> np.ndarray:
+        """Decades of each held-out run beyond the largest training run."""
+        return np.log10(self.ahead[self.by].values / self.train[self.by].values.max())
+
+
+def _scale_column(runs: xr.Dataset, given: str | None) -> str:
+    where = runs.attrs.get("source", "runs")
+    present = [name for name in ONE_INPUT if name in runs]
+    if given is None and not present:
+        raise ValueError(f"{where}: no column says how large a run is; name one: input=...")
+    by = given or present[0]
+    if by not in runs or runs[by].dtype.kind not in "fiu":
+        raise ValueError(
+            f"{where}: input = {by!r} is not a column of numbers; those that say how large a run is: "
+            f"{', '.join(present) or 'none'}"
+        )
+    if "loss" not in runs:
+        raise ValueError(f"{where}: a backtest needs losses; add a column 'loss'")
+    if not (np.isfinite(runs[by].values) & (runs[by].values > 0)).all():
+        raise ValueError(f"{where}: column {by!r} must be positive and finite in every run")
+    return by
+
+
+def _models(runs: xr.Dataset, given: Sequence[str | Model] | None) -> list[Model]:
+    if given is None:
+        model, _ = default_model(runs)
+        bare = model.name.replace("-drift", "")
+        plain = (
+            Model.load(bare)
+            if bare != model.name and bare in shipped()
+            else model.with_discrepancy("none").changed(name=f"{bare}-bare")
+        )
+        given = [model, plain]
+    if isinstance(given, str | Model):
+        given = [given]
+    found = [_with_column(runs, Model.load(each)) for each in given]
+    names = [model.name for model in found]
+    repeated = {name for name in names if names.count(name) > 1}
+    if not names or repeated:
+        what = f"{sorted(repeated)[0]!r} is there twice" if repeated else "none is given"
+        raise ValueError(f"models: {what}; expected one or more, each under a name of its own")
+    return found
+
+
+def _with_column(runs: xr.Dataset, model: Model) -> Model:
+    """A law of one input takes the column that there is, as in a fit."""
+    slots = model.law_object.input_names
+    present = [name for name in ONE_INPUT if name in runs]
+    if len(slots) == 1 and model.inputs[slots[0]] not in runs and present:
+        return model.changed(inputs={slots[0]: present[0]})
+    return model
+
+
+def _check(model: Model, split: _Split) -> None:
+    """Tell before anything is fitted that a model cannot be fitted to a cut."""
+    try:
+        check_columns(split.train, model)
+    except ValueError as error:
+        raise ValueError(f"up to cut {split.cut:.4g}: {error}") from error
+    if model.discrepancy is None:
+        return
+    columns = list(model.inputs.values())
+    scale = np.prod([split.train[column].values.astype(float) for column in columns], axis=0)
+    if levels(scale) < 2:
+        raise ValueError(
+            f"model {model.name!r} lets the law's slope drift from smaller runs to larger ones, but all "
+            f"{scale.size} runs up to cut {split.cut:.4g} are of one scale ({' * '.join(columns)} = {scale[0]:.4g}); "
+            "cut higher, or take a model without [discrepancy]"
+        )
+
+
+def _seed(random_seed: int, *place: int) -> int:
+    return int(np.random.SeedSequence([random_seed, *place]).generate_state(1)[0])
+
+
+def _simple(split: _Split, laws: Sequence[Model], seed: int) -> list[tuple[str, Predictive]]:
+    """Forecasts to beat, by name."""
+    found = [
+        (
+            f"least squares, {model.law}",
+            simple.least_squares(split.train, split.ahead, model, random_seed=seed),
+        )
+        for model in laws
+    ]
+    if laws:
+        found.append((PERSISTENCE, simple.persistence(split.train, split.ahead, by=split.by)))
+    return found
+
+
+def _scored(forecast: Predictive, ahead: xr.Dataset, random_seed: int) -> xr.Dataset:
+    return score_runs(forecast, ahead["loss"].values, random_seed=random_seed)
+
+
+def _score_fit(fit: xr.DataTree, job: Job) -> dict[str, np.ndarray]:
+    """What travels back from a fit: the scores of the held-out runs."""
+    assert job.aside is not None
+    forecast = predictive(fit, job.aside, random_seed=job.random_seed)
+    table = _scored(forecast, job.aside, job.random_seed)
+    found = {str(name): values.values for name, values in table.data_vars.items()}
+    return found | {"converged": np.asarray(bool(fit.attrs["converged"]))}
+
+
+def _assemble(
+    names: Sequence[str],
+    splits: Sequence[_Split],
+    tables: Mapping[tuple[str, float], xr.Dataset],
+    fits: Mapping[tuple[str, float], Outcome],
+) -> xr.Dataset:
+    parts = []
+    for name in names:
+        for split in splits:
+            if (name, split.cut) not in tables:
+                continue
+            table = tables[name, split.cut].rename(run="forecast").drop_vars("forecast", errors="ignore")
+            size = table.sizes["forecast"]
+            about = {
+                "of_model": np.full(size, name),
+                "of_cut": np.full(size, split.cut),
+                "of_run": split.ahead["run"].values,
+                "scale": split.ahead[split.by].values.astype(float),
+                "decades_beyond": split.decades,
+            }
+            parts.append(table.assign({key: ("forecast", each) for key, each in about.items()}))
+    empty = {name: ("forecast", np.zeros(0)) for name in (*QUANTILES, "observed", "pit")}
+    forecasts = xr.concat(parts, "forecast") if parts else xr.Dataset(empty)
+    both = ("model", "cut")
+    outcome = {
+        (name, split.cut): fits.get((name, split.cut), Outcome(name))
+        for name in names
+        for split in splits
+    }
+    converged = [
+        [bool(_converged(outcome[name, split.cut])) for split in splits] for name in names
+    ]
+    facts = xr.Dataset(
+        {
+            "training": ("cut", [split.train.sizes["run"] for split in splits]),
+            "held_out": ("cut", [split.ahead.sizes["run"] for split in splits]),
+            "largest_training": ("cut", [float(s.train[s.by].max()) for s in splits]),
+            "is_fit": ("model", [any(name == key[0] for key in fits) for name in names]),
+            "converged": (both, converged),
+        },
+        coords={"model": list(names), "cut": [split.cut for split in splits]},
+    )
+    for field in ("status", "error", "seconds"):
+        rows = [[getattr(outcome[name, split.cut], field) for split in splits] for name in names]
+        facts[field] = both, rows
+    result = forecasts.merge(facts)
+    return result.merge(summarise_backtest(result)).merge(_calibration(result))
+
+
+def _converged(outcome: Outcome) -> bool:
+    if outcome.status != "done":
+        return False
+    return outcome.value is None or bool(outcome.value["converged"])
+
+
+def summarise_backtest(result: xr.Dataset, *, largest: int | None = None) -> xr.Dataset:
+    """Scores of each model at each cut, over all held-out runs or the largest of them.
+
+    Parameters
+    ----------
+    result : xr.Dataset
+        From :func:`backtest`.
+    largest : int, optional
+        Count only so many of the largest held-out runs of each cut.
+
+    Returns
+    -------
+    xr.Dataset
+        Dims model, cut and level; NaN where a fit failed. See :func:`bayescale.validate.score.scores`.
+    """
+    rows = []
+    for name in result["model"].values:
+        row = []
+        for cut in result["cut"].values:
+            table = _of(result, str(name), float(cut))
+            if largest is not None and table.sizes["forecast"]:
+                order = np.argsort(table["scale"].values, kind="stable")
+                table = table.isel(forecast=np.sort(order[-largest:]))
+            row.append(scores(table) if table.sizes["forecast"] else xr.Dataset())
+        rows.append(xr.concat(row, "cut", join="outer", data_vars="all"))
+    found = xr.concat(rows, "model", join="outer", data_vars="all")
+    return found.assign_coords(model=result["model"].values, cut=result["cut"].values)
+
+
+def _of(result: xr.Dataset, model: str, cut: float) -> xr.Dataset:
+    keep = [name for name in result.data_vars if result[name].dims == ("forecast",)]
+    if "of_model" not in result:
+        return result[keep]
+    return result[keep].isel(
+        forecast=(result["of_model"].values == model) & (result["of_cut"].values == cut)
+    )
+
+
+def _calibration(result: xr.Dataset) -> xr.Dataset:
+    """Coverage over all cuts by level, and the range of an honest forecast of as many distinct runs."""
+    from scipy.stats import binom
+
+    nominal = np.array(sorted({*CALIBRATION_LEVELS, 0.1, 0.2, 0.3, 0.4}))
+    shares = np.full((result.sizes["model"], nominal.size), np.nan)
+    for index, name in enumerate(result["model"].values):
+        pits = result["pit"].values[result["of_model"].values == name] if "of_model" in result else []
+        if len(pits):
+            shares[index] = [held(pits, level).mean() for level in nominal]
+    runs = np.unique(result["of_run"].values).size if "of_run" in result else 0
+    ends = {
+        f"calibration_{side}": ("nominal", binom.ppf(level, max(runs, 1), nominal) / max(runs, 1))
+        for side, level in (("low", 0.05), ("high", 0.95))
+    }
+    return xr.Dataset(
+        {"calibration": (("model", "nominal"), shares), **ends}, coords={"nominal": nominal}
+    )
+
+
+def _notes(fits: Mapping[tuple[str, float], Outcome]) -> list[Note]:
+    notes = []
+    bad = [key for key, each in fits.items() if each.status == "done" and not _converged(each)]
+    if bad:
+        which = ", ".join(f"{name} at {cut:.3g}" for name, cut in bad)
+        advice = "do not use the scores of these fits; draw more, or take a simpler model"
+        notes.append(Note("not_converged", "error", f"did not converge: {which}", advice))
+    stopped = [key for key, each in fits.items() if each.status == "interrupted"]
+    if stopped:
+        message = f"{len(stopped)} of {len(fits)} fits were interrupted before they ended"
+        notes.append(Note("partial", "error", message, "run the same backtest again"))
+    return notes
+
+
+def failures(result: xr.Dataset) -> dict[str, str]:
+    """Fits that failed, with what went wrong, by model and cut."""
+    status, error = result["status"].values, result["error"].values
+    return {
+        f"{result['model'].values[i]} at {result['cut'].values[j]:.3g}": str(error[i, j])
+        for i, j in zip(*np.nonzero(status == "failed"), strict=True)
+    }
