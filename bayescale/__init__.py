@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bayescale.checks import check
     from bayescale.datasets import list_datasets, load_dataset
-    from bayescale.forecast import diminishing, predict, returns, summarise  # type: ignore[no-redef]
+    from bayescale.forecast import diminishing, inputs_along, predict, returns, summarise  # type: ignore[no-redef]
     from bayescale.inference import build, fit  # type: ignore[no-redef]
     from bayescale.laws import Input, Law, Param
     from bayescale.model import Model
@@ -38,6 +38,7 @@ _HOMES = {
     "check": "checks",
     "diminishing": "forecast",
     "fit": "inference",
+    "inputs_along": "forecast",
     "get_notes": "notes",
     "list_datasets": "datasets",
     "load": "saving",
@@ -49,7 +50,7 @@ _HOMES = {
     "summarise": "forecast",
     "summarise_runs": "runs",
 }
-_ROOMS = ("cost", "decide", "forecast", "inference", "laws", "plots")
+_ROOMS = ("cost", "forecast", "inference", "laws", "plots")
 
 __all__ = [
     "Input",
@@ -63,6 +64,7 @@ __all__ = [
     "diminishing",
     "fit",
     "get_notes",
+    "inputs_along",
     "list_datasets",
     "load",
     "load_dataset",

@@ -5,6 +5,7 @@ Exit codes: 0 done, 2 bad input (nothing written), 3 the fit did not converge (`
 """
 
 import gc
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -30,6 +31,10 @@ class _Verbs(typer.core.TyperGroup):
         except KeyboardInterrupt:
             typer.echo("interrupted: nothing was written", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None
+        except BrokenPipeError:
+            # The reader of a pipe has seen enough; what is still buffered goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit from None
         except (ValueError, OSError) as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(EXIT_BAD_INPUT) from error
@@ -53,6 +58,13 @@ class Sampler(StrEnum):
     nutpie = "nutpie"
     pymc = "pymc"
     numpyro = "numpyro"
+
+
+class Discrepancy(StrEnum):
+    """Whether the law may drift."""
+
+    drift = "drift"
+    none = "none"
 
 
 class Kind(StrEnum):
@@ -121,6 +133,12 @@ def fit(
     sampler: Annotated[
         Sampler, typer.Option(help="Who draws; the density is the same.")
     ] = Sampler.nutpie,
+    discrepancy: Annotated[
+        Discrepancy | None,
+        typer.Option(
+            help="Let the law's slope drift, or trust the law exactly, whatever the model says."
+        ),
+    ] = None,
     column: Columns = None,
     quiet: Quiet = False,
     json: Json = False,
@@ -141,6 +159,7 @@ def fit(
         chains=chains,
         random_seed=seed,
         sampler=sampler.value,
+        discrepancy=discrepancy.value if discrepancy else None,
         progress=not (quiet or json) and sys.stderr.isatty(),
     )
     save(tree, output)

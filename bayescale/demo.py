@@ -236,7 +236,7 @@ def _curve_facts(summary: xr.Dataset, new_run: xr.Dataset) -> dict[str, Facts]:
 
 
 def _dump(facts: Mapping[str, Facts]) -> str:
-    return jsonlib.dumps(render._plain(facts), indent=2) + "\n"
+    return jsonlib.dumps(render.plain(facts), indent=2) + "\n"
 
 
 def _tell(told: Console, text: str) -> None:

@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bayescale.laws import Law
-from bayescale.notes import get_notes
+from bayescale.notes import SEVERITIES, get_notes
 
 Facts = Any
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
@@ -37,7 +37,7 @@ _STYLES = {
 def out(facts: Facts, json: bool, show: Callable[[Facts], None]) -> None:
     """Print facts as JSON, or show them as tables."""
     if json:
-        print(jsonlib.dumps(_plain(facts), indent=2))
+        print(jsonlib.dumps(plain(facts), indent=2))
     else:
         show(facts)
 
@@ -53,14 +53,14 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 120, highlight=False, soft_wrap=False)
 
 
-def _plain(value: Facts) -> Facts:
+def plain(value: Facts) -> Facts:
     """Facts that JSON can hold: NumPy scalars become Python's, what is not finite becomes null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -117,7 +117,8 @@ def _print_verdict(facts: Mapping[str, Facts]) -> None:
 
 def _notes(*carriers: xr.DataTree | xr.Dataset | xr.DataArray) -> list[dict[str, str]]:
     found = dict.fromkeys(note for carrier in carriers for note in get_notes(carrier))
-    return [asdict(note) for note in found]
+    ranked = sorted(found, key=lambda note: -SEVERITIES.index(note.severity))
+    return [asdict(note) for note in ranked]
 
 
 def runs_summary(facts: Mapping[str, Facts]) -> None:
@@ -132,7 +133,7 @@ def runs_summary(facts: Mapping[str, Facts]) -> None:
         row = (
             name,
             source,
-            entry["units"],
+            entry["unit"],
             entry["min"],
             entry["max"],
             entry["decades"],

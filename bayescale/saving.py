@@ -1,7 +1,6 @@
 """A fit in one file: written whole or not at all, refused if it is not ours, and never unpickled."""
 
 import os
-import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,6 +37,8 @@ def save(fit: xr.DataTree, path: str | Path) -> Path:
     ------
     FileNotFoundError
         If the folder does not exist.
+    IsADirectoryError
+        If there is a folder at ``path`` that is not a Zarr one.
     OSError
         If the disk is full or writing is not allowed; the old file stays.
 
@@ -51,36 +52,43 @@ def save(fit: xr.DataTree, path: str | Path) -> Path:
     """
     path = Path(path)
     check_folder(path)
-    old_umask = os.umask(0)
-    os.umask(old_umask)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        written = scratch / path.name
-        if path.suffix == ".zarr":
-            with warnings.catch_warnings():
-                # Zarr 3 has no specification of string dtypes and consolidated metadata yet; xarray reads both back.
-                warnings.simplefilter("ignore")
-                fit.to_zarr(written, consolidated=False)
-            if path.exists():
-                path.rename(scratch / "old")
-        else:
-            fit.to_netcdf(written, engine="h5netcdf")
-            written.chmod(0o666 & ~old_umask)
-        os.replace(written, path)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{path.name}.", dir=path.parent, ignore_cleanup_errors=True
+        ) as scratch:
+            written, old = Path(scratch) / path.name, Path(scratch) / "old"
+            if path.suffix == ".zarr":
+                with warnings.catch_warnings():
+                    # Zarr 3 has no specification of string dtypes and consolidated metadata yet; xarray reads both back.
+                    warnings.simplefilter("ignore")
+                    fit.to_zarr(written, consolidated=False)
+            else:
+                # Made in memory: HDF5 takes the process down with it when a disk runs full.
+                written.write_bytes(fit.to_netcdf(engine="h5netcdf"))
+            if path.is_dir():
+                path.rename(old)
+            try:
+                os.replace(written, path)
+            except OSError:
+                if old.exists():
+                    old.rename(path)
+                raise
     except OSError as error:
-        raise type(error)(
-            error.errno, f"{path}: could not be saved ({error.strerror}); what was there stays"
+        reason = error.strerror or str(error)
+        raise OSError(
+            error.errno, f"{path}: could not be saved ({reason}); what was there stays"
         ) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return path
 
 
 def check_folder(path: str | Path) -> None:
-    """Raise FileNotFoundError or PermissionError if nothing can be written at ``path``."""
-    folder = Path(path).parent
+    """Raise FileNotFoundError, IsADirectoryError or PermissionError if nothing can be written at ``path``."""
+    path = Path(path)
+    folder = path.parent
     if not folder.is_dir():
         raise FileNotFoundError(f"{path}: folder {str(folder)!r} does not exist; make it first")
+    if path.is_dir() and path.suffix != ".zarr":
+        raise IsADirectoryError(f"{path}: a folder; name a file in it, such as {path / 'fit.nc'}")
     if not os.access(folder, os.W_OK):
         raise PermissionError(
             f"{path}: folder {str(folder)!r} does not allow writing; choose another"
@@ -115,41 +123,53 @@ def load(path: str | Path, *, groups: Sequence[str] | None = None) -> xr.DataTre
         raise FileNotFoundError(f"{path}: no such file; `bayescale fit RUNS -o {path}` makes one")
     engine = "zarr" if path.suffix == ".zarr" else "h5netcdf"
     options: dict[str, Any] = {"consolidated": False} if engine == "zarr" else {}
+    problem, tree = "", xr.DataTree()
     try:
         if groups is None:
             with xr.open_datatree(path, engine=engine, **options) as opened:
-                _check(path, opened.attrs, opened.children)
-                return opened.load().copy()
-        found = {}
-        for name in ("/", *groups):
-            try:
-                with xr.open_dataset(path, engine=engine, group=name, **options) as group:
-                    found[name] = group.load()
-            except OSError:
-                if name == "/":
-                    raise
-        unasked = set(REQUIRED).difference(groups)
-        _check(path, found["/"].attrs, {*found, *unasked})
-        return xr.DataTree.from_dict(found)
-    except (OSError, KeyError, FileNotFoundError, RuntimeError) as error:
+                problem = _problem(opened.attrs, opened.children)
+                tree = tree if problem else opened.load().copy()
+        else:
+            found = {}
+            for name in ("/", *groups):
+                try:
+                    with xr.open_dataset(path, engine=engine, group=name, **options) as group:
+                        found[name] = group.load()
+                except OSError:
+                    if name == "/":
+                        raise
+            unasked = set(REQUIRED).difference(groups)
+            problem = _problem(found["/"].attrs, {*found, *unasked})
+            tree = xr.DataTree.from_dict(found)
+    except Exception as error:  # Where a file is damaged decides what its reader stumbles over.
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"{path}: not a whole NetCDF or Zarr file ({str(error).splitlines()[0]}); it may be truncated. "
+            f"{path}: not a whole NetCDF or Zarr file ({reason}); it may be truncated. "
             "Fit again, or take a copy that is whole"
         ) from error
+    problem = problem or _holes(tree)
+    if problem:
+        raise ValueError(f"{path}: {problem}")
+    return tree
 
 
-def _check(path: Path, attrs: Mapping[Any, Any], groups: Iterable[str]) -> None:
+def _problem(attrs: Mapping[Any, Any], groups: Iterable[str]) -> str:
+    """Why a tree cannot be read as a fit; empty if it can."""
     version = attrs.get("bayescale_format")
     if version is None:
-        raise ValueError(
-            f"{path}: a data file, but not a fit of bayescale; `bayescale fit` makes one"
-        )
+        return "a data file, but not a fit of bayescale; `bayescale fit` makes one"
     if int(version) > FORMAT:
-        raise ValueError(
-            f"{path}: of format {version}, newer than this bayescale reads ({FORMAT}); upgrade bayescale"
-        )
+        return f"of format {version}, newer than this bayescale reads ({FORMAT}); upgrade bayescale"
     missing = [name for name in REQUIRED if name not in groups]
     if missing:
-        raise ValueError(
-            f"{path}: a fit without its groups {', '.join(missing)}; it was cut or changed. Fit again"
-        )
+        return f"a fit without its groups {', '.join(missing)}; it was cut or changed. Fit again"
+    return ""
+
+
+def _holes(tree: xr.DataTree) -> str:
+    """Name draws that are NaN, as a piece of a Zarr folder reads that is gone."""
+    if "posterior" not in tree.children:
+        return ""
+    draws = tree["posterior"].data_vars.items()
+    holes = [str(name) for name, values in draws if bool(values.isnull().any())]
+    return f"a fit with holes in {', '.join(holes)}; take a copy that is whole, or fit again" if holes else ""

@@ -178,9 +178,9 @@ def test_gradient_is_finite_over_ten_orders_of_magnitude(law: Law) -> None:
 def test_loss_tends_to_the_floor(law: Law) -> None:
     level, params = default_params(law)
     floor = params[law.floor] if law.floor else 0.0
-    excess = (law.loss(*[1e200] * len(law.inputs), **params) - floor) / level
-    # The smallest exponents in the draws are near .05, and leave 1e-10 of the excess.
-    assert np.median(np.abs(excess)) < 1e-9
+    excess = (law.loss(*[1e100] * len(law.inputs), **params) - floor) / level
+    # The smallest exponents in the draws are near .05, and leave 1e-5 of the excess.
+    assert np.median(np.abs(excess)) < 1e-6
     assert np.all(excess > -1e-12)
     assert np.all(excess < 0.02)
 

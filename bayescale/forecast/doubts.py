@@ -1,7 +1,7 @@
 """The notes that forecasts share: convergence, distance, the trust in the law, and groups without runs."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import xarray as xr
@@ -9,6 +9,8 @@ import xarray as xr
 from bayescale.forecast.curve import Group, Saved
 from bayescale.notes import Note, get_notes
 
+#: Share of a forecast's variance from which the drift is said to make it.
+DRIFT_SHARE = 0.5
 #: Decades of compute beyond the largest run from which a forecast is called far.
 FAR = 1.0
 
@@ -72,6 +74,46 @@ def distance_note(saved: Saved, compute: np.ndarray) -> list[Note]:
             "warning",
             f"{which} more than a decade beyond the largest run ({saved.largest:.3g}{unit}): {distance}",
             "add larger runs, or read the answer as what the law says rather than what will happen",
+        )
+    ]
+
+
+def drift_note(
+    saved: Saved, inputs: Mapping[str, np.ndarray], log_loss: np.ndarray, label: str
+) -> list[Note]:
+    """The note that the width of a forecast is mostly the drift's prior, if it is.
+
+    Beyond the runs nothing but its prior says how the law's slope will drift: power-scaling the prior of its rate does
+    not show that.
+
+    Parameters
+    ----------
+    saved : Saved
+    inputs : mapping
+        Inputs of one scale, axes (sample, 1) or (1, 1).
+    log_loss : numpy.ndarray
+        Draws there, axis (sample,).
+    label : str
+        What is forecast, for the message.
+
+    Returns
+    -------
+    list of Note
+        Empty, or one ``by_construction``.
+    """
+    if saved.drift is None:
+        return []
+    delta, _ = saved.drift.evaluate(inputs)
+    share = float(np.var(delta) / max(np.var(log_loss), 1e-300))
+    if share < DRIFT_SHARE:
+        return []
+    return [
+        Note(
+            "by_construction",
+            "info",
+            f"{min(share, 1.0):.0%} of the variance of {label} is the drift of the law's slope beyond the runs, which "
+            "follows from the drift's prior and the rate seen within the runs",
+            "larger runs narrow it; --discrepancy none shows what the law alone would say",
         )
     ]
 

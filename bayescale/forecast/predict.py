@@ -17,7 +17,7 @@ from bayescale.forecast.curve import (
     read_fit,
     stream,
 )
-from bayescale.forecast.doubts import distance_note, fit_notes, group_notes
+from bayescale.forecast.doubts import distance_note, drift_note, fit_notes, group_notes
 from bayescale.forecast.montecarlo import SAMPLE_DIMS, quantiles
 from bayescale.forecast.scales import Scales, read_scales
 from bayescale.forecast.sensitivity import prior_note
@@ -246,7 +246,13 @@ def _point_notes(
     farthest = {dim: int(index) for dim, index in points.argmax(...).items()} if points.ndim else {}
     others = {dim: 0 for dim in result.dims if dim not in (*SAMPLE_DIMS, *farthest)}
     log_loss = xr.ufuncs.log(result.isel({**farthest, **others})).reset_coords(drop=True)
+    place = {dim: index for dim, index in farthest.items() if dim in table.dims}
+    inputs = {
+        slot: np.asarray(table[column].isel(place, missing_dims="ignore").values, dtype=float).reshape(-1, 1)
+        for slot, column in saved.model.inputs.items()
+    }
     return [
         *distance_note(saved, points.values),
         *prior_note(fit, saved, log_loss, "the loss at the farthest point"),
+        *drift_note(saved, inputs, log_loss.values.reshape(-1), "the loss at the farthest point"),
     ]

@@ -3,11 +3,9 @@
 Beside each model stand the forecasts that it has to beat: the last loss stays, and the same law by least squares.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +18,12 @@ from bayescale.model import Model, shipped
 from bayescale.notes import Note, dump_notes, get_notes
 from bayescale.runs.screen import levels
 from bayescale.validate import baselines as simple
-from bayescale.validate.score import (
-    CALIBRATION_LEVELS,
-    QUANTILES,
-    Predictive,
-    held,
-    predictive,
-    score_runs,
-    scores,
-)
+from bayescale.validate.score import Predictive, predictive, score_runs
+from bayescale.validate.verdict import calibration, summarise_backtest, verdict
 
-#: Cuts that are chosen when none is given, and what each leaves: least number and share of training runs, held-out runs.
+__all__ = ["backtest", "default_cuts", "summarise_backtest", "verdict"]
+
+#: Cuts that are chosen when none is given; the least number and share of training runs, and of held-out runs, of each.
 DEFAULT_CUTS = 4
 TRAINING_LEAST, TRAINING_SHARE, HELD_OUT_LEAST = 10, 0.4, 3
 PERSISTENCE = "persistence"
@@ -125,25 +118,24 @@ def backtest(
     for index, split in enumerate(splits):
         for name, forecast in _simple(split, laws, _seed(random_seed, len(chosen), index)):
             tables[name, split.cut] = _scored(forecast, split.ahead, random_seed)
-    simple_names = list(dict.fromkeys(name for name, _ in tables))
+    names = [*(model.name for model in chosen), *dict.fromkeys(name for name, _ in tables)]
     outcomes = fit_many(
         jobs,
-        then=partial(_score_fit),
+        then=_score_fit,
         workers=workers,
         executor=executor,
         results=results,
         progress=progress,
     )
-    fits = {}
     keys = [(model.name, split.cut) for model in chosen for split in splits]
-    for key, outcome in zip(keys, outcomes, strict=True):
-        fits[key] = outcome
+    fits = dict(zip(keys, outcomes, strict=True))
+    _refuse_nothing(outcomes)
+    for key, outcome in fits.items():
         if outcome.status == "done":
             columns = {name: each for name, each in outcome.value.items() if name != "converged"}
             tables[key] = xr.Dataset({name: ("run", each) for name, each in columns.items()})
-    names = [*(model.name for model in chosen), *reversed(simple_names)]
-    result = _assemble(names, splits, tables, fits)
-    return result.assign_attrs(
+    facts = _facts(names, splits, fits)
+    result = facts.merge(_forecasts(names, splits, tables)).assign_attrs(
         input=by,
         units=str(runs["loss"].attrs.get("units", "nat/token")),
         scale_units=str(runs[by].attrs.get("units", "FLOP" if by == "flops" else by)),
@@ -153,6 +145,8 @@ def backtest(
         chains=chains,
         notes=dump_notes([*get_notes(runs), *_notes(fits)]),
     )
+    parts = summarise_backtest(result), calibration(result)
+    return xr.merge([result, *parts], combine_attrs="override", join="exact", compat="no_conflicts")
 
 
 def default_cuts(values: np.ndarray) -> list[float]:
@@ -204,7 +198,7 @@ class _Split:
         where = f"cut {cut:.4g} ({by} from {values.min():.3g} to {values.max():.3g})"
         if train.sizes["run"] < 3:
             raise ValueError(
-                f"{where} leaves {train.sizes['run']} of {values.size} runs to fit; at least three are needed: cut higher"
+                f"{where} leaves {train.sizes['run']} of {values.size} runs to fit and needs three: cut higher"
             )
         if ahead.sizes["run"] == 0:
             raise ValueError(f"{where} holds no run out; cut below the largest run")
@@ -313,117 +307,62 @@ def _score_fit(fit: xr.DataTree, job: Job) -> dict[str, np.ndarray]:
     return found | {"converged": np.asarray(bool(fit.attrs["converged"]))}
 
 
-def _assemble(
-    names: Sequence[str],
-    splits: Sequence[_Split],
-    tables: Mapping[tuple[str, float], xr.Dataset],
-    fits: Mapping[tuple[str, float], Outcome],
+def _refuse_nothing(outcomes: Sequence[Outcome]) -> None:
+    """There is no backtest without a fit."""
+    if any(outcome.status == "done" for outcome in outcomes):
+        return
+    if any(outcome.status == "interrupted" for outcome in outcomes):
+        raise KeyboardInterrupt
+    first = outcomes[0]
+    raise RuntimeError(
+        f"none of {len(outcomes)} fits succeeded; the first, {first.name}: {first.error}"
+    )
+
+
+def _forecasts(
+    names: Sequence[str], splits: Sequence[_Split], tables: Mapping[tuple[str, float], xr.Dataset]
 ) -> xr.Dataset:
+    """Every forecast of a held-out run, one below another."""
     parts = []
     for name in names:
         for split in splits:
-            if (name, split.cut) not in tables:
-                continue
-            table = tables[name, split.cut].rename(run="forecast").drop_vars("forecast", errors="ignore")
-            size = table.sizes["forecast"]
-            about = {
-                "of_model": np.full(size, name),
-                "of_cut": np.full(size, split.cut),
-                "of_run": split.ahead["run"].values,
-                "scale": split.ahead[split.by].values.astype(float),
-                "decades_beyond": split.decades,
-            }
-            parts.append(table.assign({key: ("forecast", each) for key, each in about.items()}))
-    empty = {name: ("forecast", np.zeros(0)) for name in (*QUANTILES, "observed", "pit")}
-    forecasts = xr.concat(parts, "forecast") if parts else xr.Dataset(empty)
+            if (name, split.cut) in tables:
+                size = split.ahead.sizes["run"]
+                about = {
+                    "of_model": np.full(size, name),
+                    "of_cut": np.full(size, split.cut),
+                    "of_run": split.ahead["run"].values,
+                    "scale": split.ahead[split.by].values.astype(float),
+                    "decades_beyond": split.decades,
+                }
+                columns = {key: ("forecast", each) for key, each in about.items()}
+                table = tables[name, split.cut].rename(run="forecast")
+                parts.append(table.assign(columns))
+    return xr.concat(parts, "forecast")
+
+
+def _facts(
+    names: Sequence[str], splits: Sequence[_Split], fits: Mapping[tuple[str, float], Outcome]
+) -> xr.Dataset:
+    """What was fitted to what, and what became of it."""
     both = ("model", "cut")
-    outcome = {
-        (name, split.cut): fits.get((name, split.cut), Outcome(name))
-        for name in names
-        for split in splits
+    rows = [[fits.get((name, split.cut), Outcome(name)) for split in splits] for name in names]
+    found = {
+        "training": ("cut", [split.train.sizes["run"] for split in splits]),
+        "held_out": ("cut", [split.ahead.sizes["run"] for split in splits]),
+        "largest_training": ("cut", [float(split.train[split.by].max()) for split in splits]),
+        "is_fit": ("model", [any(name == key[0] for key in fits) for name in names]),
+        "converged": (both, [[_converged(each) for each in row] for row in rows]),
+        "status": (both, [[each.status for each in row] for row in rows]),
+        "error": (both, [[each.error for each in row] for row in rows]),
+        "seconds": (both, [[each.seconds for each in row] for row in rows]),
     }
-    converged = [
-        [bool(_converged(outcome[name, split.cut])) for split in splits] for name in names
-    ]
-    facts = xr.Dataset(
-        {
-            "training": ("cut", [split.train.sizes["run"] for split in splits]),
-            "held_out": ("cut", [split.ahead.sizes["run"] for split in splits]),
-            "largest_training": ("cut", [float(s.train[s.by].max()) for s in splits]),
-            "is_fit": ("model", [any(name == key[0] for key in fits) for name in names]),
-            "converged": (both, converged),
-        },
-        coords={"model": list(names), "cut": [split.cut for split in splits]},
-    )
-    for field in ("status", "error", "seconds"):
-        rows = [[getattr(outcome[name, split.cut], field) for split in splits] for name in names]
-        facts[field] = both, rows
-    result = forecasts.merge(facts)
-    return result.merge(summarise_backtest(result)).merge(_calibration(result))
+    return xr.Dataset(found, {"model": list(names), "cut": [split.cut for split in splits]})
 
 
 def _converged(outcome: Outcome) -> bool:
-    if outcome.status != "done":
-        return False
-    return outcome.value is None or bool(outcome.value["converged"])
-
-
-def summarise_backtest(result: xr.Dataset, *, largest: int | None = None) -> xr.Dataset:
-    """Scores of each model at each cut, over all held-out runs or the largest of them.
-
-    Parameters
-    ----------
-    result : xr.Dataset
-        From :func:`backtest`.
-    largest : int, optional
-        Count only so many of the largest held-out runs of each cut.
-
-    Returns
-    -------
-    xr.Dataset
-        Dims model, cut and level; NaN where a fit failed. See :func:`bayescale.validate.score.scores`.
-    """
-    rows = []
-    for name in result["model"].values:
-        row = []
-        for cut in result["cut"].values:
-            table = _of(result, str(name), float(cut))
-            if largest is not None and table.sizes["forecast"]:
-                order = np.argsort(table["scale"].values, kind="stable")
-                table = table.isel(forecast=np.sort(order[-largest:]))
-            row.append(scores(table) if table.sizes["forecast"] else xr.Dataset())
-        rows.append(xr.concat(row, "cut", join="outer", data_vars="all"))
-    found = xr.concat(rows, "model", join="outer", data_vars="all")
-    return found.assign_coords(model=result["model"].values, cut=result["cut"].values)
-
-
-def _of(result: xr.Dataset, model: str, cut: float) -> xr.Dataset:
-    keep = [name for name in result.data_vars if result[name].dims == ("forecast",)]
-    if "of_model" not in result:
-        return result[keep]
-    return result[keep].isel(
-        forecast=(result["of_model"].values == model) & (result["of_cut"].values == cut)
-    )
-
-
-def _calibration(result: xr.Dataset) -> xr.Dataset:
-    """Coverage over all cuts by level, and the range of an honest forecast of as many distinct runs."""
-    from scipy.stats import binom
-
-    nominal = np.array(sorted({*CALIBRATION_LEVELS, 0.1, 0.2, 0.3, 0.4}))
-    shares = np.full((result.sizes["model"], nominal.size), np.nan)
-    for index, name in enumerate(result["model"].values):
-        pits = result["pit"].values[result["of_model"].values == name] if "of_model" in result else []
-        if len(pits):
-            shares[index] = [held(pits, level).mean() for level in nominal]
-    runs = np.unique(result["of_run"].values).size if "of_run" in result else 0
-    ends = {
-        f"calibration_{side}": ("nominal", binom.ppf(level, max(runs, 1), nominal) / max(runs, 1))
-        for side, level in (("low", 0.05), ("high", 0.95))
-    }
-    return xr.Dataset(
-        {"calibration": (("model", "nominal"), shares), **ends}, coords={"nominal": nominal}
-    )
+    """Whether a fit converged; least squares and persistence have nothing to converge."""
+    return outcome.status == "done" and (outcome.value is None or bool(outcome.value["converged"]))
 
 
 def _notes(fits: Mapping[tuple[str, float], Outcome]) -> list[Note]:
@@ -433,17 +372,8 @@ def _notes(fits: Mapping[tuple[str, float], Outcome]) -> list[Note]:
         which = ", ".join(f"{name} at {cut:.3g}" for name, cut in bad)
         advice = "do not use the scores of these fits; draw more, or take a simpler model"
         notes.append(Note("not_converged", "error", f"did not converge: {which}", advice))
-    stopped = [key for key, each in fits.items() if each.status == "interrupted"]
+    stopped = sum(each.status == "interrupted" for each in fits.values())
     if stopped:
-        message = f"{len(stopped)} of {len(fits)} fits were interrupted before they ended"
+        message = f"{stopped} of {len(fits)} fits were interrupted before they ended"
         notes.append(Note("partial", "error", message, "run the same backtest again"))
     return notes
-
-
-def failures(result: xr.Dataset) -> dict[str, str]:
-    """Fits that failed, with what went wrong, by model and cut."""
-    status, error = result["status"].values, result["error"].values
-    return {
-        f"{result['model'].values[i]} at {result['cut'].values[j]:.3g}": str(error[i, j])
-        for i, j in zip(*np.nonzero(status == "failed"), strict=True)
-    }

@@ -80,21 +80,24 @@ def predictive(fit: xr.DataTree, runs: xr.Dataset, *, random_seed: int = 0) -> P
     ]
     location = log_location(saved, inputs, law_params(saved, groups, random_seed))
     noise = saved.model.noise
-    nu = None
-    if noise.nu is not None:
-        nu = (
-            np.full((1, 1), noise.nu)
-            if isinstance(noise.nu, float)
-            else saved.draws_of("nu")[:, None]
-        )
     scale = _noise_scale(saved, inputs, location, runs)
     # The fit saw means of checkpoints; a single one scatters about them.
     scale = np.hypot(scale, float(fit.attrs.get("checkpoint_sd", 0.0)))
-    shaped = [
-        None if each is None else each.reshape(*(saved.shape if each.shape[0] > 1 else (1, 1)), -1)
-        for each in (scale, nu)
-    ]
-    return Predictive(location.reshape(*saved.shape, -1), shaped[0], shaped[1])
+    nu = None
+    if noise.nu is not None:
+        nu = _shaped(
+            np.full((1, 1), noise.nu)
+            if isinstance(noise.nu, float)
+            else saved.draws_of("nu")[:, None],
+            saved,
+        )
+    return Predictive(_shaped(location, saved), _shaped(scale, saved), nu)
+
+
+def _shaped(values: np.ndarray, saved: Saved) -> np.ndarray:
+    """Axes (chain, draw, run) from (sample, run)."""
+    shape = saved.shape if values.shape[0] > 1 else (1, 1)
+    return values.reshape(*shape, -1)
 
 
 def _noise_scale(
@@ -275,7 +278,8 @@ def scores(table: xr.Dataset) -> xr.Dataset:
     pits, pit_mcse = table["pit"].values, table["pit_mcse"].values
     found: dict[str, object] = {"runs": count}
     rows = [_coverage(pits, pit_mcse, level) for level in LEVELS]
-    widths = [(table[high] - table[low]) / table["median"] for low, high in map(_ENDS.get, LEVELS)]
+    ends = [_ENDS[level] for level in LEVELS]
+    widths = [(table[high] - table[low]) / table["median"] for low, high in ends]
     for index, suffix in enumerate(("", "_se", "_mcse")):
         found[f"coverage{suffix}"] = "level", [row[index] for row in rows]
     found["width"] = "level", [float(width.mean()) for width in widths]

@@ -1,0 +1,244 @@
+"""What a backtest says: scores by model and cut, coverage by level, and a verdict in words."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+from scipy.stats import binom
+
+from bayescale.validate.score import CALIBRATION_LEVELS, held, scores
+
+#: Levels at which coverage over all cuts is given.
+NOMINAL = tuple(sorted({0.1, 0.2, 0.3, 0.4, *CALIBRATION_LEVELS}))
+
+Width = Literal["too narrow", "fine", "too wide"]
+
+
+def summarise_backtest(result: xr.Dataset, *, largest: int | None = None) -> xr.Dataset:
+    """Scores of each model at each cut, over all held-out runs or the largest of them.
+
+    Parameters
+    ----------
+    result : xr.Dataset
+        From :func:`bayescale.backtest`.
+    largest : int, optional
+        Count only so many of the largest held-out runs of each cut.
+
+    Returns
+    -------
+    xr.Dataset
+        Dims model, cut and level; NaN where a fit failed. See :func:`bayescale.validate.score.scores`.
+    """
+    names, cuts = result["model"].values, result["cut"].values
+    found = {}
+    for name in names:
+        for cut in cuts:
+            table = _table(result, str(name), float(cut))
+            if largest is not None:
+                order = np.argsort(table["scale"].values, kind="stable")
+                table = table.isel(forecast=np.sort(order[-largest:]))
+            if table.sizes["forecast"]:
+                found[name, cut] = scores(table)
+    missing = xr.full_like(next(iter(found.values())), np.nan, dtype=float)
+    rows = [xr.concat([found.get((name, cut), missing) for cut in cuts], "cut") for name in names]
+    return xr.concat(rows, "model").assign_coords(model=names, cut=cuts)
+
+
+def calibration(result: xr.Dataset) -> xr.Dataset:
+    """Coverage over all cuts, by level.
+
+    Parameters
+    ----------
+    result : xr.Dataset
+        From :func:`bayescale.backtest`.
+
+    Returns
+    -------
+    xr.Dataset
+        ``calibration``, dims model and nominal; ``calibration_low`` and ``calibration_high``, between which an honest
+        forecast of as many distinct runs lies in nine of ten cases, were these independent.
+    """
+    shares = np.full((result.sizes["model"], len(NOMINAL)), np.nan)
+    for index, name in enumerate(result["model"].values):
+        pits = _table(result, str(name))["pit"].values
+        if pits.size:
+            shares[index] = [held(pits, level).mean() for level in NOMINAL]
+    runs = np.unique(result["of_run"].values).size
+    usual = np.array([honest_range(level, runs) for level in NOMINAL])
+    return xr.Dataset(
+        {
+            "calibration": (("model", "nominal"), shares),
+            "calibration_low": ("nominal", usual[:, 0]),
+            "calibration_high": ("nominal", usual[:, 1]),
+        },
+        coords={"nominal": list(NOMINAL)},
+    )
+
+
+def honest_range(level: float, runs: int) -> tuple[float, float]:
+    """Range of the coverage of an honest forecast of independent runs, in nine of ten cases.
+
+    Examples
+    --------
+    >>> honest_range(0.9, 20)
+    (0.8, 1.0)
+    """
+    low, high = binom.ppf([0.05, 0.95], runs, level) / runs
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """Whether the intervals of a model are as wide as they should be.
+
+    Parameters
+    ----------
+    model : str
+    level : float
+        Nominal.
+    share : float
+        Of all forecasts, over all cuts, whose interval held the loss.
+    runs : int
+        Distinct held-out runs: most are forecast from several cuts.
+    low, high : float
+        Range of :func:`honest_range`.
+    width : {"too narrow", "fine", "too wide"}
+    """
+
+    model: str
+    level: float
+    share: float
+    runs: int
+    low: float
+    high: float
+    width: Width
+
+
+def recalibration(result: xr.Dataset, model: str, level: float = 0.9) -> Recalibration:
+    """Judge the width of a model's intervals by how many held-out losses they held.
+
+    Parameters
+    ----------
+    result : xr.Dataset
+        From :func:`bayescale.backtest`.
+    model : str
+    level : float
+
+    Returns
+    -------
+    Recalibration
+        *How to read it*: "fine" means that these runs do not tell otherwise.
+    """
+    table = _table(result, model)
+    runs = np.unique(table["of_run"].values).size
+    if runs == 0:
+        raise ValueError(f"model {model!r} forecast nothing: all of its fits failed")
+    share = float(held(table["pit"].values, level).mean())
+    low, high = honest_range(level, runs)
+    width: Width = "too narrow" if share < low else "too wide" if share > high else "fine"
+    return Recalibration(model, level, share, runs, low, high, width)
+
+
+def verdict(result: xr.Dataset) -> list[str]:
+    """Say in words what a backtest found, of its first model beside the others.
+
+    Parameters
+    ----------
+    result : xr.Dataset
+        From :func:`bayescale.backtest`.
+
+    Returns
+    -------
+    list of str
+        How many held-out losses the 90 % intervals held, near and far; whether they are too narrow, fine or too
+        wide; whether the model beats the others; what failed.
+    """
+    told = []
+    done = [
+        name for name in map(str, result["model"].values) if _table(result, name).sizes["forecast"]
+    ]
+    main = next(name for name in done if bool(result["is_fit"].sel(model=name)))
+    beyond = _table(result, main)["decades_beyond"].values
+    for near, which in ((True, beyond <= 1), (False, beyond > 1)):
+        if which.any():
+            farthest = beyond[which].max()
+            far = f"up to {farthest:.2g} decades" if near else f"1 to {farthest:.2g} decades"
+            told.append(_counts(result, main, done, near, far))
+    for level in (0.9, 0.5):
+        found = recalibration(result, main, level)
+        usual = (
+            f"{found.low:.0%} to {found.high:.0%} is usual for honest ones and {found.runs} runs"
+        )
+        told.append(
+            f"{main}: {level:.0%} intervals are {found.width}: they held {found.share:.0%}; {usual}"
+        )
+    told.append(_comparison(result, main, done))
+    status, converged = result["status"].values, result["converged"].values
+    for what, bad in (
+        ("failed", status == "failed"),
+        ("were interrupted", status == "interrupted"),
+        ("did not converge: do not use their scores", (status == "done") & ~converged),
+    ):
+        if bad.any():
+            told.append(f"{bad.sum()} of {int(result['is_fit'].sum()) * bad.shape[1]} fits {what}")
+    return told
+
+
+def _counts(result: xr.Dataset, main: str, done: list[str], near: bool, far: str) -> str:
+    """How many losses the 90 % intervals held, near or far."""
+    found = {}
+    for name in done:
+        table = _table(result, name)
+        which = (table["decades_beyond"].values <= 1) == near
+        inside = held(table["pit"].values[which], 0.9)
+        found[name] = int(inside.sum()), inside.size
+    count, size = found.pop(main)
+    others = [f"{name} {k}" + ("" if n == size else f" of {n}") for name, (k, n) in found.items()]
+    beside = f"; {', '.join(others)}" if others else ""
+    return (
+        f"{far} beyond the training runs, 90 % intervals of {main} held {count} of {size} losses "
+        f"({count / size:.0%}){beside}"
+    )
+
+
+def _comparison(result: xr.Dataset, main: str, done: list[str]) -> str:
+    """Log predictive density beside the other models', paired by run."""
+    others = [name for name in done if name != main]
+    pairs = {name: _difference(result, main, name) for name in others}
+    told = [f"{mean:+.2f} ± {error:.2f} on {name}" for name, (mean, error) in pairs.items()]
+    own = float(_table(result, main)["lpd"].mean())
+    text = f"{main}: mean log predictive density {own:.2f}"
+    text += f" ({', '.join(told)})" if told else ""
+    lost = [
+        name
+        for name, (mean, _) in pairs.items()
+        if mean < 0 and not bool(result["is_fit"].sel(model=name))
+    ]
+    if lost:
+        return f"{text}. It loses to {' and to '.join(lost)}: not recommended for these runs"
+    better = [name for name, (mean, error) in pairs.items() if mean + 2 * error < 0]
+    return f"{text}. {better[0]} forecasts these runs better" if better else text
+
+
+def _difference(result: xr.Dataset, main: str, other: str) -> tuple[float, float]:
+    """Mean over shared forecasts of the difference in log density, and its standard error over distinct runs."""
+    tables = [_table(result, name).to_dataframe() for name in (main, other)]
+    both = tables[0].merge(tables[1], on=["of_cut", "of_run"])
+    gap = (both["lpd_x"] - both["lpd_y"]).groupby(both["of_run"]).agg(["sum", "size"])
+    mean = float(gap["sum"].sum() / gap["size"].sum())
+    # Forecasts of one run from several cuts share its luck: the run is the unit.
+    left = gap["sum"] - mean * gap["size"]
+    runs = len(gap)
+    if runs < 2:
+        return mean, float("nan")
+    return mean, float(np.sqrt((left**2).sum() * runs / (runs - 1)) / gap["size"].sum())
+
+
+def _table(result: xr.Dataset, model: str, cut: float | None = None) -> xr.Dataset:
+    """Forecasts of one model, at one cut or at all."""
+    columns = [name for name in result.data_vars if result[name].dims == ("forecast",)]
+    which = result["of_model"].values == model
+    if cut is not None:
+        which &= result["of_cut"].values == cut
+    return result[columns].drop_vars(["model", "cut"], errors="ignore").isel(forecast=which)
