@@ -47,6 +47,8 @@ _HOMES = {
     "read_runs": "runs",
     "returns": "forecast",
     "save": "saving",
+    "stack": "validate.stack",
+    "backtest": "validate.backtest",
     "summarise": "forecast",
     "summarise_runs": "runs",
 }
@@ -59,6 +61,7 @@ __all__ = [
     "Note",
     "Param",
     "__version__",
+    "backtest",
     "build",
     "check",
     "diminishing",
@@ -72,6 +75,7 @@ __all__ = [
     "read_runs",
     "returns",
     "save",
+    "stack",
     "summarise",
     "summarise_runs",
 ]

@@ -394,6 +394,78 @@ def _finish(tree: "xr.DataTree", force: bool) -> None:
         raise typer.Exit(EXIT_NOT_CONVERGED)
 
 
+@app.command()
+def backtest(
+    table: RunsFile,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", "-m", help="Model to try, the first against the others; may be repeated."
+        ),
+    ] = None,
+    cut: Annotated[
+        list[str] | None,
+        typer.Option(help="Fit the runs up to here, hold out larger ones: 1e20; may be repeated."),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option("--input", help="Column that says how large a run is.")
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="Folder of finished fits: the same call goes on there.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that fit.")] = 1,
+    dask: Annotated[
+        str | None, typer.Option(help="Fit on this Dask cluster: tcp://host:8786.")
+    ] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw it: .png, .pdf or .svg.")] = None,
+    draws: Annotated[int, typer.Option(help="Draws kept of each chain.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same numbers.")] = 0,
+    column: Columns = None,
+    quiet: Quiet = False,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """Hold out the largest runs, forecast them from the others, and score what was said."""
+    from bayescale.model import Model
+    from bayescale.runs import parse_size
+    from bayescale.saving import check_folder
+
+    if figure is not None:
+        if figure.suffix.lower() not in (".png", ".pdf", ".svg"):
+            raise ValueError(f"--figure {figure}: expected a name in .png, .pdf or .svg")
+        check_folder(figure)
+    chosen = [Model.load(each) for each in model] if model else None
+    cuts = [parse_size(each) for each in cut] if cut else None
+    runs = _read(table, column)
+    from bayescale import render, render_backtest
+    from bayescale.validate import backtest as run_backtest
+
+    found = run_backtest(
+        runs,
+        chosen,
+        cuts=cuts,
+        input=by,
+        draws=draws,
+        random_seed=seed,
+        workers=workers,
+        executor=dask,
+        results=results,
+        progress=not (quiet or json) and sys.stderr.isatty(),
+    )
+    render.out(render_backtest.backtest_facts(found), json, render_backtest.backtest_table)
+    if figure is not None:
+        from bayescale.plots.backtest import plot_backtest
+
+        plot_backtest(found).savefig(figure, dpi=200)
+        if not json:
+            typer.echo(f"figure: {figure}")
+    status = found["status"].values
+    if (status == "interrupted").any():
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if not (found["converged"].values | force).all():
+        raise typer.Exit(EXIT_NOT_CONVERGED)
+
+
 def main() -> None:
     """Run the command line."""
     # A verb ends in seconds. By default Python would look through the million objects that imports leave again and

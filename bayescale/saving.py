@@ -1,5 +1,6 @@
 """A fit in one file: written whole or not at all, refused if it is not ours, and never unpickled."""
 
+import io
 import os
 import tempfile
 import warnings
@@ -59,12 +60,13 @@ def save(fit: xr.DataTree, path: str | Path) -> Path:
             written, old = Path(scratch) / path.name, Path(scratch) / "old"
             if path.suffix == ".zarr":
                 with warnings.catch_warnings():
-                    # Zarr 3 has no specification of string dtypes and consolidated metadata yet; xarray reads both back.
+                    # Zarr 3 has no specification of string dtypes yet; xarray reads them back.
                     warnings.simplefilter("ignore")
                     fit.to_zarr(written, consolidated=False)
             else:
                 # Made in memory: HDF5 takes the process down with it when a disk runs full.
-                written.write_bytes(fit.to_netcdf(engine="h5netcdf"))
+                fit.to_netcdf(content := io.BytesIO(), engine="h5netcdf")
+                written.write_bytes(content.getvalue())
             if path.is_dir():
                 path.rename(old)
             try:
@@ -138,6 +140,8 @@ def load(path: str | Path, *, groups: Sequence[str] | None = None) -> xr.DataTre
                 except OSError:
                     if name == "/":
                         raise
+            if "stack" in found["/"].attrs:
+                return load(path)
             unasked = set(REQUIRED).difference(groups)
             problem = _problem(found["/"].attrs, {*found, *unasked})
             tree = xr.DataTree.from_dict(found)
@@ -172,4 +176,8 @@ def _holes(tree: xr.DataTree) -> str:
         return ""
     draws = tree["posterior"].data_vars.items()
     holes = [str(name) for name, values in draws if bool(values.isnull().any())]
-    return f"a fit with holes in {', '.join(holes)}; take a copy that is whole, or fit again" if holes else ""
+    return (
+        f"a fit with holes in {', '.join(holes)}; take a copy that is whole, or fit again"
+        if holes
+        else ""
+    )

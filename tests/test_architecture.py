@@ -57,6 +57,7 @@ ROOMS["cli"] = ({*ROOMS, "front door"}, ARRAYS | {"arviz_base", "matplotlib", "r
 BELONGS_TO = {
     "demo": "cli",
     "render": "cli",
+    "render_backtest": "cli",
 }
 
 #: The front door and `python -m bayescale` see every room; what they may load is tested below.

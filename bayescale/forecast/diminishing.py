@@ -6,6 +6,7 @@ probabilities *already* and *never*, no mean.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -31,7 +32,8 @@ from bayescale.forecast.predicates import (
 from bayescale.forecast.returns import Route, loss_at, route_attrs, route_for
 from bayescale.forecast.scales import group_of, read_flops
 from bayescale.forecast.sensitivity import prior_note
-from bayescale.notes import Note, dump_notes
+from bayescale.forecast.stacked import is_stack, members, mixed
+from bayescale.notes import Note, dump_notes, get_notes
 
 #: Times the compute asked about, where the search for the onset ends unless a horizon is given.
 HORIZON = 1e4
@@ -121,6 +123,23 @@ def diminishing(
     ValueError
         If not exactly one predicate is given, a number makes no sense, or the law cannot grow along the path.
     """
+    if is_stack(fit):
+        options = {
+            "beyond": beyond,
+            "to": to,
+            "gain_below": gain_below,
+            "elasticity_below": elasticity_below,
+            "relative_below": relative_below,
+            "floor": floor,
+            "flattening": flattening,
+            "step": step,
+            "path": path,
+            "family": family,
+            "horizon": horizon,
+            "grid": grid,
+            "random_seed": random_seed,
+        }
+        return _of_stack(fit, options)
     saved = read_fit(fit)
     predicate = choose(
         saved,
@@ -246,6 +265,38 @@ def _onset(scales: np.ndarray, values: np.ndarray, below: float) -> np.ndarray:
     logs = np.log(scales)
     onset = np.exp(logs[last] + place * (logs[after] - logs[last]))
     return np.where(already, scales[0], np.where(never, np.inf, onset))
+
+
+def _of_stack(fit: xr.DataTree, options: Mapping[str, Any]) -> xr.Dataset:
+    """Mix the answers of a stack's members: probabilities by weight, onsets by their share of the draws."""
+    asked = list(members(fit))
+    answers = {member.name: diminishing(member.whole, **options) for member in asked}
+    first = next(iter(answers.values()))
+    shared = set.intersection(*(set(each.data_vars) for each in answers.values()))
+    chances = [
+        name
+        for name in first.data_vars
+        if name in shared and f"{name}_mcse" in first and name != "onset"
+    ]
+    result = mixed(fit, answers, [str(name) for name in chances])
+    onsets = []
+    for member in asked:
+        draws = answers[member.name]["onset_draws"]
+        count = member.draws.stop - member.draws.start
+        kept = np.linspace(0, draws.sizes["draw"] - 1, count).round().astype(int)
+        onsets.append(
+            draws.isel(draw=kept).assign_coords(
+                draw=np.arange(member.draws.start, member.draws.stop)
+            )
+        )
+    result["onset_draws"] = xr.concat(onsets, "draw")
+    result["onset"], result["onset_mcse"] = quantiles(result["onset_draws"], QUANTILES)
+    beyond = xr.ufuncs.log10(result["onset"] / first.attrs["largest_run"])
+    result["onset_decades_beyond"] = beyond.clip(min=0.0)
+    result["decades_beyond"] = first["decades_beyond"]
+    notes = [note for each in answers.values() for note in get_notes(each)]
+    attrs = {**first.attrs, "model": fit.attrs["model_name"], "weights": fit.attrs["stack"]}
+    return result.assign_attrs({**attrs, "notes": dump_notes(notes)})
 
 
 def _answers(

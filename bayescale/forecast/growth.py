@@ -13,6 +13,7 @@ from bayescale.forecast.curve import Saved, law_params, read_fit, samples
 from bayescale.forecast.optimum import numeric_optimum
 from bayescale.forecast.path import Path, PathLike, resolve_path
 from bayescale.forecast.scales import group_of, read_flops
+from bayescale.forecast.stacked import is_stack, of_stack
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,13 @@ def inputs_along(
     ValueError
         If the law cannot grow along the path, or a scale lies outside a plan.
     """
+    if is_stack(fit):
+        return of_stack(
+            fit,
+            lambda share, _: inputs_along(
+                share, flops, path, family=family, random_seed=random_seed
+            ),
+        )
     saved = read_fit(fit)
     scale = read_flops(flops, saved)
     params = law_params(saved, [group_of(saved, family)], random_seed)

@@ -21,6 +21,7 @@ from bayescale.forecast.doubts import distance_note, drift_note, fit_notes, grou
 from bayescale.forecast.montecarlo import SAMPLE_DIMS, quantiles
 from bayescale.forecast.scales import Scales, read_scales
 from bayescale.forecast.sensitivity import prior_note
+from bayescale.forecast.stacked import is_stack, of_stack
 from bayescale.notes import Note, dump_notes
 
 Kind = Literal["curve", "run"]
@@ -62,6 +63,13 @@ def predict(
         raise ValueError(
             f"unknown kind {kind!r}: expected 'curve' (the law) or 'run' (one more run)"
         )
+    if is_stack(fit):
+        return of_stack(
+            fit,
+            lambda share, draws: predict(
+                share, _these(at, draws), kind=kind, random_seed=random_seed
+            ),
+        )
     saved = read_fit(fit)
     table = read_scales(at, saved)
     dims = tuple(dim for dim in table.sizes if dim not in SAMPLE_DIMS)
@@ -87,6 +95,11 @@ def predict(
     notes = [*fit_notes(fit, saved), *group_notes(saved, groups)]
     result.attrs["notes"] = dump_notes([*notes, *_point_notes(fit, saved, result, table)])
     return result
+
+
+def _these(at: Scales, draws: slice) -> Scales:
+    """Those of scales that vary by draw which belong to some draws of a stack."""
+    return at.isel(draw=draws) if isinstance(at, xr.Dataset) and "draw" in at.dims else at
 
 
 def summarise(
@@ -248,7 +261,9 @@ def _point_notes(
     log_loss = xr.ufuncs.log(result.isel({**farthest, **others})).reset_coords(drop=True)
     place = {dim: index for dim, index in farthest.items() if dim in table.dims}
     inputs = {
-        slot: np.asarray(table[column].isel(place, missing_dims="ignore").values, dtype=float).reshape(-1, 1)
+        slot: np.asarray(
+            table[column].isel(place, missing_dims="ignore").values, dtype=float
+        ).reshape(-1, 1)
         for slot, column in saved.model.inputs.items()
     }
     return [

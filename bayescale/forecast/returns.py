@@ -6,6 +6,7 @@ evaluated at complex inputs (Squire and Trapp 1998, doi 10.1137/S003614459631241
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -26,6 +27,7 @@ from bayescale.forecast.optimum import SPACING, STEP, falling_root
 from bayescale.forecast.path import PathLike, resolve_path
 from bayescale.forecast.scales import group_of, read_flops
 from bayescale.forecast.sensitivity import prior_note
+from bayescale.forecast.stacked import is_stack, of_stack
 from bayescale.notes import dump_notes
 
 #: A halving that takes more than this factor of compute is called out of reach; the second if the slope drifts.
@@ -138,6 +140,14 @@ def returns(
         If the step is not above 1, a scale is not positive or lies outside a plan, or the law cannot grow along the
         path.
     """
+    if is_stack(fit):
+        options: dict[str, Any] = {
+            "step": step,
+            "path": path,
+            "family": family,
+            "random_seed": random_seed,
+        }
+        return of_stack(fit, lambda share, _: returns(share, flops=flops, **options))
     saved = read_fit(fit)
     scale = read_flops(flops, saved)
     check_step(step)

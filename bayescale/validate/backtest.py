@@ -284,7 +284,7 @@ def _simple(split: _Split, laws: Sequence[Model], seed: int) -> list[tuple[str, 
     """Forecasts to beat, by name."""
     found = [
         (
-            f"least squares, {model.law}",
+            f"least squares ({model.law})",
             simple.least_squares(split.train, split.ahead, model, random_seed=seed),
         )
         for model in laws
@@ -314,7 +314,7 @@ def _refuse_nothing(outcomes: Sequence[Outcome]) -> None:
     if any(outcome.status == "interrupted" for outcome in outcomes):
         raise KeyboardInterrupt
     first = outcomes[0]
-    raise RuntimeError(
+    raise ValueError(
         f"none of {len(outcomes)} fits succeeded; the first, {first.name}: {first.error}"
     )
 

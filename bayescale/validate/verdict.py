@@ -28,7 +28,8 @@ def summarise_backtest(result: xr.Dataset, *, largest: int | None = None) -> xr.
     Returns
     -------
     xr.Dataset
-        Dims model, cut and level; NaN where a fit failed. See :func:`bayescale.validate.score.scores`.
+        Dims model, cut and level; NaN where a fit failed. See :func:`bayescale.validate.score.scores`, whose ``lpd``
+        and ``crps`` are ``mean_lpd`` and ``mean_crps`` here.
     """
     names, cuts = result["model"].values, result["cut"].values
     found = {}
@@ -42,7 +43,10 @@ def summarise_backtest(result: xr.Dataset, *, largest: int | None = None) -> xr.
                 found[name, cut] = scores(table)
     missing = xr.full_like(next(iter(found.values())), np.nan, dtype=float)
     rows = [xr.concat([found.get((name, cut), missing) for cut in cuts], "cut") for name in names]
-    return xr.concat(rows, "model").assign_coords(model=names, cut=cuts)
+    table = xr.concat(rows, "model").assign_coords(model=names, cut=cuts)
+    # The forecasts themselves have a log density and a CRPS each.
+    parts = [f"{name}{part}" for name in ("lpd", "crps") for part in ("", "_se", "_mcse")]
+    return table.rename({name: f"mean_{name}" for name in parts})
 
 
 def calibration(result: xr.Dataset) -> xr.Dataset:
@@ -163,7 +167,9 @@ def verdict(result: xr.Dataset) -> list[str]:
     for near, which in ((True, beyond <= 1), (False, beyond > 1)):
         if which.any():
             farthest = beyond[which].max()
-            far = f"up to {farthest:.2g} decades" if near else f"1 to {farthest:.2g} decades"
+            far = f"1 to {farthest:.2g} decades"
+            if near:
+                far = "up to a decade" if farthest > 0.95 else f"up to {farthest:.2g} decades"
             told.append(_counts(result, main, done, near, far))
     for level in (0.9, 0.5):
         found = recalibration(result, main, level)

@@ -1,0 +1,186 @@
+"""Averages of several fits: a stack is a fit like any other, whose draws come from its members by their weights.
+
+The tree of a stack holds its members' trees under ``members`` and their weights in its attributes. Every forecast is
+made by each member on its share of the draws; the shares together are the stack's draws.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from bayescale.forecast.montecarlo import SAMPLE_DIMS
+from bayescale.notes import Note, dump_notes, get_notes
+
+#: Groups of a member whose draws are thinned to its share.
+_DRAWN = ("posterior", "log_prior", "log_likelihood")
+#: Members with less weight do not count where models disagree.
+_COUNTS = 0.05
+
+
+@dataclass(frozen=True)
+class Member:
+    """One fit of a stack.
+
+    Parameters
+    ----------
+    name : str
+    weight : float
+    whole : xr.DataTree
+        The fit with all of its draws.
+    share : xr.DataTree
+        The fit with as many draws as the stack takes from it.
+    draws : slice
+        Which of the stack's draws these are.
+    """
+
+    name: str
+    weight: float
+    whole: xr.DataTree
+    share: xr.DataTree
+    draws: slice
+
+
+def is_stack(fit: xr.DataTree) -> bool:
+    """Whether a tree is an average of several fits."""
+    return "stack" in fit.attrs
+
+
+def members(fit: xr.DataTree) -> Iterator[Member]:
+    """The members of a stack that give at least one draw.
+
+    Parameters
+    ----------
+    fit : xr.DataTree
+        From :func:`bayescale.stack`.
+    """
+    weights: dict[str, float] = json.loads(fit.attrs["stack"])
+    total = fit["posterior"].sizes["draw"]
+    ends = np.round(np.cumsum(list(weights.values())) * total).astype(int)
+    for (name, weight), start, end in zip(weights.items(), [0, *ends[:-1]], ends, strict=True):
+        if end > start:
+            whole = fit["members"].children[name]
+            kept = (
+                np.linspace(0, whole["posterior"].sizes["draw"] - 1, end - start)
+                .round()
+                .astype(int)
+            )
+            yield Member(name, weight, whole, _thinned(whole, kept), slice(start, end))
+
+
+def _thinned(fit: xr.DataTree, kept: np.ndarray) -> xr.DataTree:
+    groups = {
+        name: group.to_dataset().isel(draw=kept) if name in _DRAWN else group.to_dataset()
+        for name, group in fit.children.items()
+    }
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs = fit.attrs
+    return tree
+
+
+def of_stack[Answer: (xr.DataArray, xr.Dataset)](
+    fit: xr.DataTree, ask: Callable[[xr.DataTree, slice], Answer]
+) -> Answer:
+    """Ask every member, on its share of the draws, and put the draws together.
+
+    Parameters
+    ----------
+    fit : xr.DataTree
+        A stack.
+    ask : callable
+        ``ask(share, draws)`` answers from a member's share, which is these of the stack's draws.
+
+    Returns
+    -------
+    DataArray or Dataset
+        As of a fit, with ``weights`` (JSON) among the attributes and a note where the members disagree.
+    """
+    asked = list(members(fit))
+    answers = [ask(member.share, member.draws) for member in asked]
+    if "draw" not in answers[0].dims:
+        return answers[0]
+    notes = [note for answer in answers for note in get_notes(answer)]
+    if isinstance(answers[0], xr.DataArray):
+        spread = {
+            m.name: answer for m, answer in zip(asked, answers, strict=True) if m.weight > _COUNTS
+        }
+        notes += disagreement(spread)
+    fresh = [
+        each.assign_coords(draw=np.arange(m.draws.start, m.draws.stop))
+        for m, each in zip(asked, answers, strict=True)
+    ]
+    merged = xr.concat(fresh, "draw", coords="different", compat="equals", combine_attrs="override")
+    return merged.assign_attrs(
+        model=str(fit.attrs["model_name"]), weights=fit.attrs["stack"], notes=dump_notes(notes)
+    )
+
+
+def mixed(
+    fit: xr.DataTree, answers: Mapping[str, xr.Dataset], probabilities: list[str]
+) -> xr.Dataset:
+    """Mix the members' probabilities by weight, with those of each member beside them.
+
+    Parameters
+    ----------
+    fit : xr.DataTree
+        A stack.
+    answers : mapping of Dataset
+        By member, each with its probabilities and their ``_mcse``.
+    probabilities : list of str
+    """
+    weights = xr.DataArray(
+        [m.weight for m in members(fit)], dims="model", coords={"model": list(answers)}
+    )
+    together = xr.concat(
+        list(answers.values()),
+        dim=weights["model"],
+        coords="minimal",
+        compat="override",
+        join="override",
+    )
+    found = xr.Dataset()
+    for name in probabilities:
+        found[name] = (together[name] * weights).sum("model")
+        found[f"{name}_mcse"] = ((together[f"{name}_mcse"] * weights) ** 2).sum("model") ** 0.5
+        found[f"{name}_by_model"] = together[name]
+    found["weight"] = weights
+    return found
+
+
+def disagreement(answers: Mapping[str, xr.DataArray]) -> list[Note]:
+    """The note that models differ by more than their intervals are wide, if they do.
+
+    Examples
+    --------
+    >>> apart = {name: xr.DataArray(value + np.linspace(0, 0.1, 50)[None], dims=("chain", "draw"))
+    ...          for name, value in {"a": 1.0, "b": 2.0}.items()}
+    >>> disagreement(apart)[0].code
+    'models_disagree'
+    """
+    if len(answers) < 2:
+        return []
+    levels = [
+        each.quantile([0.05, 0.5, 0.95], SAMPLE_DIMS).reset_coords(drop=True).values
+        for each in answers.values()
+    ]
+    middle = np.stack([each[1] for each in levels])
+    apart = np.ptp(middle, axis=0)
+    width = np.mean([each[2] - each[0] for each in levels], axis=0)
+    if not (apart > width).any():
+        return []
+    where = int(np.argmax(apart / width))
+    low, high = (
+        middle.reshape(len(levels), -1)[:, where].min(),
+        middle.reshape(len(levels), -1)[:, where].max(),
+    )
+    return [
+        Note(
+            "models_disagree",
+            "warning",
+            f"medians of the models ({', '.join(answers)}) lie between {low:.4g} and {high:.4g}, further apart than "
+            "their 90 % intervals are wide",
+            "look at each model's answer; runs that tell them apart are worth more than any average",
+        )
+    ]

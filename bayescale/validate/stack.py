@@ -1,0 +1,173 @@
+"""Averaging models by how they forecast runs that are larger than any that they saw.
+
+Interpolation scores (LOO) reward the law that bends best within the runs, which is not what a forecast rests on; here
+the weights come from held-out larger scale (leave-future-out: Buerkner, Gabry, Vehtari 2020, arXiv 1902.06281), by
+the stacking of predictive distributions of Yao et al. 2018 (arXiv 1704.02030).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+
+from bayescale.forecast.stacked import is_stack
+from bayescale.model import Model
+from bayescale.notes import dump_notes, get_notes
+from bayescale.validate.backtest import backtest
+
+#: Pseudo-counts of held-out runs that each model starts with: few held-out runs may not silence a model.
+PRIOR_RUNS = 1.0
+
+
+def stack(
+    fits: Mapping[str, xr.DataTree],
+    *,
+    weights: Mapping[str, float] | None = None,
+    cuts: Sequence[float] | None = None,
+    draws: int = 500,
+    random_seed: int = 0,
+    workers: int = 1,
+    results: str | None = None,
+) -> xr.DataTree:
+    """Average fits of several models to the same runs.
+
+    Parameters
+    ----------
+    fits : mapping of DataTree
+        By name, from :func:`bayescale.fit` of the same runs.
+    weights : mapping of float, optional
+        By name. Left out, each model is fitted again to the smaller runs, and weighed by the density that it gives to
+        the larger ones.
+    cuts : sequence of float, optional
+        As for :func:`bayescale.validate.backtest`.
+    draws : int
+        Of each refit.
+    random_seed : int
+    workers : int
+        Processes of the refits.
+    results : str, optional
+        Folder of finished refits: an interrupted stacking goes on there.
+
+    Returns
+    -------
+    xr.DataTree
+        A fit for :func:`bayescale.predict`, :func:`bayescale.returns` and :func:`bayescale.diminishing`, with the
+        weights in its attribute ``stack``. *How to read it*: a weight is a share of the draws, not the probability
+        that a model is true; look at the spread between models beside it.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two fits, they are not of the same runs, or weights make no sense.
+
+    Examples
+    --------
+    >>> import bayescale as bs
+    >>> from bayescale.inference.fit import prior_tree
+    >>> runs = bs.load_dataset("pile")
+    >>> fits = {name: prior_tree(runs, name, draws=100) for name in ("chinchilla", "skaling")}
+    >>> both = stack(fits, weights={"chinchilla": 0.3, "skaling": 0.7})
+    >>> bs.predict(both, {"params": 7e9, "tokens": 1e12}).sizes["draw"]
+    100
+    """
+    _check(fits)
+    first = next(iter(fits.values()))
+    if weights is None:
+        runs = first["constant_data"].to_dataset().assign(loss=first["observed_data"]["loss"])
+        chosen = [Model.from_toml(fit.attrs["model"], where=name) for name, fit in fits.items()]
+        found = backtest(
+            runs.assign_attrs(source=first.attrs.get("source", "runs")),
+            chosen,
+            cuts=cuts,
+            baselines=False,
+            draws=draws,
+            random_seed=random_seed,
+            workers=workers,
+            results=results,
+        )
+        weights = dict(zip(fits, stacking_weights(_densities(found, chosen)), strict=True))
+    weights = _normal(fits, weights)
+    draw = np.arange(min(fit["posterior"].sizes["draw"] for fit in fits.values()))
+    chain = first["posterior"]["chain"].values
+    tree = xr.DataTree.from_dict(
+        {
+            "posterior": xr.Dataset(coords={"chain": chain, "draw": draw}),
+            "constant_data": first["constant_data"].to_dataset(),
+            "observed_data": first["observed_data"].to_dataset(),
+            **{f"members/{name}": fit for name, fit in fits.items()},
+        }
+    )
+    notes = [note for fit in fits.values() for note in get_notes(fit)]
+    tree.attrs = {
+        **first.attrs,
+        "model_name": f"stack of {', '.join(fits)}",
+        "stack": json.dumps(weights),
+        "converged": int(all(fit.attrs["converged"] for fit in fits.values())),
+        "notes": dump_notes(notes),
+    }
+    return tree
+
+
+def stacking_weights(log_densities: np.ndarray, steps: int = 500) -> np.ndarray:
+    """Weights of a mixture that make held-out runs most probable.
+
+    Parameters
+    ----------
+    log_densities : numpy.ndarray
+        Log predictive density of each held-out run under each model, dims (model, run).
+    steps : int
+        Of the EM algorithm, which raises the score at each.
+
+    Returns
+    -------
+    numpy.ndarray
+        Dims (model,); they sum to one.
+
+    Examples
+    --------
+    >>> stacking_weights(np.log([[0.9, 0.8, 0.9], [0.1, 0.2, 0.1]])).round(1)
+    array([0.8, 0.2])
+    """
+    densities = np.exp(log_densities - log_densities.max(axis=0))
+    weights = np.full(densities.shape[0], 1 / densities.shape[0])
+    for _ in range(steps):
+        share = weights[:, None] * densities
+        share /= share.sum(axis=0)
+        counts = share.sum(axis=1) + PRIOR_RUNS / 2
+        weights = counts / counts.sum()
+    return weights
+
+
+def _densities(found: xr.Dataset, models: Sequence[Model]) -> np.ndarray:
+    """Log density of every held-out run of every cut, dims (model, run), where all models have one."""
+    table = found[["of_model", "of_cut", "of_run", "lpd"]].to_dataframe()
+    wide = table.pivot(index=["of_cut", "of_run"], columns="of_model", values="lpd").dropna()
+    return wide[[model.name for model in models]].to_numpy().T
+
+
+def _normal(fits: Mapping[str, xr.DataTree], weights: Mapping[str, float]) -> dict[str, float]:
+    if (
+        set(weights) != set(fits)
+        or any(not value >= 0 for value in weights.values())
+        or not sum(weights.values()) > 0
+    ):
+        raise ValueError(
+            f"weights: give one number of zero or more for each of {', '.join(fits)}; got {dict(weights)}"
+        )
+    total = sum(weights.values())
+    return {name: float(weights[name]) / total for name in fits}
+
+
+def _check(fits: Mapping[str, xr.DataTree]) -> None:
+    if len(fits) < 2:
+        raise ValueError(f"a stack averages at least two fits; got {', '.join(fits) or 'none'}")
+    nested = [name for name, fit in fits.items() if is_stack(fit)]
+    if nested:
+        raise ValueError(f"{nested[0]!r} is a stack itself: give its members")
+    losses = [fit["observed_data"].to_dataset()["loss"].values for fit in fits.values()]
+    for name, loss in zip(fits, losses, strict=True):
+        if loss.shape != losses[0].shape or not np.array_equal(loss, losses[0]):
+            raise ValueError(
+                f"fit {name!r} is of other runs than {next(iter(fits))!r}: a stack needs the same runs"
+            )

@@ -1,0 +1,473 @@
+"""How long does an answer take? Every figure is a ratio to a peer, or to a floor, measured beside it in the same run.
+
+    python benchmarks/speed.py [--quick] [--output FILE]
+
+Results go to ``results/speed.json``; the page ``speed.md`` is made from that file. The 245 Chinchilla runs come from
+the folder that BAYESCALE_DATA names; without them what needs them is left out, and the page says so.
+
+Two of the figures compare samplers: the same posterior, once as bayescale samples it and once as a textbook would
+write it, in plain PyMC. The comparison counts only if both agree within their Monte Carlo error; that is checked first.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+from arviz_stats import ess, mcse, rhat
+
+import bayescale as bs
+from bayescale.model import Model
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "speed.json"
+PAGE = HERE / "speed.md"
+CORES = 2
+CHAINS, DRAWS = 4, 1000
+#: What both samplers are judged by: the parameters of the law as papers print them, and of its noise.
+QUANTITIES = ("E", "A", "B", "alpha", "beta", "sigma", "nu")
+#: Largest difference of the two posteriors, in standard errors, over 7 quantities times 4 statistics.
+AGREE = 5.0
+VERSIONED = ("bayescale", "pymc", "pytensor", "nutpie", "numba", "numpy", "pandas", "xarray")
+VERSIONED += ("arviz-stats", "h5netcdf", "typer")
+#: Not needed, but loaded by xarray where they are installed.
+EXTRAS = ("dask", "distributed")
+SAMPLER = ("numba", "nutpie", "pymc", "pytensor")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row of the table; ``ours`` and ``peer`` are repeats in ``unit``."""
+
+    what: str
+    unit: str
+    ours: tuple[float, ...]
+    peer_name: str
+    peer: tuple[float, ...]
+    bar: float
+    better: Literal["more", "less"]
+    cpu_ratio: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        """Ours to theirs, of medians; with no peer, ours as it stands."""
+        ours = statistics.median(self.ours)
+        return ours / statistics.median(self.peer) if self.peer else ours
+
+    @property
+    def met(self) -> bool:
+        """Whether the bar is met."""
+        return self.ratio >= self.bar if self.better == "more" else self.ratio <= self.bar
+
+    def facts(self) -> dict[str, object]:
+        """The row as it is stored."""
+        spread = [
+            min(self.ours) / (max(self.peer) if self.peer else 1.0),
+            max(self.ours) / (min(self.peer) if self.peer else 1.0),
+        ]
+        return {**asdict(self), "ratio": self.ratio, "ratio_range": spread, "met": self.met}
+
+
+# What is timed, one function a part.
+
+
+def commands(runs: xr.Dataset, repeats: int) -> list[Figure]:
+    """Whole commands in processes of their own, warm caches, beside the imports that nobody can do without."""
+    bayescale = [sys.executable, "-m", "bayescale.cli"]
+    python = [sys.executable, "-c"]
+    with tempfile.TemporaryDirectory() as folder:
+        columns = ["params", "tokens", "flops", "loss"]
+        runs[columns].to_dataframe().to_csv(Path(folder) / "runs.csv", index=False)
+        fit = ["fit", "runs.csv", "--model", "chinchilla", "--seed", "1", "-o", "fit.nc"]
+        forecast = ["forecast", "fit.nc", "--flops", "1e24,1e25"]
+        returns = ["returns", "fit.nc", "--beyond", "1e25", "--gain-below", "0.01"]
+        timed = {
+            "import pymc, nutpie": [*python, "import pymc, nutpie"],
+            "fit": [*bayescale, *fit],
+            "import xarray, pandas": [*python, "import xarray, pandas"],
+            "forecast": [*bayescale, *forecast],
+            "returns": [*bayescale, *returns],
+            "import typer": [*python, "import typer"],
+            "--help": [*bayescale, "--help"],
+        }
+        wall: dict[str, list[float]] = {name: [] for name in timed}
+        cpu: dict[str, list[float]] = {name: [] for name in timed}
+        for repeat in range(-1, repeats):
+            tell(f"commands: {'warming up' if repeat < 0 else f'repeat {repeat + 1} of {repeats}'}")
+            for name, command in timed.items():
+                seconds, used = clock(command, folder)
+                if repeat >= 0:
+                    wall[name].append(seconds)
+                    cpu[name].append(used)
+
+    def row(what: str, name: str, peer: str, bar: float) -> Figure:
+        used = statistics.median(cpu[name]) / statistics.median(cpu[peer])
+        times = tuple(wall[name]), f"`{peer}`", tuple(wall[peer])
+        return Figure(what, "s", *times, bar, "less", cpu_ratio=used)
+
+    size = runs.sizes["run"]
+    return [
+        row(f"`bayescale fit`, {size} runs, 4 × 1000 draws", "fit", "import pymc, nutpie", 1.7),
+        row("`bayescale forecast` on the saved fit", "forecast", "import xarray, pandas", 2.0),
+        row("`bayescale returns` on the saved fit", "returns", "import xarray, pandas", 2.0),
+        row("`bayescale --help`", "--help", "import typer", 3.0),
+    ]
+
+
+def clock(command: Sequence[str], folder: str) -> tuple[float, float]:
+    """Seconds on the wall, and of processor time, that a command takes."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def light_import() -> Figure:
+    """Modules of the sampler that the bare import loads."""
+    code = f"import sys, bayescale; print(*({set(SAMPLER)!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = float(len(done.stdout.split()))
+    what = f"of {', '.join(SAMPLER)}: loaded by `import bayescale`"
+    return Figure(what, "modules", (loaded,), "", (), 0, "less")
+
+
+def second_fit(runs: xr.Dataset, repeats: int) -> Figure:
+    """Fits after the first in one process: other losses, other lengths, the same structure."""
+    rng = np.random.default_rng(1)
+    size = runs.sizes["run"]
+    bs.fit(runs, "chinchilla", random_seed=1)
+    seconds = []
+    for repeat in range(repeats):
+        tell(f"second fit: repeat {repeat + 1} of {repeats}")
+        chosen = np.sort(rng.choice(size, size - 15 - 5 * repeat, replace=False))
+        other = runs.isel(run=chosen)
+        other["loss"] = other["loss"] * np.exp(0.002 * rng.standard_normal(chosen.size))
+        began = time.perf_counter()
+        tree = bs.fit(other, "chinchilla", random_seed=repeat)
+        seconds.append(time.perf_counter() - began)
+        if not tree.attrs["converged"]:
+            raise RuntimeError("a second fit did not converge: its time says nothing")
+    what = "`fit` of other data in a process that has fitted one: all of it"
+    return Figure(what, "s", tuple(seconds), "", (), 2.0, "less")
+
+
+def sampling(
+    runs: xr.Dataset, rounds: int, repeats: int
+) -> tuple[list[Figure], dict[str, object]]:
+    """Effective draws a second of sampling, tuning included and compiling not, on one posterior."""
+    ours: list[tuple[xr.Dataset, float]] = []
+    theirs: list[tuple[xr.Dataset, float]] = []
+    for turn in range(rounds):
+        for repeat in range(repeats):
+            tell(f"sampling: bayescale, {turn * repeats + repeat + 1} of {rounds * repeats}")
+            ours.append(sample_bayescale(runs, random_seed=10 * turn + repeat))
+        tell(f"sampling: textbook form in PyMC, {turn + 1} of {rounds} (a minute or more)")
+        theirs.append(sample_textbook(runs, random_seed=turn))
+    apart = disagreement([draws for draws, _ in ours], [draws for draws, _ in theirs])
+    if apart > AGREE:
+        raise RuntimeError(
+            f"the two posteriors differ by {apart:.1f} standard errors (at most {AGREE}): void"
+        )
+    checked = {
+        "standard_errors_apart": apart,
+        "rhat_ours": max(worst_rhat(draws) for draws, _ in ours),
+        "rhat_peer": max(worst_rhat(draws) for draws, _ in theirs),
+        "seconds_ours": [seconds for _, seconds in ours],
+        "seconds_peer": [seconds for _, seconds in theirs],
+    }
+    figure = Figure(
+        f"sampling the Chinchilla law, {runs.sizes['run']} runs: least bulk ESS a second",
+        "1/s",
+        tuple(least_ess(draws) / seconds for draws, seconds in ours),
+        "PyMC's NUTS, textbook form",
+        tuple(least_ess(draws) / seconds for draws, seconds in theirs),
+        60.0,
+        "more",
+    )
+    return [figure], checked
+
+
+def sample_bayescale(runs: xr.Dataset, random_seed: int) -> tuple[xr.Dataset, float]:
+    """Draws by the first rung of ``fit``, and the seconds that sampling took."""
+    import nutpie
+
+    from bayescale.inference.compile import compile_model, nutpie_model
+    from bayescale.inference.fit import LADDER
+
+    compiled = compile_model(bs.build(runs, "chinchilla"))
+    attempt = LADDER[0]
+    began = time.perf_counter()
+    trace = nutpie.sample(
+        nutpie_model(compiled),
+        draws=DRAWS * attempt.thin,
+        tune=attempt.tune,
+        chains=CHAINS,
+        cores=CORES,
+        seed=random_seed,
+        adaptation=attempt.adaptation,
+        target_accept=attempt.target_accept,
+        save_warmup=False,
+        progress_bar=False,
+    )
+    seconds = time.perf_counter() - began
+    points = trace["posterior"]["point"].values[:, :: attempt.thin]
+    values = compiled.expand(points.reshape(CHAINS * DRAWS, -1), *compiled.packed())
+    named = {name: draws for (_, name), draws in zip(compiled.outputs, values, strict=True)}
+    return posterior({name: named[name] for name in QUANTITIES}), seconds
+
+
+def sample_textbook(runs: xr.Dataset, random_seed: int) -> tuple[xr.Dataset, float]:
+    """Draws by PyMC's own sampler, and the seconds of its sampling, compiling left out."""
+    import pymc as pm
+
+    # Published estimates to start from (arXiv 2404.10102), scattered by PyMC itself: a help to the peer.
+    start = {"E": 1.82, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
+    with textbook(runs):
+        trace = pm.sample(
+            DRAWS,
+            chains=CHAINS,
+            cores=CORES,
+            random_seed=random_seed,
+            nuts_sampler="pymc",
+            initvals=start,
+            progressbar=False,
+            compute_convergence_checks=False,
+        )
+    group = trace["posterior"]
+    draws = {name: group[name].values for name in QUANTITIES}
+    return posterior(draws), float(group.attrs["sampling_time"])
+
+
+def textbook(runs: xr.Dataset):  # noqa: ANN201
+    """The model as a textbook writes it, ``E + A * N**-alpha + B * D**-beta``, with the priors of ``chinchilla``.
+
+    Those priors are of the loss ``level`` at a reference scale and of the ``shares`` of its terms there. As densities
+    of E, A and B they need two Jacobians: level**2 from (level, shares) to the terms at the reference, and
+    N0**alpha * D0**beta from there to N = D = 1.
+    """
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    from bayescale.inference.build import reference
+
+    model = Model.load("chinchilla")
+    scale = reference(runs, model)
+    params, tokens = (runs[name].values.astype(float) for name in ("params", "tokens"))
+    kwargs = {name: dict(prior.kwargs) for name, prior in model.priors.items()}
+
+    def lognormal(median: float, sigma: float) -> dict[str, float]:
+        return {"mu": float(np.log(median)), "sigma": sigma}
+
+    with pm.Model() as graph:
+        E, A, B = pm.HalfFlat("E"), pm.HalfFlat("A"), pm.HalfFlat("B")
+        alpha = pm.LogNormal("alpha", **lognormal(**kwargs["alpha"]))
+        beta = pm.LogNormal("beta", **lognormal(**kwargs["beta"]))
+        sigma = pm.LogNormal("sigma", **lognormal(**model.noise.sigma.kwargs))
+        nu = pm.Gamma("nu", **model.noise.nu.kwargs)
+        terms = pt.stack(
+            [E, A * scale["params"] ** -alpha, B * scale["tokens"] ** -beta],
+        )
+        level = terms.sum()
+        stated = pm.LogNormal.dist(**lognormal(scale["loss"], kwargs["level"]["sigma"]))
+        shared = pm.Dirichlet.dist(np.array(kwargs["shares"]["a"]))
+        pm.Potential("prior", pm.logp(stated, level) + pm.logp(shared, terms / level))
+        jacobian = 2 * pt.log(level)
+        jacobian += alpha * np.log(scale["params"]) + beta * np.log(scale["tokens"])
+        pm.Potential("jacobian", -jacobian)
+        law = E + A * params**-alpha + B * tokens**-beta
+        observed = np.log(runs["loss"].values)
+        pm.StudentT("log_loss", nu=nu, mu=pt.log(law), sigma=sigma, observed=observed)
+    return graph
+
+
+def posterior(draws: dict[str, np.ndarray]) -> xr.Dataset:
+    """Draws of each quantity as (chain, draw)."""
+    return xr.Dataset(
+        {name: (("chain", "draw"), each.reshape(CHAINS, DRAWS)) for name, each in draws.items()}
+    )
+
+
+def least_ess(draws: xr.Dataset) -> float:
+    """Bulk effective sample size of the quantity that has least."""
+    return min(float(ess(each, method="bulk")) for each in draws.data_vars.values())
+
+
+def worst_rhat(draws: xr.Dataset) -> float:
+    """R-hat of the quantity that has most."""
+    return max(float(rhat(each)) for each in draws.data_vars.values())
+
+
+def disagreement(ours: Sequence[xr.Dataset], theirs: Sequence[xr.Dataset]) -> float:
+    """Largest distance of a mean or a quantile between two samplers, in Monte Carlo standard errors."""
+    first, second = (
+        xr.concat([each.drop_vars("chain", errors="ignore") for each in all_draws], dim="chain")
+        for all_draws in (ours, theirs)
+    )
+    found = 0.0
+    for name in QUANTITIES:
+        a, b = first[name], second[name]
+        apart = float(a.mean() - b.mean()) / np.hypot(float(mcse(a)), float(mcse(b)))
+        found = max(found, abs(apart))
+        for prob in (0.05, 0.5, 0.95):
+            errors = (float(mcse(each, method="quantile", prob=prob)) for each in (a, b))
+            apart = float(a.quantile(prob) - b.quantile(prob)) / np.hypot(*errors)
+            found = max(found, abs(apart))
+    return found
+
+
+# What is kept and shown.
+
+
+def machine() -> dict[str, object]:
+    """Facts that the figures depend on."""
+    versions = {name: installed(name) for name in VERSIONED}
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "versions": versions,
+        "extras": [name for name in EXTRAS if installed(name)],
+    }
+
+
+def installed(name: str) -> str:
+    """Version of a package, empty if it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def page(results: dict) -> str:
+    """The page, from the stored rows."""
+    facts = results["machine"]
+    lines = [
+        "# Speed",
+        "",
+        "Made by `python benchmarks/speed.py` from `results/speed.json`. Every ratio was measured side by side in one",
+        "run: command and floor in turn, medians over repeats, in brackets the least and the largest ratio that any pair",
+        "of repeats would have given. A bar was set before the first measurement.",
+        "",
+        "| what | ours | beside | theirs | ratio | bar | met |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in results["rows"]:
+        bar = f"{'≥' if row['better'] == 'more' else '≤'} {row['bar']:g}"
+        cells = [row["what"], value(row["ours"], row["unit"])]
+        if row["peer"]:
+            low, high = row["ratio_range"]
+            spread = f"{row['ratio']:.3g} ({low:.3g} to {high:.3g})"
+            cells += [row["peer_name"], value(row["peer"], row["unit"]), spread]
+        else:
+            cells += ["", "", ""]
+            bar += f" {row['unit']}"
+        lines.append(f"| {' | '.join([*cells, bar, 'yes' if row['met'] else '**no**'])} |")
+    lines += ["", f"Repeats: {'; '.join(repeats_of(row) for row in results['rows'])}."]
+    cpu = [row for row in results["rows"] if row["cpu_ratio"]]
+    if cpu:
+        told = "; ".join(f"{row['what']} {row['cpu_ratio']:.2f}" for row in cpu)
+        lines += ["", "The same ratios in processor time, which other work on the machine moves less", f"(`fit` samples on {CORES} cores at once): {told}."]
+    checked = results.get("agreement")
+    if checked:
+        ours, theirs = (
+            statistics.median(checked[f"seconds_{name}"]) for name in ("ours", "peer")
+        )
+        lines += [
+            "",
+            f"Both samplers drew 4 × 1000 after tuning, on {CORES} cores: {ours:.2f} s and {theirs:.0f} s, compiling left out. Their means",
+            f"and quantiles of {', '.join(QUANTITIES)} differ by at most {checked['standard_errors_apart']:.1f} Monte Carlo",
+            f"standard errors (at most {AGREE:g} allowed, else the comparison is void); largest R-hat {checked['rhat_ours']:.3f} and {checked['rhat_peer']:.3f}.",
+        ]
+    for name, reason in results["skipped"].items():
+        lines += ["", f"Left out: {name}: {reason}."]
+    versions = ", ".join(f"{name} {each}" for name, each in facts["versions"].items() if each)
+    load = results["load"]
+    lines += [
+        "",
+        f"Measured {results['measured']} on {facts['cores']} cores, {facts['system']}, Python {facts['python']}: {versions}.",
+        f"Load of the machine over the last minute: {load[0]:.1f} before, {load[1]:.1f} after; a load above 1 before means that",
+        "other work took part of it.",
+    ]
+    if facts["extras"]:
+        extras = " and ".join(facts["extras"])
+        lines += [f"{extras} are installed: xarray loads them where they are, and every command of ours pays for that."]
+    return "\n".join(lines) + "\n"
+
+
+def value(repeats: Sequence[float], unit: str) -> str:
+    """Median of repeats, as people write it."""
+    middle = statistics.median(repeats)
+    return f"{middle:,.0f} {unit}" if middle >= 100 or unit == "modules" else f"{middle:.3g} {unit}"
+
+
+def repeats_of(row: dict) -> str:
+    """How often each side of a row was measured."""
+    theirs = f" against {len(row['peer'])}" if row["peer"] else ""
+    return f"{row['what'].split(',')[0]} {len(row['ours'])}{theirs}"
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that appears under its name when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(scratch, 0o644)
+    Path(scratch).replace(path)
+
+
+def tell(text: str) -> None:
+    """One line of progress."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Measure, store, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few repeats: a look, not a result")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="where the JSON goes")
+    given = parser.parse_args()
+    load = [os.getloadavg()[0]]
+    figures: list[Figure] = []
+    results: dict[str, object] = {
+        "measured": datetime.now(UTC).date().isoformat(),
+        "quick": given.quick,
+        "machine": machine(),
+        "skipped": {},
+    }
+    try:
+        runs = bs.load_dataset("epoch-chinchilla")
+    except FileNotFoundError as error:
+        results["skipped"] = {"all that needs the Chinchilla runs": str(error)}
+    else:
+        found, results["agreement"] = sampling(runs, 1 if given.quick else 2, 3 if given.quick else 4)
+        figures += found
+        figures += commands(runs, 3 if given.quick else 9)
+        figures.append(second_fit(runs, 3 if given.quick else 7))
+    figures.append(light_import())
+    load.append(os.getloadavg()[0])
+    results |= {"load": load, "rows": [figure.facts() for figure in figures]}
+    write(given.output, json.dumps(results, indent=1) + "\n")
+    text = page(json.loads(given.output.read_text(encoding="utf-8")))
+    write(PAGE if given.output == RESULTS else given.output.with_suffix(".md"), text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
