@@ -170,7 +170,7 @@ def disagreement(answers: Mapping[str, xr.DataArray]) -> list[Note]:
     width = np.mean([each[2] - each[0] for each in levels], axis=0)
     if not (apart > width).any():
         return []
-    where = int(np.argmax(apart / width))
+    where = int(np.argmax(apart / np.maximum(width, 1e-300)))
     low, high = (
         middle.reshape(len(levels), -1)[:, where].min(),
         middle.reshape(len(levels), -1)[:, where].max(),

@@ -204,7 +204,7 @@ def _counts(result: xr.Dataset, main: str, done: list[str], near: bool, far: str
     beside = f"; {', '.join(others)}" if others else ""
     return (
         f"{far} beyond the training runs, 90 % intervals of {main} held {count} of {size} losses "
-        f"({count / size:.0%}){beside}"
+        f"({_percent(count / size)}){beside}"
     )
 
 
@@ -212,10 +212,13 @@ def _comparison(result: xr.Dataset, main: str, done: list[str]) -> str:
     """Log predictive density beside the other models', paired by run."""
     others = [name for name in done if name != main]
     pairs = {name: _difference(result, main, name) for name in others}
-    told = [f"{mean:+.2f} ± {error:.2f} on {name}" for name, (mean, error) in pairs.items()]
+    told = [
+        f"{'above' if mean > 0 else 'below'} {name} by {abs(mean):.2f} ± {error:.2f}"
+        for name, (mean, error) in pairs.items()
+    ]
     own = float(_table(result, main)["lpd"].mean())
     text = f"{main}: mean log predictive density {own:.2f}"
-    text += f" ({', '.join(told)})" if told else ""
+    text += f"; {', '.join(told)}" if told else ""
     lost = [
         name
         for name, (mean, _) in pairs.items()
@@ -239,6 +242,10 @@ def _difference(result: xr.Dataset, main: str, other: str) -> tuple[float, float
     if runs < 2:
         return mean, float("nan")
     return mean, float(np.sqrt((left**2).sum() * runs / (runs - 1)) / gap["size"].sum())
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _table(result: xr.Dataset, model: str, cut: float | None = None) -> xr.Dataset:
