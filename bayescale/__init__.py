@@ -25,19 +25,23 @@ if TYPE_CHECKING:
     from bayescale.notes import Note, get_notes
     from bayescale.runs import read_runs, summarise_runs
     from bayescale.saving import load, save
+    from bayescale.validate import backtest, verdict
 
 # Where each public name lives. Rooms are opened on first use, so that a verb pays only for what it needs: sampling
 # imports seconds of compiler, a forecast on a saved fit none of it.
 _HOMES = {
     "Input": "laws",
+    "Job": "inference.many",
     "Law": "laws",
     "Model": "model",
     "Note": "notes",
+    "Outcome": "inference.many",
     "Param": "laws",
     "build": "inference",
     "check": "checks",
     "diminishing": "forecast",
     "fit": "inference",
+    "fit_many": "inference.many",
     "inputs_along": "forecast",
     "get_notes": "notes",
     "list_datasets": "datasets",
@@ -51,14 +55,17 @@ _HOMES = {
     "backtest": "validate.backtest",
     "summarise": "forecast",
     "summarise_runs": "runs",
+    "verdict": "validate",
 }
-_ROOMS = ("cost", "forecast", "inference", "laws", "plots")
+_ROOMS = ("cost", "forecast", "inference", "laws", "plots", "validate")
 
 __all__ = [
     "Input",
+    "Job",
     "Law",
     "Model",
     "Note",
+    "Outcome",
     "Param",
     "__version__",
     "backtest",
@@ -66,6 +73,7 @@ __all__ = [
     "check",
     "diminishing",
     "fit",
+    "fit_many",
     "get_notes",
     "inputs_along",
     "list_datasets",
@@ -78,6 +86,7 @@ __all__ = [
     "stack",
     "summarise",
     "summarise_runs",
+    "verdict",
 ]
 
 

@@ -167,9 +167,7 @@ def second_fit(runs: xr.Dataset, repeats: int) -> Figure:
     return Figure(what, "s", tuple(seconds), "", (), 2.0, "less")
 
 
-def sampling(
-    runs: xr.Dataset, rounds: int, repeats: int
-) -> tuple[list[Figure], dict[str, object]]:
+def sampling(runs: xr.Dataset, rounds: int, repeats: int) -> tuple[list[Figure], dict[str, object]]:
     """Effective draws a second of sampling, tuning included and compiling not, on one posterior."""
     ours: list[tuple[xr.Dataset, float]] = []
     theirs: list[tuple[xr.Dataset, float]] = []
@@ -382,12 +380,14 @@ def page(results: dict) -> str:
     cpu = [row for row in results["rows"] if row["cpu_ratio"]]
     if cpu:
         told = "; ".join(f"{row['what']} {row['cpu_ratio']:.2f}" for row in cpu)
-        lines += ["", "The same ratios in processor time, which other work on the machine moves less", f"(`fit` samples on {CORES} cores at once): {told}."]
+        lines += [
+            "",
+            "The same ratios in processor time, which other work on the machine moves less",
+            f"(`fit` samples on {CORES} cores at once): {told}.",
+        ]
     checked = results.get("agreement")
     if checked:
-        ours, theirs = (
-            statistics.median(checked[f"seconds_{name}"]) for name in ("ours", "peer")
-        )
+        ours, theirs = (statistics.median(checked[f"seconds_{name}"]) for name in ("ours", "peer"))
         lines += [
             "",
             f"Both samplers drew 4 × 1000 after tuning, on {CORES} cores: {ours:.2f} s and {theirs:.0f} s, compiling left out. Their means",
@@ -406,7 +406,9 @@ def page(results: dict) -> str:
     ]
     if facts["extras"]:
         extras = " and ".join(facts["extras"])
-        lines += [f"{extras} are installed: xarray loads them where they are, and every command of ours pays for that."]
+        lines += [
+            f"{extras} are installed: xarray loads them where they are, and every command of ours pays for that."
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -456,7 +458,9 @@ def main() -> None:
     except FileNotFoundError as error:
         results["skipped"] = {"all that needs the Chinchilla runs": str(error)}
     else:
-        found, results["agreement"] = sampling(runs, 1 if given.quick else 2, 3 if given.quick else 4)
+        found, results["agreement"] = sampling(
+            runs, 1 if given.quick else 2, 3 if given.quick else 4
+        )
         figures += found
         figures += commands(runs, 3 if given.quick else 9)
         figures.append(second_fit(runs, 3 if given.quick else 7))

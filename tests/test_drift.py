@@ -102,7 +102,8 @@ def test_runs_of_one_scale_do_not_drift(name: str) -> None:
     residual = np.full((2, integrated.root.size), 0.3)
     sigma, kappa = np.array([0.1, 0.2]), np.array([1.0, 1.0])
     np.testing.assert_allclose(
-        integrated.log_leave_one_out(residual, sigma, kappa), stats.norm.logpdf(residual, 0, sigma[:, None])
+        integrated.log_leave_one_out(residual, sigma, kappa),
+        stats.norm.logpdf(residual, 0, sigma[:, None]),
     )
     weights = integrated.draw_weights(residual, sigma, kappa, np.random.default_rng(0))
     paths = Paths(found, weights, kappa, np.random.default_rng(0))
@@ -122,7 +123,9 @@ def test_the_frontier_is_what_lies_within_a_width_of_the_largest() -> None:
 # --- Paths ----------------------------------------------------------------------------------------------------------
 
 
-def paths_of(inputs: dict[str, np.ndarray], samples: int, kappa: float, seed: int = 0) -> tuple[Paths, np.ndarray]:
+def paths_of(
+    inputs: dict[str, np.ndarray], samples: int, kappa: float, seed: int = 0
+) -> tuple[Paths, np.ndarray]:
     """Paths from the prior, and their weights."""
     rng = np.random.default_rng(seed)
     weights = rng.standard_normal((samples, MODES))
@@ -145,8 +148,10 @@ def test_drift_and_its_slope_vanish_at_the_anchor() -> None:
     paths, _ = paths_of(inputs, 50, 0.1)
     reference = reference_of(inputs)
     moved = Paths(
-        [Axis(axis.name, anchor, axis.behind, axis.ahead)
-         for axis, anchor in zip(paths.axes, drift.positions(reference).values(), strict=True)],
+        [
+            Axis(axis.name, anchor, axis.behind, axis.ahead)
+            for axis, anchor in zip(paths.axes, drift.positions(reference).values(), strict=True)
+        ],
         np.random.default_rng(0).standard_normal((50, MODES)),
         np.full(50, 0.1),
         np.random.default_rng(1),
@@ -157,7 +162,9 @@ def test_drift_and_its_slope_vanish_at_the_anchor() -> None:
         np.testing.assert_allclose(slope, 0.0, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["one input", "half a decade", "one size", "one ray", "two inputs"])
+@pytest.mark.parametrize(
+    "name", ["one input", "half a decade", "one size", "one ray", "two inputs"]
+)
 def test_paths_pass_through_the_drift_at_the_runs(name: str) -> None:
     inputs = TABLES[name]
     kappa = 0.02  # A tenth of an elasticity of .2, and more than most sweeps show.
@@ -189,7 +196,9 @@ def test_variance_beyond_the_runs_is_that_of_the_process(name: str) -> None:
     beyond = {key: (values[largest] * 10.0**steps)[None] for key, values in inputs.items()}
     delta, slopes = paths.evaluate(beyond)
     at = drift.positions({key: values[0] for key, values in beyond.items()})
-    expected = sum((kappa * LN10) ** 2 * np.abs(at[axis.name] - axis.anchor) ** 3 / 3 for axis in paths.axes)
+    expected = sum(
+        (kappa * LN10) ** 2 * np.abs(at[axis.name] - axis.anchor) ** 3 / 3 for axis in paths.axes
+    )
     error = 4.5 * np.sqrt(2 / samples)  # Of a variance, relatively.
     ratio = delta.var(axis=0) / expected
     # The slope where a short side of an input ends has but a few modes: that much of its variance is left out.
@@ -264,7 +273,9 @@ def integrated(request: pytest.FixtureRequest) -> Marginal:
 
 def dense(integrated: Marginal, sigma: float, kappa: float) -> np.ndarray:
     """Covariance of the log losses about the law."""
-    return np.diag(sigma**2 / integrated.root**2) + kappa**2 * integrated.design @ integrated.design.T
+    return (
+        np.diag(sigma**2 / integrated.root**2) + kappa**2 * integrated.design @ integrated.design.T
+    )
 
 
 def test_the_decomposition_is_that_of_the_weighted_design(integrated: Marginal) -> None:
@@ -277,7 +288,9 @@ def test_the_decomposition_is_that_of_the_weighted_design(integrated: Marginal) 
 
 @pytest.mark.parametrize("nu", [None, 4.0])
 @pytest.mark.parametrize("law", ["power", "chinchilla"])
-def test_the_models_likelihood_is_the_multivariate_normal(law: str, nu: float | None, pile: xr.Dataset) -> None:
+def test_the_models_likelihood_is_the_multivariate_normal(
+    law: str, nu: float | None, pile: xr.Dataset
+) -> None:
     noise = '[noise]\ndist = "Normal"' if nu is None else f"[noise]\nnu = {nu}"
     model = Model.from_toml(f'format = 1\nlaw = "{law}"\ndiscrepancy = "drift"\n{noise}')
     compiled = compile_model(build(pile, model), density=False)
@@ -287,16 +300,22 @@ def test_the_models_likelihood_is_the_multivariate_normal(law: str, nu: float | 
     assert (integrated.root == 1).all() == (nu is None)
     for i in range(len(points)):
         mu, sigma, kappa = (np.ravel(found["noise", name][i]) for name in ("mu", "sigma", "kappa"))
-        expected = stats.multivariate_normal(mu, dense(integrated, sigma[0], kappa[0])).logpdf(np.log(pile["loss"]))
+        expected = stats.multivariate_normal(mu, dense(integrated, sigma[0], kappa[0])).logpdf(
+            np.log(pile["loss"])
+        )
         assert found["log_likelihood", "log_loss"][i].sum() == pytest.approx(expected, rel=1e-9)
     rate = found["posterior", "drift_rate"]
-    np.testing.assert_allclose(found["posterior", "kappa"], rate * graph_data(pile, model)["elasticity"])
+    np.testing.assert_allclose(
+        found["posterior", "kappa"], rate * graph_data(pile, model)["elasticity"]
+    )
 
 
 def test_weights_are_drawn_from_their_conditional(integrated: Marginal) -> None:
     samples, sigma, kappa = 40_000, 0.05, 0.1
     size = integrated.root.size
-    residual = np.random.default_rng(1).multivariate_normal(np.zeros(size), dense(integrated, sigma, kappa))
+    residual = np.random.default_rng(1).multivariate_normal(
+        np.zeros(size), dense(integrated, sigma, kappa)
+    )
     rng = np.random.default_rng(2)
     drawn = integrated.draw_weights(
         np.tile(residual, (samples, 1)), np.full(samples, sigma), np.full(samples, kappa), rng
@@ -326,7 +345,9 @@ def test_leave_one_out_densities_are_the_conditionals(integrated: Marginal) -> N
             gain = np.linalg.solve(total[np.ix_(rest, rest)], total[rest, i])
             mean = gain @ residual[draw, rest]
             sd = np.sqrt(total[i, i] - gain @ total[rest, i])
-            assert found[draw, i] == pytest.approx(stats.norm.logpdf(residual[draw, i], mean, sd), rel=1e-7, abs=1e-7)
+            assert found[draw, i] == pytest.approx(
+                stats.norm.logpdf(residual[draw, i], mean, sd), rel=1e-7, abs=1e-7
+            )
 
 
 # --- What is plugged in -------------------------------------------------------------------------------------------------
@@ -371,5 +392,7 @@ def test_the_typical_elasticity_is_the_slope_at_the_frontier() -> None:
     scale = np.logspace(18, 20, 9)
     one = drift.typical_elasticity({"scale": scale}, 3 - 0.05 * np.log(scale), 0.03)
     assert one == pytest.approx(np.hypot(0.05, 0.03), rel=1e-9)
-    flat = drift.typical_elasticity({"scale": np.full(4, 1e20)}, np.array([1.0, 1.1, 0.9, 1.0]), 0.03)
+    flat = drift.typical_elasticity(
+        {"scale": np.full(4, 1e20)}, np.array([1.0, 1.1, 0.9, 1.0]), 0.03
+    )
     assert flat == pytest.approx(0.03)

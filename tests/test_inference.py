@@ -87,7 +87,10 @@ Plain = Callable[[str], tuple[pm.Model, Compiled]]
 MODELS = [*shipped(), *VARIANTS]
 #: Compiled to machine code: one of each likelihood (Student's t, Normal, drift); all others are slow tests.
 QUICK = ["chinchilla", "centred", "power-drift"]
-COMPILED = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in MODELS if name not in QUICK)]
+COMPILED = [
+    *QUICK,
+    *(pytest.param(name, marks=pytest.mark.slow) for name in MODELS if name not in QUICK),
+]
 
 
 def tilted_power(scale: object, *, E: object, A: object, gamma: object, tilt: object) -> object:
@@ -209,7 +212,9 @@ def prior_logpdf(prior: Prior, value: np.ndarray, runs_mean: float) -> np.ndarra
         case "HalfNormal":
             found = stats.halfnorm(scale=given["sigma"])
         case name:
-            found = {"Normal": stats.norm, "StudentT": stats.t, "Beta": stats.beta}[name](*given.values())
+            found = {"Normal": stats.norm, "StudentT": stats.t, "Beta": stats.beta}[name](
+                *given.values()
+            )
     return found.logpdf(value)
 
 
@@ -246,7 +251,9 @@ def noise_at_runs(runs: xr.Dataset, model: Model, draws: dict[str, np.ndarray]) 
     sigma = draws["sigma"][:, None] * np.ones(runs.sizes["run"])
     if model.noise.slope is not None:
         scale = reference(runs, model)
-        decades = sum(np.log10(runs[model.inputs[slot]].values / scale[slot]) for slot in model.inputs)
+        decades = sum(
+            np.log10(runs[model.inputs[slot]].values / scale[slot]) for slot in model.inputs
+        )
         sigma = sigma * 10 ** (draws["noise_slope"][:, None] * decades)
     if model.noise.known is not None:
         sigma = np.hypot(sigma, (runs[model.noise.known] / runs["loss"]).values)
@@ -261,7 +268,14 @@ def test_build_gives_a_plain_pymc_model(pile: xr.Dataset) -> None:
     assert type(graph) is pm.Model
     free = {"level", "level_sd", "level_offset", "shares", "alpha", "beta", "sigma", "nu"}
     assert {rv.name for rv in graph.free_RVs} == free
-    assert {var.name for var in graph.deterministics} == {"level_family", "E", "A_ref", "B_ref", "A", "B"}
+    assert {var.name for var in graph.deterministics} == {
+        "level_family",
+        "E",
+        "A_ref",
+        "B_ref",
+        "A",
+        "B",
+    }
     assert [rv.name for rv in graph.observed_RVs] == ["log_loss"]
     assert list(graph.coords["family"]) == sorted(set(pile["family"].values))
     assert list(graph.coords["term"]) == ["E", "A", "B"]
@@ -299,7 +313,9 @@ def test_point_logps_are_finite(pile: xr.Dataset) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_draws_expand_to_what_the_model_file_says(name: str, runs: xr.Dataset, plain: Plain) -> None:
+def test_draws_expand_to_what_the_model_file_says(
+    name: str, runs: xr.Dataset, plain: Plain
+) -> None:
     """Priors, likelihood and named terms of random draws, against SciPy and the law in NumPy."""
     model = model_of(name)
     _, compiled = plain(name)
@@ -341,13 +357,17 @@ def test_draws_expand_to_what_the_model_file_says(name: str, runs: xr.Dataset, p
         nu = model.noise.nu if not isinstance(model.noise.nu, Prior) else draws["nu"][:, None]
         noise = stats.norm(location, sigma) if nu is None else stats.t(nu, location, sigma)
         expected = noise.logpdf(np.log(runs["loss"].values))
-        np.testing.assert_allclose(found["log_likelihood"]["log_loss"], expected, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(
+            found["log_likelihood"]["log_loss"], expected, rtol=1e-9, atol=1e-9
+        )
     values = {key: draws[law.posterior_name(key)] for key in law.param_names}
     if model.shared_level:
         others = {key: values[key] for key in law.param_names if key not in law.terms}
         values |= law.terms_from_shares(draws["level"], shares_of(draws), others)
     for key in law.terms:
-        np.testing.assert_allclose(draws[law.posterior_name(key)], values[key], rtol=1e-10, err_msg=key)
+        np.testing.assert_allclose(
+            draws[law.posterior_name(key)], values[key], rtol=1e-10, err_msg=key
+        )
     if law.textbook is not None:
         for key, value in law.textbook(reference(runs, model), **values).items():
             np.testing.assert_allclose(draws[key], value, rtol=1e-9, err_msg=key)
@@ -398,12 +418,18 @@ def test_every_distribution_of_the_model_files_is_scipys(dist: str, pile: xr.Dat
 
 def test_the_reference_is_the_geometric_mean_of_the_top_decade() -> None:
     params = np.array([1e7, 2e7, 1e8, 2e8, 3e8, 4e8])
-    runs = bs.read_runs(pd.DataFrame({"params": params, "tokens": 20 * params, "loss": np.linspace(4, 3, 6)}))
+    runs = bs.read_runs(
+        pd.DataFrame({"params": params, "tokens": 20 * params, "loss": np.linspace(4, 3, 6)})
+    )
     found = reference(runs, Model.load("chinchilla"))
-    top = params[2:]  # (params)^2 within a decade of the largest holds three; at least four are taken.
+    top = params[
+        2:
+    ]  # (params)^2 within a decade of the largest holds three; at least four are taken.
     np.testing.assert_allclose(found["params"], np.exp(np.log(top).mean()), rtol=1e-12)
     np.testing.assert_allclose(found["tokens"], 20 * found["params"], rtol=1e-12)
-    np.testing.assert_allclose(found["loss"], np.exp(np.log(runs["loss"].values[2:]).mean()), rtol=1e-12)
+    np.testing.assert_allclose(
+        found["loss"], np.exp(np.log(runs["loss"].values[2:]).mean()), rtol=1e-12
+    )
 
 
 # --- What a run table lacks ----------------------------------------------------------------------------------------
@@ -422,15 +448,51 @@ def with_value(runs: xr.Dataset, column: str, value: float) -> xr.Dataset:
 @pytest.mark.parametrize(
     ("change", "model", "message"),
     [
-        (lambda runs: runs.drop_vars("tokens"), "chinchilla", r"needs column 'tokens' \(training tokens \[tokens\]\)"),
-        (lambda runs: runs.drop_vars("loss"), "chinchilla", r"needs losses; the table has params, tokens"),
-        (lambda runs: runs.drop_vars("family"), "chinchilla-families", r"pools 'level' over column 'family', which"),
-        (one_family, "chinchilla-families", r"all runs are of one: 'pythia'\. Use the model without pooling"),
-        (lambda runs: runs.drop_vars("loss_sd"), "centred", r"known noise from column 'loss_sd'.*drop 'known'"),
-        (lambda runs: with_value(runs, "tokens", 0.0), "chinchilla", r"column 'tokens' must be positive.*rows 4$"),
-        (lambda runs: with_value(runs, "params", np.nan), "chinchilla", r"column 'params' must be.*rows 4$"),
-        (lambda runs: with_value(runs, "loss", np.nan), "chinchilla", r"column 'loss' must be.*rows 4$"),
-        (lambda runs: with_value(runs, "loss", -1.0), "chinchilla", r"column 'loss' must be.*rows 4$"),
+        (
+            lambda runs: runs.drop_vars("tokens"),
+            "chinchilla",
+            r"needs column 'tokens' \(training tokens \[tokens\]\)",
+        ),
+        (
+            lambda runs: runs.drop_vars("loss"),
+            "chinchilla",
+            r"needs losses; the table has params, tokens",
+        ),
+        (
+            lambda runs: runs.drop_vars("family"),
+            "chinchilla-families",
+            r"pools 'level' over column 'family', which",
+        ),
+        (
+            one_family,
+            "chinchilla-families",
+            r"all runs are of one: 'pythia'\. Use the model without pooling",
+        ),
+        (
+            lambda runs: runs.drop_vars("loss_sd"),
+            "centred",
+            r"known noise from column 'loss_sd'.*drop 'known'",
+        ),
+        (
+            lambda runs: with_value(runs, "tokens", 0.0),
+            "chinchilla",
+            r"column 'tokens' must be positive.*rows 4$",
+        ),
+        (
+            lambda runs: with_value(runs, "params", np.nan),
+            "chinchilla",
+            r"column 'params' must be.*rows 4$",
+        ),
+        (
+            lambda runs: with_value(runs, "loss", np.nan),
+            "chinchilla",
+            r"column 'loss' must be.*rows 4$",
+        ),
+        (
+            lambda runs: with_value(runs, "loss", -1.0),
+            "chinchilla",
+            r"column 'loss' must be.*rows 4$",
+        ),
     ],
 )
 def test_what_a_table_lacks_is_said_before_anything_is_sampled(
@@ -446,13 +508,18 @@ def test_what_a_table_lacks_is_said_before_anything_is_sampled(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"draws": 99}, r"draws=99, chains=4: convergence cannot be judged with fewer than 100 draws or 2 chains"),
+        (
+            {"draws": 99},
+            r"draws=99, chains=4: convergence cannot be judged with fewer than 100 draws or 2 chains",
+        ),
         ({"chains": 1}, r"draws=1000, chains=1"),
         ({"sampler": "stan"}, r"unknown sampler 'stan': expected one of nutpie, pymc, numpyro"),
         ({"model": "chinchila"}, r"unknown model 'chinchila': did you mean 'chinchilla'"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings: dict, message: str, pile: xr.Dataset) -> None:
+def test_settings_that_make_no_sense_are_refused(
+    settings: dict, message: str, pile: xr.Dataset
+) -> None:
     with pytest.raises(ValueError, match=message):
         bs.fit(pile, **settings)
 
@@ -466,7 +533,9 @@ def test_settings_that_make_no_sense_are_refused(settings: dict, message: str, p
         (("tokens",), 1),
     ],
 )
-def test_the_default_model_suits_the_columns(columns: tuple[str, ...], families: int, runs: xr.Dataset) -> None:
+def test_the_default_model_suits_the_columns(
+    columns: tuple[str, ...], families: int, runs: xr.Dataset
+) -> None:
     wanted = runs[[*columns, "loss", "family"]]
     if families == 1:
         wanted = one_family(wanted)
@@ -493,14 +562,18 @@ def test_the_compiled_density_is_the_models_own(name: str, runs: xr.Dataset) -> 
         assert code == 0
         np.testing.assert_allclose(value, own(at), rtol=1e-9)
         expected = own_gradient(at)
-        np.testing.assert_allclose(gradient, expected, rtol=1e-8, atol=1e-8 * np.abs(expected).max())
+        np.testing.assert_allclose(
+            gradient, expected, rtol=1e-8, atol=1e-8 * np.abs(expected).max()
+        )
     step = 1e-5
     for i in range(compiled.size):
         ahead, behind = point.copy(), point.copy()
         ahead[i] += step
         behind[i] -= step
         slope = (own(as_dict(compiled, ahead)) - own(as_dict(compiled, behind))) / (2 * step)
-        np.testing.assert_allclose(gradient[i], slope, rtol=1e-4, atol=1e-5 * np.abs(gradient).max())
+        np.testing.assert_allclose(
+            gradient[i], slope, rtol=1e-4, atol=1e-5 * np.abs(gradient).max()
+        )
 
 
 def test_a_point_without_density_is_reported_rather_than_returned(runs: xr.Dataset) -> None:
@@ -519,7 +592,9 @@ def test_chains_start_apart_and_where_the_density_is_finite(runs: xr.Dataset) ->
     assert all(density(compiled, each)[0] == 0 for each in starts)
 
 
-def test_one_compiled_model_serves_tables_of_any_length(runs: xr.Dataset, simulate: Callable) -> None:
+def test_one_compiled_model_serves_tables_of_any_length(
+    runs: xr.Dataset, simulate: Callable
+) -> None:
     graph, compiled = compiled_for(runs, "chinchilla")
     other = simulate(4)
     assert other.sizes["run"] != runs.sizes["run"]
@@ -554,7 +629,9 @@ def test_a_law_that_was_defined_anew_is_compiled_anew(
     """In a notebook a law's function is replaced by another of the same name, perhaps at the same address."""
     compiles = []
     monkeypatch.setattr(fitting, "_COMPILED", {})
-    monkeypatch.setattr(fitting, "compile_model", lambda graph, density: compiles.append(graph) or Reusable())
+    monkeypatch.setattr(
+        fitting, "compile_model", lambda graph, density: compiles.append(graph) or Reusable()
+    )
     model = model_of("tilted")
     graph = build(runs, model)
     for _ in range(2):
@@ -601,7 +678,9 @@ def test_a_fit_has_arvizs_groups_and_named_dims(fit: xr.DataTree, pile: xr.Datas
     for group in ("log_likelihood", "posterior_predictive"):
         assert fit[group]["loss"].dims == ("chain", "draw", "run")
         assert fit[group].sizes["run"] == pile.sizes["run"]
-    assert set(fit["log_prior"].data_vars) == {rv.name for rv in build(pile, "chinchilla-families").free_RVs}
+    assert set(fit["log_prior"].data_vars) == {
+        rv.name for rv in build(pile, "chinchilla-families").free_RVs
+    }
     assert fit["sample_stats"]["diverging"].dims == ("chain", "draw")
     assert fit["prior"].sizes["draw"] == fitting.PRIOR_DRAWS
     assert set(fit["prior"].data_vars) == set(posterior.data_vars)
@@ -629,7 +708,9 @@ def test_a_fit_says_how_it_was_made(fit: xr.DataTree, pile: xr.Dataset) -> None:
     tried = json.loads(attrs["sampling"])
     assert 1 <= len(tried) <= len(fitting.LADDER)
     last = fitting.LADDER[len(tried) - 1]
-    assert {key: tried[-1][key] for key in ("adaptation", "target_accept", "tune", "thin")} == vars(last)
+    assert {key: tried[-1][key] for key in ("adaptation", "target_accept", "tune", "thin")} == vars(
+        last
+    )
     assert pd.Timestamp(attrs["created"]).tz is not None
     assert [note.code for note in get_notes(fit)] == (["escalated"] if len(tried) > 1 else [])
 
@@ -642,26 +723,41 @@ def test_a_fit_converged_by_the_measures_it_reports(fit: xr.DataTree) -> None:
     assert told["ess_bulk"] == pytest.approx(verdict.ess_bulk, rel=1e-12)
 
 
-def test_pymc_computes_the_same_quantities_from_the_draws(fit: xr.DataTree, pile: xr.Dataset) -> None:
+def test_pymc_computes_the_same_quantities_from_the_draws(
+    fit: xr.DataTree, pile: xr.Dataset
+) -> None:
     """Deterministics, log priors and log likelihood of a fit, by PyMC's own functions."""
     graph = build(pile, "chinchilla-families")
     few = fit["posterior"].to_dataset().isel(draw=slice(0, 1000, 100))
     options = {"model": graph, "progressbar": False, "compile_kwargs": {"mode": PLAIN}}
     named = pm.compute_deterministics(few, **options)
     for name, values in named.data_vars.items():
-        np.testing.assert_allclose(few[name].transpose(*values.dims), values, rtol=1e-10, err_msg=name)
+        np.testing.assert_allclose(
+            few[name].transpose(*values.dims), values, rtol=1e-10, err_msg=name
+        )
     tree = xr.DataTree.from_dict({"posterior": few, "observed_data": xr.Dataset()})
-    for compute, group in ((pm.stats.compute_log_prior, "log_prior"), (pm.stats.compute_log_likelihood, "log_likelihood")):
+    for compute, group in (
+        (pm.stats.compute_log_prior, "log_prior"),
+        (pm.stats.compute_log_likelihood, "log_likelihood"),
+    ):
         own = compute(tree, extend_inferencedata=False, **options)
         own = own if isinstance(own, xr.Dataset) else own[group].to_dataset()
         for name, values in own.data_vars.items():
-            mine = fit[group]["loss" if name == "log_loss" else name].isel(draw=slice(0, 1000, 100)).values
+            mine = (
+                fit[group]["loss" if name == "log_loss" else name]
+                .isel(draw=slice(0, 1000, 100))
+                .values
+            )
             if name == "log_loss":
                 mine = mine + np.log(pile["loss"].values)  # The tree's densities are of loss.
-            np.testing.assert_allclose(mine, values.values.reshape(mine.shape), rtol=1e-9, atol=1e-7, err_msg=name)
+            np.testing.assert_allclose(
+                mine, values.values.reshape(mine.shape), rtol=1e-9, atol=1e-7, err_msg=name
+            )
 
 
-def test_log_likelihood_is_the_density_of_the_loss_itself(fit: xr.DataTree, pile: xr.Dataset) -> None:
+def test_log_likelihood_is_the_density_of_the_loss_itself(
+    fit: xr.DataTree, pile: xr.Dataset
+) -> None:
     """Student's t of log loss with the Jacobian 1 / loss, so that it integrates to one over losses."""
     model = Model.load("chinchilla-families")
     draw = {"chain": [1], "draw": [123]}
@@ -685,11 +781,19 @@ def test_log_likelihood_is_the_density_of_the_loss_itself(fit: xr.DataTree, pile
 def test_replicated_runs_scatter_as_the_model_says(fit: xr.DataTree, pile: xr.Dataset) -> None:
     """The share of replicated losses below the observed one is the mean of the model's own probability of it."""
     model = Model.load("chinchilla-families")
-    posterior = fit["posterior"].to_dataset().stack(sample=("chain", "draw")).transpose("sample", ...)
+    posterior = (
+        fit["posterior"].to_dataset().stack(sample=("chain", "draw")).transpose("sample", ...)
+    )
     draws = {name: values.values for name, values in posterior.data_vars.items()}
     location = law_at_runs(pile, model, draws)
-    below = stats.t.cdf(np.log(pile["loss"].values), draws["nu"][:, None], location, draws["sigma"][:, None])
-    replicated = fit["posterior_predictive"]["loss"].stack(sample=("chain", "draw")).transpose("sample", "run")
+    below = stats.t.cdf(
+        np.log(pile["loss"].values), draws["nu"][:, None], location, draws["sigma"][:, None]
+    )
+    replicated = (
+        fit["posterior_predictive"]["loss"]
+        .stack(sample=("chain", "draw"))
+        .transpose("sample", "run")
+    )
     share = (replicated.values < pile["loss"].values).mean(axis=0)
     # Given the draws, each indicator is Bernoulli(below).
     error = np.sqrt((below * (1 - below)).mean(axis=0) / len(below))
@@ -708,7 +812,9 @@ def test_prior_draws_come_from_the_prior(fit: xr.DataTree, pile: xr.Dataset) -> 
         (fit["prior"]["sigma"].values.ravel(), stats.lognorm(1.0, scale=0.01)),
     ):
         assert stats.kstest(values, expected.cdf).pvalue > 1e-3
-    np.testing.assert_allclose(fit["prior"]["E"], fit["prior"]["level"] * fit["prior"]["shares"].sel(term="E"))
+    np.testing.assert_allclose(
+        fit["prior"]["E"], fit["prior"]["level"] * fit["prior"]["shares"].sel(term="E")
+    )
 
 
 def test_the_second_fit_of_a_structure_compiles_nothing_and_same_seed_gives_same_numbers(
@@ -771,9 +877,15 @@ def test_every_structure_gives_the_same_groups(name: str, runs: xr.Dataset, shor
         nu = model.noise.nu if not isinstance(model.noise.nu, Prior) else draws["nu"][:, None]
         location, sigma = law_at_runs(runs, model, draws), noise_at_runs(runs, model, draws)
         noise = stats.norm(location, sigma) if nu is None else stats.t(nu, location, sigma)
-        mine = tree["log_likelihood"]["loss"].stack(sample=("chain", "draw")).transpose("sample", "run")
+        mine = (
+            tree["log_likelihood"]["loss"]
+            .stack(sample=("chain", "draw"))
+            .transpose("sample", "run")
+        )
         log_loss = np.log(runs["loss"].values)
-        np.testing.assert_allclose(mine.values, noise.logpdf(log_loss) - log_loss, rtol=1e-8, atol=1e-8)
+        np.testing.assert_allclose(
+            mine.values, noise.logpdf(log_loss) - log_loss, rtol=1e-8, atol=1e-8
+        )
 
 
 # --- When sampling does not go well -----------------------------------------------------------------------------------
@@ -819,7 +931,10 @@ def test_a_failed_attempt_is_followed_by_a_more_careful_one(
     assert tree["posterior"].sizes["draw"] == tree["sample_stats"].sizes["draw"] == 100
     (note,) = [note for note in get_notes(tree) if note.code == "escalated"]
     assert note.severity == "info"
-    assert note.message == "sampled 2 times with growing care; at first R-hat of alpha is 1.250 (at most 1.01)"
+    assert (
+        note.message
+        == "sampled 2 times with growing care; at first R-hat of alpha is 1.250 (at most 1.01)"
+    )
 
 
 def test_a_fit_that_never_converges_says_so_and_keeps_the_best_attempt(
@@ -858,7 +973,10 @@ def test_interrupted_sampling_keeps_nothing(
         trace = sample(*args, **kwargs)
         if how == "short":
             return xr.DataTree.from_dict(
-                {name: trace[name].to_dataset().isel(draw=slice(0, 60)) for name in ("posterior", "sample_stats")}
+                {
+                    name: trace[name].to_dataset().isel(draw=slice(0, 60))
+                    for name in ("posterior", "sample_stats")
+                }
             )
         trace["posterior"]["point"][{"chain": 1, "draw": slice(60, None)}] = np.nan
         return trace

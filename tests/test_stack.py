@@ -32,7 +32,9 @@ def test_draws_come_from_members_by_weight(both: xr.DataTree, fits: dict[str, xr
     loss = predict(both, AT).isel(run=0)
     total = fits["low"]["posterior"].sizes["draw"]
     assert loss.sizes["draw"] == total
-    apart = (predict(fits["low"], AT).isel(run=0).max() + predict(fits["high"], AT).isel(run=0).min()) / 2
+    apart = (
+        predict(fits["low"], AT).isel(run=0).max() + predict(fits["high"], AT).isel(run=0).min()
+    ) / 2
     assert float((loss > apart).mean()) == pytest.approx(0.75, abs=1 / total)
     assert json.loads(loss.attrs["weights"]) == {"low": 0.25, "high": 0.75}
     assert "models_disagree" in {note.code for note in get_notes(loss)}
@@ -40,7 +42,9 @@ def test_draws_come_from_members_by_weight(both: xr.DataTree, fits: dict[str, xr
 
 def test_scales_that_vary_by_draw_stay_with_their_member(both: xr.DataTree) -> None:
     along = inputs_along(both, [1e23, 1e24])
-    assert np.allclose(predict(both, along).values, returns(both, flops=[1e23, 1e24])["loss"].values, rtol=1e-10)
+    assert np.allclose(
+        predict(both, along).values, returns(both, flops=[1e23, 1e24])["loss"].values, rtol=1e-10
+    )
 
 
 def test_probabilities_mix_by_weight(both: xr.DataTree, fits: dict[str, xr.DataTree]) -> None:
@@ -48,7 +52,9 @@ def test_probabilities_mix_by_weight(both: xr.DataTree, fits: dict[str, xr.DataT
     mixed = diminishing(both, **ask)
     each = {name: float(diminishing(fit, **ask)["probability"]) for name, fit in fits.items()}
     assert float(mixed["probability"]) == pytest.approx(0.25 * each["low"] + 0.75 * each["high"])
-    assert dict(zip(mixed["model"].values, mixed["probability_by_model"].values, strict=True)) == each
+    assert (
+        dict(zip(mixed["model"].values, mixed["probability_by_model"].values, strict=True)) == each
+    )
     assert mixed["onset"].sizes == {"quantile": 5}
 
 
@@ -61,7 +67,10 @@ def test_a_stack_is_saved_whole(both: xr.DataTree, tmp_path) -> None:
     ("change", "message"),
     [
         (lambda fits: stack({"low": fits["low"]}), "at least two fits; got low"),
-        (lambda fits: stack(fits, weights={"low": 1.0}), "one number of zero or more for each of low, high"),
+        (
+            lambda fits: stack(fits, weights={"low": 1.0}),
+            "one number of zero or more for each of low, high",
+        ),
         (lambda fits: stack(fits, weights={"low": -1.0, "high": 1.0}), "zero or more"),
         (
             lambda fits: stack({"a": stack(fits, weights={"low": 1, "high": 1}), "b": fits["low"]}),

@@ -137,11 +137,15 @@ def _fit_rows(fit: xr.DataTree) -> list[tuple[str, float, str, Verdict, str]]:
 
 
 def _prior_row(fit: xr.DataTree) -> tuple[str, float, str, Verdict, str]:
-    free = list(fit["log_prior"].data_vars)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        table = psense(fit, var_names=free, group="prior")
-    sensitivity = {name: float(values.max()) for name, values in table.data_vars.items()}
+    prior = fit["log_prior"].data_vars
+    sensitivity = {name: 0.0 for name in prior}
+    if any(
+        float(values.std()) > 0 for values in prior.values()
+    ):  # Raised to a power, a flat prior is itself.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            table = psense(fit, var_names=list(prior), group="prior")
+        sensitivity = {name: float(values.max()) for name, values in table.data_vars.items()}
     worst = max(sensitivity, key=lambda name: sensitivity[name])
     return _judged(
         "prior sensitivity",

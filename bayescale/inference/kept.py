@@ -8,6 +8,7 @@ import json
 import os
 import re
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -91,10 +92,10 @@ def read_kept(kept: Kept) -> dict[int, tuple[dict[str, np.ndarray], float]]:
         path = kept.path(index)
         if path.is_file():
             try:
-                with np.load(path, allow_pickle=False) as file:
+                with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                     values = {name: file[name] for name in file.files}
                 seconds = float(values.pop("seconds."))
-            except (OSError, ValueError, KeyError, EOFError) as error:
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
                 raise ValueError(
                     f"{path}: cannot be read ({error}); delete it, and its fit is done again"
                 ) from error

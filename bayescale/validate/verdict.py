@@ -173,12 +173,13 @@ def verdict(result: xr.Dataset) -> list[str]:
             told.append(_counts(result, main, done, near, far))
     for level in (0.9, 0.5):
         found = recalibration(result, main, level)
-        usual = (
-            f"{found.low:.0%} to {found.high:.0%} is usual for honest ones and {found.runs} runs"
-        )
         told.append(
-            f"{main}: {level:.0%} intervals are {found.width}: they held {found.share:.0%}; {usual}"
+            f"{main}: {_percent(level)} intervals are {found.width}: they held {_percent(found.share)} of the losses, "
+            f"{_percent(found.low)} to {_percent(found.high)} is usual for honest ones of {found.runs} independent runs"
         )
+    told.append(
+        "forecasts from one fit share its errors: read these shares as less certain than so many runs"
+    )
     told.append(_comparison(result, main, done))
     status, converged = result["status"].values, result["converged"].values
     for what, bad in (
