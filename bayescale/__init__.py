@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from bayescale.notes import Note, get_notes
     from bayescale.runs import read_runs, summarise_runs
     from bayescale.saving import load, save
-    from bayescale.validate import backtest, verdict
+    from bayescale.validate import backtest, verdict  # type: ignore[no-redef]
+    from bayescale.validate.stack import stack
 
 # Where each public name lives. Rooms are opened on first use, so that a verb pays only for what it needs: sampling
 # imports seconds of compiler, a forecast on a saved fit none of it.

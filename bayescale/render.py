@@ -8,7 +8,7 @@ import json as jsonlib
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -91,15 +91,26 @@ def print_notes(notes: Sequence[Mapping[str, str]]) -> None:
 
 
 def _verdict(tree: xr.DataTree) -> dict[str, Facts]:
-    last = jsonlib.loads(tree.attrs["sampling"])[-1] if "sampling" in tree.attrs else {}
+    tried = jsonlib.loads(tree.attrs.get("sampling", "[]"))
+    kept = _kept(tried, converged=bool(tree.attrs["converged"])) if tried else {}
     return {
         "model": tree.attrs["model_name"],
         "converged": bool(tree.attrs["converged"]),
-        "rhat": last.get("rhat"),
-        "ess_bulk": last.get("ess_bulk"),
-        "ess_tail": last.get("ess_tail"),
-        "divergences": last.get("divergences"),
+        "rhat": kept.get("rhat"),
+        "ess_bulk": kept.get("ess_bulk"),
+        "ess_tail": kept.get("ess_tail"),
+        "divergences": kept.get("divergences"),
     }
+
+
+def _kept(tried: Sequence[Mapping[str, Facts]], *, converged: bool) -> Mapping[str, Facts]:
+    """Verdict on the draws that were kept: of the attempt that converged, otherwise of the best."""
+    if converged or len(tried) == 1:
+        return tried[-1]
+    from bayescale.checks.sampler import SamplerVerdict
+
+    names = [each.name for each in fields(SamplerVerdict)]
+    return min(tried, key=lambda each: SamplerVerdict(**{name: each[name] for name in names}).rank)
 
 
 def _print_verdict(facts: Mapping[str, Facts]) -> None:

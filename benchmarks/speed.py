@@ -252,7 +252,7 @@ def sample_textbook(runs: xr.Dataset, random_seed: int) -> tuple[xr.Dataset, flo
     return posterior(draws), float(group.attrs["sampling_time"])
 
 
-def textbook(runs: xr.Dataset):  # noqa: ANN201
+def textbook(runs: xr.Dataset):
     """The model as a textbook writes it, ``E + A * N**-alpha + B * D**-beta``, with the priors of ``chinchilla``.
 
     Those priors are of the loss ``level`` at a reference scale and of the ``shares`` of its terms there. As densities

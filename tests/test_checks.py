@@ -149,7 +149,7 @@ def test_the_better_attempt_ranks_first() -> None:
         verdict(rhat=1.02, ess=100.0),
         verdict(rhat=1.8, ess=20.0),
     ]
-    assert sorted(reversed(order), key=lambda each: each.rank) == order
+    assert sorted(order, key=lambda each: each.rank) == order
     assert verdict(rhat=1.009).rank < verdict(divergences=5).rank  # Converged before anything else.
 
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib
+import itertools
 import json
 import math
 import time
@@ -958,7 +959,7 @@ def test_an_attempt_that_cannot_be_judged_is_the_worst() -> None:
         for rhat, ess in ((np.nan, np.nan), (1.5, 10.0), (1.02, 300.0), (1.0, 500.0))
     ]
     assert min(verdicts, key=lambda each: each.rank) is verdicts[-1]
-    for worse, better in zip(verdicts, verdicts[1:], strict=False):
+    for worse, better in itertools.pairwise(verdicts):
         assert better.rank < worse.rank
 
 

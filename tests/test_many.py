@@ -330,3 +330,19 @@ def test_nobody_waits_long_for_a_scheduler() -> None:
 
 def test_an_outcome_of_nothing_is_done() -> None:
     assert Outcome("a").status == "done"
+
+
+def test_the_numbers_of_a_fit_do_not_depend_on_earlier_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    starts: list[np.ndarray] = []
+
+    def stop(compiled: object, *_: object) -> None:
+        starts.append(compiled.start)
+        raise Panic
+
+    monkeypatch.setattr(FITTING, "_with_nutpie", stop)
+    twice = table().assign(loss=lambda runs: 2 * runs["loss"])
+    fit_many([Job("one", table(), "power", 1), Job("twice", twice, "power", 1)])
+    # Chains start at the level of their own data, whichever data the model was compiled with.
+    assert (starts[1] - starts[0]).max() == pytest.approx(np.log(2))

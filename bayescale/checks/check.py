@@ -15,6 +15,15 @@ VERDICTS: tuple[Verdict, ...] = ("ok", "warn", "fail")
 #: Power-scaling sensitivity above which a posterior is said to move with its prior: Kallioinen et al. 2021, 2107.14054.
 PRIOR_SENSITIVITY_MAX = 0.05
 INTERVAL = 0.9
+GROUPS = (
+    "posterior",
+    "sample_stats",
+    "log_likelihood",
+    "log_prior",
+    "posterior_predictive",
+    "observed_data",
+    "constant_data",
+)
 
 
 def check(fit: xr.DataTree, *, strict: bool = False) -> pd.DataFrame:
@@ -36,6 +45,8 @@ def check(fit: xr.DataTree, *, strict: bool = False) -> pd.DataFrame:
 
     Raises
     ------
+    ValueError
+        If the fit lacks a group.
     RuntimeError
         With ``strict``, if a check fails.
 
@@ -46,6 +57,11 @@ def check(fit: xr.DataTree, *, strict: bool = False) -> pd.DataFrame:
     >>> str(table.loc["R-hat", "verdict"])
     'ok'
     """
+    missing = [name for name in GROUPS if name not in fit.children]
+    if missing:
+        raise ValueError(
+            f"fit has no group {' and '.join(missing)}; give it whole, as bayescale.fit returned or saved it"
+        )
     rows = [*_sampler_rows(fit), *_fit_rows(fit), _prior_row(fit)]
     table = pd.DataFrame(
         rows, columns=["check", "value", "threshold", "verdict", "advice"]
@@ -138,7 +154,7 @@ def _fit_rows(fit: xr.DataTree) -> list[tuple[str, float, str, Verdict, str]]:
 
 def _prior_row(fit: xr.DataTree) -> tuple[str, float, str, Verdict, str]:
     prior = fit["log_prior"].data_vars
-    sensitivity = {name: 0.0 for name in prior}
+    sensitivity = dict.fromkeys(prior, 0.0)
     if any(
         float(values.std()) > 0 for values in prior.values()
     ):  # Raised to a power, a flat prior is itself.

@@ -279,7 +279,11 @@ def _compiled(graph: pm.Model, runs: xr.Dataset, model: Model, *, density: bool)
         if len(_COMPILED) >= _COMPILED_MAX:
             _COMPILED.pop(next(iter(_COMPILED)))
         _COMPILED[structure] = compile_model(graph, density=density)
-    return _COMPILED[structure].with_data(graph_data(runs, model))
+    compiled = _COMPILED[structure].with_data(graph_data(runs, model))
+    # Starts follow the data, not those that were compiled first: the numbers of a fit do not depend on earlier ones.
+    point = graph.initial_point(random_seed=0)
+    start = np.concatenate([np.ravel(point[name]) for name in compiled.names]).astype(float)
+    return replace(compiled, start=start)
 
 
 def _with_nutpie(

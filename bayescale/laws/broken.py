@@ -15,10 +15,10 @@ from bayescale.laws._law import Input, Law, Param
 from bayescale.laws._math import softplus
 
 
-def loss(scale: Any, *, E: Any, A: Any, gamma: Any, bend: Any, d: Any, f: Any) -> Any:
+def loss(scale: Any, *, E: Any, A: Any, gamma: Any, bend: Any, at: Any, f: Any) -> Any:
     """Loss at a scale given as a ratio to the reference."""
-    log_scale, log_break = np.log(scale), np.log(d)
-    # Fraction of the break that lies behind x = 1, and its integral from there to x.
+    log_scale, log_break = np.log(scale), np.log(10.0) * at
+    # Part of the break that lies behind x = 1, and its integral from there to x.
     passed = np.exp(-softplus(log_break / f))
     before = gamma / (1 + (bend - 1) * passed)
     since = f * (softplus((log_scale - log_break) / f) - softplus(-log_break / f))
@@ -26,14 +26,14 @@ def loss(scale: Any, *, E: Any, A: Any, gamma: Any, bend: Any, d: Any, f: Any) -
 
 
 def textbook(
-    reference: dict[str, float], *, A: Any, gamma: Any, bend: Any, d: Any, f: Any, **_: Any
+    reference: dict[str, float], *, A: Any, gamma: Any, bend: Any, at: Any, f: Any, **_: Any
 ) -> dict[str, Any]:
-    """Location of the break in the input's own unit; b and c0 as papers print them."""
-    at = d * reference["scale"]
-    amplitude = loss(1 / reference["scale"], E=0.0, A=A, gamma=gamma, bend=bend, d=d, f=f)
-    passed, first = np.exp(-softplus(np.log(d) / f)), np.exp(-softplus(np.log(at) / f))
+    """Log10 of the break in the input's own unit; b and c0 as papers print them."""
+    there = at + np.log10(reference["scale"])
+    amplitude = loss(1 / reference["scale"], E=0.0, A=A, gamma=gamma, bend=bend, at=at, f=f)
+    first, passed = (np.exp(-softplus(np.log(10.0) * each / f)) for each in (there, at))
     slope = gamma * (1 + (bend - 1) * first) / (1 + (bend - 1) * passed)
-    return {"A": amplitude, "gamma": slope, "d": at}
+    return {"A": amplitude, "gamma": slope, "at": there}
 
 
 #: As likely to bend up as down; 90 % at .37 to 2.7.
@@ -67,12 +67,11 @@ LAW = Law(
         ),
         Param("bend", "elasticity above the break over that below it", "1", prior=BEND_PRIOR),
         Param(
-            "d",
-            "location of the break, as a ratio to the reference",
-            "1",
-            # Within two decades of the frontier with probability .68, as likely beyond it as
-            # within the runs: about one break in five decades, there as here.
-            prior={"dist": "LogNormal", "kwargs": {"median": 1.0, "sigma": 4.6}},
+            "at",
+            "location of the break: its log10, counted from the reference",
+            "decade",
+            prior={"dist": "Normal", "kwargs": {"mu": -1.0, "sigma": 2.0}},
+            support="real",
             relative=True,
         ),
         Param(

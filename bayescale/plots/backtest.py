@@ -124,7 +124,7 @@ def _draw_legend(figure: Figure, axis: Axes) -> None:
 
 
 def _draw_pit(axis: Axes, pits: np.ndarray) -> None:
-    axis.hist(pits, bins=np.linspace(0, 1, _BINS + 1), color=style.HALF, ec="white", lw=0.6)
+    axis.hist(pits, bins=list(np.linspace(0, 1, _BINS + 1)), color=style.HALF, ec="white", lw=0.6)
     axis.axhline(pits.size / _BINS, color="0.35", lw=0.9, ls=(0, (4, 2)))
     axis.annotate(
         "calibrated",

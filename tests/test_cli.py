@@ -1,0 +1,729 @@
+"""The command line: every verb in process, its JSON, its exit codes, and a few real processes."""
+
+import importlib
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from click.testing import Result
+from fake_fit import fake_fit
+from typer.testing import CliRunner
+
+import bayescale as bs
+from bayescale import cli, laws
+from bayescale.model import Model, shipped
+from bayescale.notes import Note
+
+inference = importlib.import_module("bayescale.inference")
+
+VERDICT = {"model", "converged", "rhat", "ess_bulk", "ess_tail", "divergences"}
+QUANTILES = ["q05", "q25", "median", "q75", "q95"]
+ANSI = re.compile("\x1b")
+
+
+def invoke(*args: object, code: int = 0) -> Result:
+    """Run a verb; its exit code must be the given one, and no other exception may leave it."""
+    result = CliRunner().invoke(cli.app, [str(each) for each in args])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, (
+        f"{args}: exit {result.exit_code}\n{result.stdout}\n{result.stderr}"
+    )
+    assert not ANSI.search(result.stdout + result.stderr), (
+        f"{args}: escapes in output that is no terminal"
+    )
+    return result
+
+
+def facts(*args: object, code: int = 0) -> Any:
+    """What a verb prints with --json."""
+    result = invoke(*args, "--json", code=code)
+    assert result.stderr == ""
+    return json.loads(result.stdout, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def fails(*args: object) -> str:
+    """The message of a verb that is given bad input: one line, no table, no traceback."""
+    result = invoke(*args, code=cli.EXIT_BAD_INPUT)
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1, result.stderr
+    return result.stderr.removeprefix("error: ").strip()
+
+
+@pytest.fixture(scope="module")
+def saved(fit: xr.DataTree, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bs.save(fit, tmp_path_factory.mktemp("fit") / "fit.nc")
+
+
+@pytest.fixture(scope="module")
+def unconverged(fit: xr.DataTree, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shared fit, had no attempt converged: the second of three was the best."""
+    tree = fit.copy()
+    one = {
+        "worst": "alpha",
+        "ess_bulk": 500.0,
+        "ess_tail": 500.0,
+        "divergences": 0,
+        "draws": 4000,
+        "bfmi": 1.0,
+    }
+    tried = [one | {"rhat": rhat} for rhat in (1.3, 1.05, 1.2)]
+    note = Note(
+        "not_converged",
+        "error",
+        "R-hat of alpha is 1.050 (at most 1.01)",
+        "do not use these numbers",
+    )
+    tree.attrs = {
+        **fit.attrs,
+        "converged": 0,
+        "sampling": json.dumps(tried),
+        "notes": bs.notes.dump_notes([note]) if hasattr(bs, "notes") else json.dumps([vars(note)]),
+    }
+    return bs.save(tree, tmp_path_factory.mktemp("unconverged") / "fit.nc")
+
+
+@pytest.fixture
+def sampled(fit: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What ``fit`` is called with; it returns the shared fit at once."""
+    calls: list[dict[str, Any]] = []
+
+    def sample(runs: xr.Dataset, model: object = None, **settings: object) -> xr.DataTree:
+        calls.append({"runs": runs, "model": model, **settings})
+        return fit
+
+    monkeypatch.setattr(inference, "fit", sample)
+    return calls
+
+
+@pytest.fixture
+def table(pile: xr.Dataset, tmp_path: Path) -> Path:
+    path = tmp_path / "runs.csv"
+    pile.to_dataframe()[["run_id", "family", "params", "tokens", "flops", "loss"]].to_csv(
+        path, index=False
+    )
+    return path
+
+
+def written(folder: Path) -> set[str]:
+    return {each.name for each in folder.iterdir()}
+
+
+# --- Help ----------------------------------------------------------------------------------------------------------------
+
+VERBS = sorted(cli.typer.main.get_command(cli.app).commands)
+
+
+def test_the_verbs_are_these() -> None:
+    assert {"runs", "fit", "check", "forecast", "returns", "models", "laws", "demo"} <= set(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str) -> None:
+    result = invoke(verb, "--help")
+    assert f"bayescale {verb}" in result.stdout or f" {verb} [OPTIONS]" in result.stdout
+    assert invoke(verb, "-h").stdout == result.stdout
+
+
+def test_help_names_the_exit_codes() -> None:
+    text = " ".join(invoke("--help").stdout.split())
+    for verb in VERBS:
+        assert f" {verb} " in text
+    assert (
+        "Exit codes: 0 done, 2 bad input, 3 not converged (--force overrides), 130 interrupted."
+        in text
+    )
+
+
+def test_an_unknown_verb_or_option_is_bad_input() -> None:
+    invoke("fits", code=2)
+    invoke("fit", "runs.csv", "--sampler", "stan", code=2)
+    invoke(code=2)
+
+
+def test_starting_and_help_load_nothing_heavy() -> None:
+    code = """
+import sys
+from bayescale.cli import app
+try:
+    app(["fit", "--help"])
+except SystemExit as end:
+    assert not end.code
+heavy = [name for name in ("numpy", "pandas", "xarray", "pymc", "matplotlib") if name in sys.modules]
+sys.exit(f"loaded {heavy}" if heavy else 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------------
+
+
+def test_runs_shows_what_was_understood(table: Path) -> None:
+    text = invoke("runs", table).stdout
+    assert "29 runs" in text
+    assert "pythia (8)" in text
+    assert text.rstrip().splitlines()[-1].startswith("next: bayescale fit ")
+    found = facts("runs", table)
+    assert set(found) == {
+        "source",
+        "sha256",
+        "runs",
+        "inputs",
+        "tokens_per_parameter",
+        "loss",
+        "families",
+        "columns",
+        "kept",
+        "derived_flops",
+        "notes",
+    }
+    assert (found["runs"], found["source"], found["families"]["gpt-j"]) == (29, str(table), 1)
+    assert set(found["inputs"]["params"]) == {"unit", "count", "min", "max", "decades", "levels"}
+
+
+def test_runs_takes_a_data_sets_name() -> None:
+    assert facts("runs", "pile")["runs"] == 30
+
+
+def test_columns_can_be_named(table: Path, tmp_path: Path) -> None:
+    other = tmp_path / "odd.csv"
+    pd.read_csv(table).rename(columns={"loss": "final", "params": "size"}).to_csv(
+        other, index=False
+    )
+    found = facts("runs", other, "-c", "loss=final", "--column", "params=size")
+    assert found["columns"]["loss"] == "final"
+    assert found["runs"] == 29
+    assert "'final'" in fails("runs", other)
+    assert fails("runs", other, "-c", "final") == (
+        "--column 'final': expected CANONICAL=COLUMN, such as --column loss=val_loss"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (
+            lambda frame: frame.assign(loss=frame["loss"].where(frame.index != 4, -1.0)),
+            ["'loss'", "row", "5"],
+        ),
+        (
+            lambda frame: frame.assign(
+                loss=frame["loss"].astype(object).where(frame.index != 7, "n/a?")
+            ),
+            ["'loss'", "8"],
+        ),
+        (lambda frame: frame.drop(columns="loss"), ["loss", "no column"]),
+        (lambda frame: frame.iloc[:2], ["2 runs", "at least 3"]),
+    ],
+)
+def test_errors_name_the_file_the_column_and_the_rows(
+    change: Callable[[pd.DataFrame], pd.DataFrame], expected: list[str], table: Path
+) -> None:
+    change(pd.read_csv(table)).to_csv(table, index=False)
+    before = written(table.parent)
+    for verb in (("runs", table), ("fit", table, "-o", table.parent / "fit.nc")):
+        message = fails(*verb)
+        assert message.startswith(f"{table}: ")
+        assert all(each in message for each in expected), message
+    assert written(table.parent) == before
+
+
+# --- fit ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_fit_saves_and_sums_up(table: Path, sampled: list, fit: xr.DataTree) -> None:
+    output = table.parent / "out.nc"
+    text = invoke("fit", table, "-o", output, "--seed", 1, "--model", "chinchilla-families").stdout
+    for expected in (
+        "model chinchilla-families",
+        ": converged",
+        "alpha",
+        "29 runs",
+        "seed 1",
+        f"saved: {output}",
+    ):
+        assert expected in text
+    assert f"next: bayescale check {output}" in text
+    (call,) = sampled
+    assert dict(call["runs"].sizes) == {"run": 29}
+    del call["runs"]
+    assert call == {
+        "model": "chinchilla-families",
+        "draws": 1000,
+        "chains": 4,
+        "random_seed": 1,
+        "sampler": "nutpie",
+        "discrepancy": None,
+        "progress": False,
+    }
+    xr.testing.assert_identical(
+        bs.load(output)["posterior"].to_dataset(), fit["posterior"].to_dataset()
+    )
+    quiet = invoke("fit", table, "-o", output, "--quiet").stdout
+    assert "next:" not in quiet
+
+
+def test_fit_hands_its_options_on(table: Path, sampled: list) -> None:
+    options = [
+        "--draws",
+        200,
+        "--chains",
+        2,
+        "--sampler",
+        "pymc",
+        "--discrepancy",
+        "none",
+        "-m",
+        "power",
+    ]
+    invoke("fit", table, "-o", table.parent / "out.zarr", *options)
+    (call,) = sampled
+    assert (call["draws"], call["chains"], call["sampler"]) == (200, 2, "pymc")
+    assert (call["discrepancy"], call["model"], call["random_seed"]) == ("none", "power", None)
+    assert bs.load(table.parent / "out.zarr").attrs["model_name"] == "chinchilla-families"
+
+
+def test_fit_in_json(table: Path, sampled: list, fit: xr.DataTree) -> None:
+    found = facts("fit", table, "-o", table.parent / "out.nc")
+    assert set(found) == VERDICT | {"fit", "runs", "seed", "reference", "parameters", "notes"}
+    assert (found["runs"], found["converged"], found["seed"]) == (29, True, 1)
+    assert list(found["parameters"]["alpha"]) == ["mean", "sd", *QUANTILES]
+    alpha = fit["posterior"]["alpha"].values
+    assert found["parameters"]["alpha"]["mean"] == pytest.approx(alpha.mean())
+    assert found["parameters"]["alpha"]["q95"] == pytest.approx(np.quantile(alpha, 0.95))
+    assert set(found["parameters"]) == {
+        name for name, values in fit["posterior"].data_vars.items() if values.ndim == 2
+    }
+    assert found["rhat"] == json.loads(fit.attrs["sampling"])[-1]["rhat"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "chinchila"], "unknown model 'chinchila': did you mean 'chinchilla'?"),
+        (["--model", "nowhere.toml"], "nowhere.toml: no such model file"),
+        (["--draws", "10"], "draws=10, chains=4: convergence cannot be judged"),
+        (
+            ["-o", "nowhere/fit.nc"],
+            "nowhere/fit.nc: folder 'nowhere' does not exist; make it first",
+        ),
+        (["-o", "."], ".: a folder; name a file in it, such as fit.nc"),
+        (["-c", "loss=perplexity"], "perplexity"),
+    ],
+)
+def test_bad_input_to_fit_is_told_before_it_samples(
+    options: list[str], message: str, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(table.parent)
+    assert message in fails("fit", table, *options)
+    assert written(table.parent) == {"runs.csv"}
+
+
+def test_a_fit_that_did_not_converge_is_saved_and_exits_with_3(
+    table: Path, unconverged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = bs.load(unconverged)
+    monkeypatch.setattr(inference, "fit", lambda *args, **settings: tree)
+    output = table.parent / "out.nc"
+    text = invoke("fit", table, "-o", output, code=3).stdout
+    assert "NOT CONVERGED: do not use these numbers" in text
+    assert "error   not_converged: R-hat of alpha is 1.050" in text
+    assert bs.load(output).attrs["converged"] == 0
+    invoke("fit", table, "-o", output, "--force")
+    found = facts("fit", table, "-o", output, code=3)
+    assert (found["converged"], found["rhat"]) == (False, 1.05)  # Of the attempt that was kept.
+
+
+def test_an_interrupted_fit_writes_nothing(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object, **settings: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inference, "fit", interrupted)
+    result = invoke("fit", table, "-o", table.parent / "out.nc", code=130)
+    assert result.stderr == "interrupted: nothing was written\n"
+    assert written(table.parent) == {"runs.csv"}
+
+
+# --- check -------------------------------------------------------------------------------------------------------------------
+
+
+def test_check_judges(saved: Path, fit: xr.DataTree) -> None:
+    text = invoke("check", saved).stdout
+    assert "R-hat" in text
+    assert "prior sensitivity" in text
+    assert f"next: bayescale forecast {saved}" in " ".join(text.split())
+    found = facts("check", saved)
+    assert set(found) == VERDICT | {"verdict", "checks", "notes"}
+    own = bs.check(fit)
+    assert [row["check"] for row in found["checks"]] == list(own.index)
+    assert set(found["checks"][0]) == {"check", "value", "threshold", "verdict", "advice"}
+    assert found["verdict"] == own.attrs["verdict"]
+
+
+def test_what_is_read_of_a_fit_that_did_not_converge_exits_with_3(unconverged: Path) -> None:
+    for verb in (
+        ["check"],
+        ["forecast", "--flops", "1e24"],
+        ["returns", "--beyond", "1e24", "--gain-below", "0.01"],
+    ):
+        call = [verb[0], unconverged, *verb[1:]]
+        assert "NOT CONVERGED" in invoke(*call, code=3).stdout
+        invoke(*call, "--force")
+        found = facts(*call, code=3)
+        assert found["converged"] is False
+        assert found["notes"][0]["code"] == "not_converged"
+
+
+@pytest.mark.parametrize(
+    "verb", [["check"], ["forecast", "--flops", "1e24"], ["returns", "--beyond", "1e24"]]
+)
+def test_what_is_no_fit_is_refused(verb: list[str], table: Path) -> None:
+    missing = fails(verb[0], table.parent / "no.nc", *verb[1:])
+    assert missing.startswith(f"{table.parent / 'no.nc'}: no such file; `bayescale fit RUNS -o ")
+    message = fails(verb[0], table, *verb[1:])
+    assert message.startswith(f"{table}: not a whole NetCDF or Zarr file")
+
+
+def test_a_fit_without_its_predictions_cannot_be_checked(tmp_path: Path) -> None:
+    path = bs.save(fake_fit(), tmp_path / "fit.nc")
+    assert "fit has no group posterior_predictive" in fails("check", path)
+
+
+# --- forecast ----------------------------------------------------------------------------------------------------------------
+
+
+def test_forecast_along_the_default_path(saved: Path, fit: xr.DataTree) -> None:
+    found = facts("forecast", saved, "--flops", "1e24,1e25")
+    assert set(found) == VERDICT | {"kind", "path", "units", "rows", "notes"}
+    assert (found["kind"], found["path"], found["units"]) == (
+        "curve",
+        "compute-optimal",
+        "nat/token",
+    )
+    first, second = found["rows"]
+    assert list(first) == ["flops", "params", "tokens", "decades_beyond", *QUANTILES, "mcse"]
+    assert [first["flops"], second["flops"]] == [1e24, 1e25]
+    loss = bs.predict(fit, bs.inputs_along(fit, [1e24, 1e25]))
+    expected = bs.summarise(loss)["loss"]
+    for row, at in ((first, 0), (second, 1)):
+        assert [row[key] for key in QUANTILES] == pytest.approx(
+            expected.isel(flops=at).values.tolist()
+        )
+    assert first["decades_beyond"] == pytest.approx(np.log10(1e24 / 2.4e22))
+    codes = {note["code"] for note in found["notes"]}
+    assert {"far_extrapolation", "bare_law", "new_family"} <= codes
+    text = invoke("forecast", saved, "--flops", "1e24,1e25").stdout
+    assert "loss [nat/token], where the law runs; path compute-optimal" in text
+    assert "decades beyond the runs" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
+        ("fixed-ratio=20", (1e24 / 120) ** 0.5),
+        ("fixed-params=7B", 7e9),
+        ("fixed-tokens=3e12", 1e24 / 6 / 3e12),
+    ],
+)
+def test_forecast_along_other_paths(path: str, params: float, saved: Path) -> None:
+    found = facts("forecast", saved, "--flops", "1e24", "--path", path, "--family", "pythia")
+    (row,) = found["rows"]
+    assert found["path"].startswith(path.partition("=")[0])
+    assert row["params"] == pytest.approx(params)
+    assert 6 * row["params"] * row["tokens"] == pytest.approx(1e24)
+    assert row["family"] == "pythia"
+    assert "new_family" not in {note["code"] for note in found["notes"]}
+
+
+def test_forecast_of_a_run_is_wider_than_of_the_curve(saved: Path) -> None:
+    call = ["forecast", saved, "--flops", "3e22", "--path", "fixed-ratio=20", "--family", "pythia"]
+    curve, run = (facts(*call, "--kind", kind) for kind in ("curve", "run"))
+    width = [found["rows"][0]["q95"] - found["rows"][0]["q05"] for found in (curve, run)]
+    assert width[1] > 1.2 * width[0]
+    assert run["kind"] == "run"
+    assert "what one more run would give" in invoke(*call, "--kind", "run").stdout
+
+
+def test_forecast_of_planned_runs(saved: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.csv"
+    plan.write_text("run_id,family,N,D\nbig,pythia,20B,1T\nbigger,other,70B,2T\n")
+    found = facts("forecast", saved, "--at", plan)
+    assert found["path"] == "table"
+    assert [(row["run_id"], row["family"]) for row in found["rows"]] == [
+        ("big", "pythia"),
+        ("bigger", "other"),
+    ]
+    assert [row["params"] for row in found["rows"]] == [20e9, 70e9]
+    assert found["rows"][0]["median"] > found["rows"][1]["median"]
+    text = invoke("forecast", saved, "--at", plan).stdout
+    assert "bigger" in text
+    assert "'other'" in text  # A family without runs is new.
+
+
+def test_a_family_that_is_misspelt_is_new_with_a_hint(saved: Path) -> None:
+    found = facts("forecast", saved, "--flops", "1e24", "--family", "pythja")
+    (note,) = [note for note in found["notes"] if note["code"] == "new_family"]
+    assert "did you mean 'pythia'?" in note["advice"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "give either --flops 1e24,1e25 (with --path) or --at TABLE"),
+        (["--flops", "1e24", "--at", "plan.csv"], "give either --flops"),
+        (["--at", "plan.csv", "--path", "fixed-ratio=20"], "--path goes with --flops"),
+        (["--at", "plan.csv"], "plan.csv: no column for tokens"),
+        (["--flops", "1e24,much"], "'much' is not a size"),
+        (["--flops", "-1"], "is not a size"),
+        (["--flops", "1e24", "--path", "fixed-ration=20"], "fixed-ratio"),
+    ],
+)
+def test_bad_input_to_forecast(
+    options: list[str], message: str, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("plan.csv").write_text("params\n1e10\n")
+    assert message in fails("forecast", saved, *options)
+
+
+# --- returns -----------------------------------------------------------------------------------------------------------------
+
+RETURNS = VERDICT | {
+    "predicate",
+    "threshold",
+    "beyond",
+    "start",
+    "horizon",
+    "path",
+    "step",
+    "family",
+    "probability",
+    "probability_mcse",
+    "p_already",
+    "p_already_mcse",
+    "p_never",
+    "p_never_mcse",
+    "p_loss_rises",
+    "p_loss_rises_mcse",
+    "decades_beyond",
+    "onset",
+    "marginal",
+    "notes",
+}
+
+PREDICATES = {
+    "gain_below": ("0.01", 0.01),
+    "elasticity_below": ("0.01", 0.01),
+    "relative_below": ("0.5@1e23", (0.5, 1e23)),
+    "floor": ("0.1", 0.1),
+    "flattening": ("0.01", 0.01),
+}
+
+
+@pytest.mark.parametrize("predicate", PREDICATES)
+def test_returns_in_every_sense(predicate: str, saved: Path, fit: xr.DataTree) -> None:
+    text, value = PREDICATES[predicate]
+    call = ["returns", saved, "--beyond", "1e24", f"--{predicate.replace('_', '-')}", text]
+    found = facts(*call)
+    assert set(found) == RETURNS | ({"relative_to"} if predicate == "relative_below" else set())
+    assert found["predicate"] == predicate
+    assert set(found["onset"]) == set(QUANTILES)
+    assert set(found["marginal"]) == {
+        "loss",
+        "gain",
+        "elasticity",
+        "reducible_elasticity",
+        "share_left",
+        "halving_compute",
+    }
+    own = bs.diminishing(fit, beyond=1e24, **{predicate: value})
+    for key in ("probability", "p_already", "p_never", "probability_mcse"):
+        assert found[key] == pytest.approx(float(own[key])), key
+    median = float(own["onset"].sel(quantile=0.5))
+    assert found["onset"]["median"] == (pytest.approx(median) if np.isfinite(median) else None)
+    shown = invoke(*call).stdout
+    assert "diminishing here means: " in shown
+    assert f"{found['probability']:.1%}" in shown
+    cannot_bend = "law_cannot_bend" in {note["code"] for note in found["notes"]}
+    assert cannot_bend == (predicate == "flattening")
+
+
+def test_returns_over_an_interval_with_other_steps(saved: Path, fit: xr.DataTree) -> None:
+    call = ["returns", saved, "--beyond", "1e24", "--gain-below", "0.1", "--step", "10"]
+    call += ["--to", "1e25", "--path", "fixed-ratio=20", "--family", "pythia"]
+    found = facts(*call)
+    assert set(found) == RETURNS | {"to", "probability_throughout", "probability_throughout_mcse"}
+    assert (found["to"], found["step"], found["family"]) == (1e25, 10.0, "pythia")
+    own = bs.returns(fit, flops=[1e24], step=10, path="fixed-ratio=20", family="pythia")
+    median = float(bs.summarise(own)["gain"].sel(quantile=0.5).item())
+    assert found["marginal"]["gain"]["median"] == pytest.approx(median)
+    assert "P(it holds from there to 1e+25)" in invoke(*call).stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "diminishing in which sense? Give exactly one of gain_below"),
+        (["--gain-below", "0.01", "--floor", "0.1"], "got gain_below and floor"),
+        (["--relative-below", "0.5"], "--relative-below '0.5': expected R@C0, such as 0.5@1e22"),
+        (["--gain-below", "-1"], "expected a number above zero"),
+        (["--gain-below", "0.01", "--to", "1e23"], "must lie above beyond"),
+        (["--gain-below", "0.01", "--step", "1"], "a step is a factor of compute above 1"),
+    ],
+)
+def test_bad_input_to_returns(options: list[str], message: str, saved: Path) -> None:
+    assert message in fails("returns", saved, "--beyond", "1e24", *options)
+
+
+# --- models, laws, backtest, demo -----------------------------------------------------------------------------------------------
+
+
+def test_models_are_listed_and_printed_word_for_word() -> None:
+    listed = facts("models")
+    assert [each["name"] for each in listed] == shipped()
+    assert set(listed[0]) == {"name", "title", "law", "columns"}
+    text = invoke("models").stdout
+    for name in shipped():
+        model = Model.load(name)
+        assert name in text
+        assert invoke("models", name).stdout == model.text
+        assert facts("models", name) == {"name": name, "toml": model.text}
+    assert "did you mean 'skaling'?" in fails("models", "skalling")
+
+
+def test_laws_are_listed_and_described() -> None:
+    listed = facts("laws")
+    names = [each["name"] for each in listed]
+    assert set(names) >= {"chinchilla", "power", "skaling"}
+    assert set(listed[0]) == {"name", "question", "equation"}
+    for name in names:
+        law = laws.get(name)
+        found = facts("laws", name)
+        assert set(found) == {
+            "name",
+            "title",
+            "question",
+            "equation",
+            "latex",
+            "source",
+            "inputs",
+            "params",
+        }
+        assert [each["name"] for each in found["params"]] == list(law.param_names)
+        shown = " ".join(invoke("laws", name).stdout.split())
+        assert law.title in shown
+        assert law.latex.split()[0] in shown
+    assert "did you mean 'chinchilla'?" in fails("laws", "chinchila")
+
+
+@pytest.mark.skipif("backtest" not in VERBS, reason="there is no such verb")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "powr"], "unknown model 'powr': did you mean 'power'?"),
+        (["--figure", "figure.bmp"], "expected a name in .png, .pdf or .svg"),
+        (["--figure", "nowhere/figure.png"], "folder 'nowhere' does not exist"),
+        (["--cut", "soon"], "'soon' is not a size"),
+    ],
+)
+def test_bad_input_to_backtest(
+    options: list[str], message: str, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(table.parent)
+    assert message in fails("backtest", table, *options)
+    assert written(table.parent) == {"runs.csv"}
+
+
+def test_the_demonstration_tells_and_writes(
+    tmp_path: Path, sampled: list, fit: xr.DataTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demo = pytest.importorskip("bayescale.demo")
+    text = invoke("demo", "-o", tmp_path / "demo").stdout
+    assert written(tmp_path / "demo") == set(demo.FILES)
+    assert "gpt-neox" in text
+    (call,) = sampled
+    assert "gpt-neox-20B" not in call["runs"]["run_id"].values
+    assert call["random_seed"] == 1
+    kept = json.loads((tmp_path / "demo" / "demo.json").read_text())
+    found = facts("demo", "-o", tmp_path / "again")
+    keys = (
+        "bayescale versions seed seconds data held_out runs fit check forecast returns curve figure"
+    )
+    assert set(found) == set(kept) == set(keys.split())
+    assert "does not exist" in fails("demo", "-o", tmp_path / "no" / "where")
+
+
+# --- Real processes ------------------------------------------------------------------------------------------------------------------
+
+
+def run(*args: object, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bayescale.cli", *map(str, args)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, **options)
+
+
+def test_from_a_table_to_a_forecast_in_real_processes(tmp_path: Path, simulate: Callable) -> None:
+    sweep = simulate(5, (10.0, 40.0))
+    sweep.to_dataframe()[["params", "tokens", "loss"]].to_csv(tmp_path / "tiny.csv", index=False)
+    done = run(
+        "fit", "tiny.csv", "--model", "chinchilla", "--seed", 1, "--draws", 500, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert "saved: fit.nc" in done.stdout
+    assert not ANSI.search(done.stdout)
+    assert written(tmp_path) == {"tiny.csv", "fit.nc"}
+    done = run(
+        "forecast", "fit.nc", "--flops", "1e22", "--path", "fixed-ratio=20", "--json", cwd=tmp_path
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    (row,) = json.loads(done.stdout)["rows"]
+    truth = 1.8172 + 482.01 * row["params"] ** -0.3478 + 2085.43 * row["tokens"] ** -0.3658
+    assert row["q05"] - 0.05 < truth < row["q95"] + 0.05
+    done = run("forecast", "fit.nc", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: give either --flops 1e24,1e25 (with --path) or --at TABLE\n"
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_sampling_writes_nothing(tmp_path: Path, simulate: Callable) -> None:
+    simulate().to_dataframe()[["params", "tokens", "loss"]].to_csv(
+        tmp_path / "tiny.csv", index=False
+    )
+    code = """
+import nutpie, sys
+sample = nutpie.sample
+def told(*args, **kwargs):
+    print("sampling", flush=True)
+    return sample(*args, **kwargs)
+nutpie.sample = told
+from bayescale.cli import main
+sys.argv = ["bayescale", "fit", "tiny.csv", "--model", "chinchilla", "--draws", "1000000", "--seed", "1"]
+main()
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "sampling\n"
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(3)
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 130, message
+    assert "interrupted: nothing was written" in message
+    assert written(tmp_path) == {"tiny.csv"}
