@@ -196,12 +196,13 @@ def test_the_median_of_every_prior(dist: str) -> None:
     kwargs = {name: 1.5 for name in DISTRIBUTIONS[dist][0] if name != "median"}
     if dist in ("Uniform", "TruncatedNormal"):
         kwargs |= {"lower": 0.5, "upper": 2.0}
-    from bayescale.inference.build import _variable
-
     import pymc as pm
 
+    from bayescale.inference.build import _variable
+    from bayescale.inference.compile import PLAIN
+
     with pm.Model():
-        draws = pm.draw(_variable("x", Prior(dist, kwargs)), 4000, random_seed=1)
+        draws = pm.draw(_variable("x", Prior(dist, kwargs)), 4000, random_seed=1, mode=PLAIN)
     found = baselines.prior_median(Prior(dist, kwargs))
     assert (draws < found).mean() == pytest.approx(0.5, abs=0.035)
 
@@ -216,8 +217,10 @@ def test_default_cuts_leave_enough_on_both_sides(steps: list[int]) -> None:
     values = 10 ** (18 + np.array(steps) / 12)
     try:
         cuts = default_cuts(values)
-    except ValueError as error:
-        assert "add runs, or choose where to cut" in str(error)
+    except ValueError:  # No cut leaves enough.
+        below = np.array([(values <= cut).sum() for cut in values])
+        enough = (below >= max(10, 0.4 * values.size)) & (values.size - below >= 3)
+        assert not enough.any()
         return
     assert 1 <= len(cuts) <= 4
     assert cuts == sorted(set(cuts))
@@ -293,6 +296,10 @@ def sampled(monkeypatch: pytest.MonkeyPatch):
     def use(**how: object) -> None:
         monkeypatch.setattr(BACKTEST, "fit_many", lambda *a, **k: quick(*a, **(k | how)))
 
+    def law(train: xr.Dataset, runs: xr.Dataset, model: Model, **_: object) -> Predictive:
+        return baselines.persistence(train, runs)
+
+    monkeypatch.setattr(BACKTEST.simple, "least_squares", law)
     use(scale=0.004)
     return use
 
@@ -314,10 +321,8 @@ def test_every_held_out_run_is_there_once_a_model_and_cut(sampled) -> None:
     assert found["is_fit"].values.tolist() == [True, True, False, False]
     assert found["held_out"].values.tolist() == [20, 10]
     assert found.sizes["forecast"] == 4 * 30
-    table = found.to_dataframe if False else found
-    one = table.isel(
-        forecast=(table["of_model"].values == "persistence") & (table["of_cut"].values == 1e21)
-    )
+    which = (found["of_model"].values == "persistence") & (found["of_cut"].values == 1e21)
+    one = found.isel(forecast=which)
     assert one["of_run"].values.tolist() == list(range(30, 40))
     np.testing.assert_allclose(one["observed"], runs["loss"].values[30:])
     decades = np.log10(runs["flops"].values[30:] / runs["flops"].values[29])
@@ -362,7 +367,7 @@ def test_a_failed_fit_leaves_the_others(sampled) -> None:
 
 def test_nothing_but_failures_is_an_error(sampled) -> None:
     sampled(failed=("skaling",))
-    with pytest.raises(ValueError, match="none of 4 fits succeeded; the first, .* no start"):
+    with pytest.raises(ValueError, match=r"none of 4 fits succeeded; the first, .* no start"):
         result()
 
 
@@ -395,9 +400,9 @@ def test_the_verdict_counts(sampled) -> None:
     held = (np.abs(found["pit"].values[near] - 0.5) < 0.45).sum()
     told = verdict(found)
     assert f"held {held} of {near.sum()} losses" in told[0]
-    assert "up to a decade beyond" in told[0]
+    assert "up to 0.92 decades beyond" in told[0]
     assert "persistence" in told[0]
-    assert "1 to 2 decades" in told[1]
+    assert "1 to 2.1 decades beyond" in told[1]
 
 
 def test_a_model_that_loses_to_a_baseline_is_not_recommended(sampled) -> None:
@@ -431,7 +436,7 @@ def test_the_figure_shows_the_coverage_and_every_error(sampled) -> None:
     dots = [line for line in errors.lines if line.get_label().startswith(("inside", "outside"))]
     assert sum(len(line.get_xdata()) for line in dots) == 30
     assert "persistence" in figure.get_label()
-    with pytest.raises(ValueError, match="those that did: .*persistence"):
+    with pytest.raises(ValueError, match=r"those that did: .*persistence"):
         plot_backtest(found, model="power")
 
 

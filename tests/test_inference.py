@@ -628,13 +628,16 @@ def test_a_law_that_was_defined_anew_is_compiled_anew(
     runs: xr.Dataset, own_law: Law, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a notebook a law's function is replaced by another of the same name, perhaps at the same address."""
-    compiles = []
-    monkeypatch.setattr(fitting, "_COMPILED", {})
-    monkeypatch.setattr(
-        fitting, "compile_model", lambda graph, density: compiles.append(graph) or Reusable()
-    )
     model = model_of("tilted")
     graph = build(runs, model)
+    made, compiles = compile_model(graph, density=False), []
+
+    def compile_again(graph: pm.Model, *, density: bool) -> Compiled:
+        compiles.append(graph)
+        return made
+
+    monkeypatch.setattr(fitting, "_COMPILED", {})
+    monkeypatch.setattr(fitting, "compile_model", compile_again)
     for _ in range(2):
         fitting._compiled(graph, runs, model, density=True)
     assert len(compiles) == 1
@@ -643,13 +646,6 @@ def test_a_law_that_was_defined_anew_is_compiled_anew(
         fitting._compiled(graph, runs, model, density=True)
     laws.register(TILTED)
     assert len(compiles) == 21
-
-
-class Reusable:
-    """Stands for a compiled model."""
-
-    def with_data(self, data: dict) -> "Reusable":
-        return self
 
 
 # --- A fit ----------------------------------------------------------------------------------------------------------

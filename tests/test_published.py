@@ -96,9 +96,7 @@ def drawn_truth(rng: np.random.Generator) -> dict[str, float]:
 
 def loss_at(truth: dict[str, float], params: float, tokens: float) -> float:
     return (
-        truth["E"]
-        + truth["A"] * params ** -truth["alpha"]
-        + truth["B"] * tokens ** -truth["beta"]
+        truth["E"] + truth["A"] * params ** -truth["alpha"] + truth["B"] * tokens ** -truth["beta"]
     )
 
 
@@ -142,7 +140,9 @@ def test_simulated_truth_is_covered_as_often_as_promised(simulate: Callable) -> 
                 inside = bool(lower <= value <= upper)
                 converged = bool(tree.attrs["converged"])
                 rows.append((runs, name, inside, rank, upper - lower, converged))
-    table = pd.DataFrame(rows, columns=["runs", "quantity", "covered", "rank", "width", "converged"])
+    table = pd.DataFrame(
+        rows, columns=["runs", "quantity", "covered", "rank", "width", "converged"]
+    )
     summary = table.groupby(["quantity", "runs"])[["covered", "width", "converged"]].mean()
     print(summary.to_string(float_format="%.4g"))
     print("pooled:", table.groupby("quantity")["covered"].mean().to_dict())

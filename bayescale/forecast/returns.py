@@ -277,7 +277,7 @@ def _reducible_ahead(route: Route, start: float, end: float) -> tuple[np.ndarray
 def _first_halving(
     route: Route, flops: np.ndarray, reducible: np.ndarray, nodes: np.ndarray, ahead: np.ndarray
 ) -> np.ndarray:
-    lower, upper, reached, between = np.empty((4, *reducible.shape))
+    lower, upper, reached, between, starts, ends = np.empty((6, *reducible.shape))
     rows = np.arange(reducible.shape[0])
     for point, start in enumerate(flops[0]):
         first = int(np.searchsorted(nodes, start, side="right"))
@@ -289,11 +289,20 @@ def _first_halving(
         before = np.where(place == first, reducible[:, point], ahead[rows, place - 1])
         with np.errstate(divide="ignore", invalid="ignore"):
             between[:, point] = (before - reducible[:, point] / 2) / (before - ahead[rows, place])
+        starts[:, point], ends[:, point] = before, ahead[rows, place]
     sought = (reached > 0) & (reducible > 0)
 
     if route.saved.drift is not None:
-        # A path drawn on a lattice needs no root to the last digit.
-        found = np.exp(lower + np.clip(np.nan_to_num(between), 0.0, 1.0) * (upper - lower))
+        # A path drawn on a lattice needs no root to the last digit: one step of false position within the cell.
+        part = np.clip(np.nan_to_num(between, nan=0.5), 0.0, 1.0)
+        middle = lower + part * (upper - lower)
+        here = loss_at(route, flops * np.exp(np.where(sought, middle, 0.0))) - route.floor
+        above = here > reducible / 2
+        left, right = np.where(above, middle, lower), np.where(above, upper, middle)
+        high, low = np.where(above, here, starts), np.where(above, ends, here)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            part = np.clip(np.nan_to_num((high - reducible / 2) / (high - low), nan=0.5), 0.0, 1.0)
+        found = np.exp(left + part * (right - left))
         return np.where(reducible > 0, np.where(sought, found, np.inf), 1.0)
 
     def excess(steps: np.ndarray) -> np.ndarray:

@@ -88,11 +88,13 @@ def backtest(
     --------
     >>> import bayescale as bs
     >>> runs = bs.load_dataset("pile")
-    >>> found = backtest(runs, ["power"], cuts=[1e21], draws=200, baselines=False)
+    >>> found = backtest(runs, ["power"], cuts=[1e21], draws=500, baselines=False)
     >>> int(found["held_out"][0]), bool(found["converged"][0, 0])
-    (11, True)
+    (18, True)
     """
     by = _scale_column(runs, input)
+    if "run" not in runs.coords:
+        runs = runs.assign_coords(run=np.arange(runs.sizes["run"]))
     chosen = _models(runs, models)
     values = runs[by].values.astype(float)
     cuts = default_cuts(values) if cuts is None else sorted({float(cut) for cut in cuts})
@@ -113,12 +115,6 @@ def backtest(
         for place, model in enumerate(chosen)
         for index, split in enumerate(splits)
     ]
-    tables: dict[tuple[str, float], xr.Dataset] = {}
-    laws = list({model.law: model for model in reversed(chosen)}.values()) if baselines else []
-    for index, split in enumerate(splits):
-        for name, forecast in _simple(split, laws, _seed(random_seed, len(chosen), index)):
-            tables[name, split.cut] = _scored(forecast, split.ahead, random_seed)
-    names = [*(model.name for model in chosen), *dict.fromkeys(name for name, _ in tables)]
     outcomes = fit_many(
         jobs,
         then=_score_fit,
@@ -127,13 +123,21 @@ def backtest(
         results=results,
         progress=progress,
     )
+    _refuse_nothing(outcomes)
     keys = [(model.name, split.cut) for model in chosen for split in splits]
     fits = dict(zip(keys, outcomes, strict=True))
-    _refuse_nothing(outcomes)
+    tables: dict[tuple[str, float], xr.Dataset] = {}
     for key, outcome in fits.items():
         if outcome.status == "done":
             columns = {name: each for name, each in outcome.value.items() if name != "converged"}
             tables[key] = xr.Dataset({name: ("run", each) for name, each in columns.items()})
+    laws = list({model.law: model for model in reversed(chosen)}.values()) if baselines else []
+    simple_names: list[str] = []
+    for index, split in enumerate(splits):
+        for name, forecast in _simple(split, laws, _seed(random_seed, len(chosen), index)):
+            tables[name, split.cut] = _scored(forecast, split.ahead, random_seed)
+            simple_names.append(name)
+    names = [*(model.name for model in chosen), *dict.fromkeys(simple_names)]
     facts = _facts(names, splits, fits)
     result = facts.merge(_forecasts(names, splits, tables)).assign_attrs(
         input=by,

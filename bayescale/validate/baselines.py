@@ -24,6 +24,9 @@ BOOTSTRAP_DRAWS = 200
 _FLOORS = (0.3, 0.6, 0.85)
 _FACTORS = (0.6, 1.0, 1.6)
 _STARTS_MAX = 27
+#: Most steps of the optimiser, and the gradient at which it stops: from a start, to the end from the best, and for a
+#: bootstrap draw. Where runs do not tell a parameter it runs off to infinity, and never arrives.
+_SEARCH, _FINISH, _REFIT = (300, 1e-2), (2000, 1e-2), (200, 1.0)
 
 
 def persistence(train: xr.Dataset, runs: xr.Dataset, *, by: str = "flops") -> Predictive:
@@ -98,9 +101,7 @@ def least_squares(
     model = Model.load(model)
     curve = _Curve.of(train, model)
     log_loss = np.log(train["loss"].values)
-    best = min(
-        (curve.minimise(log_loss, start) for start in curve.starts()), key=lambda found: found[1]
-    )[0]
+    best, _ = curve.minimum(log_loss)
     fitted = curve.log_loss(best, curve.inputs)
     residual = log_loss - fitted
     free = max(residual.size - best.size, 1)
@@ -110,7 +111,7 @@ def least_squares(
     location = np.empty((draws, runs.sizes["run"]))
     for draw in range(draws):
         again = fitted + rng.choice(residual - residual.mean(), residual.size)
-        point, _ = curve.minimise(again, best)
+        point, _ = curve.minimise(again, best, _REFIT)
         location[draw] = curve.log_loss(point, ahead)
     return Predictive(location[None], np.full((1, 1, 1), scale))
 
@@ -138,8 +139,7 @@ def fit_law(train: xr.Dataset, model: str | Model) -> dict[str, float]:
     model = Model.load(model)
     curve = _Curve.of(train, model)
     log_loss = np.log(train["loss"].values)
-    found = [curve.minimise(log_loss, start) for start in curve.starts()]
-    point, value = min(found, key=lambda each: each[1])
+    point, value = curve.minimum(log_loss)
     params = {name: float(each[0]) for name, each in curve.params(point).items()}
     if curve.law.textbook is not None:
         params |= curve.law.textbook(curve.reference, **params)
@@ -179,7 +179,14 @@ class _Curve:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             return np.log(self.law.loss(*inputs, **self.params(point)))
 
-    def minimise(self, log_loss: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, float]:
+    def minimum(self, log_loss: np.ndarray) -> tuple[np.ndarray, float]:
+        """The best that is reached from the grid of starts."""
+        found = [self.minimise(log_loss, start) for start in self.starts()]
+        return self.minimise(log_loss, min(found, key=lambda each: each[1])[0], _FINISH)
+
+    def minimise(
+        self, log_loss: np.ndarray, start: np.ndarray, until: tuple[int, float] = _SEARCH
+    ) -> tuple[np.ndarray, float]:
         """Point of the least sum of Huber losses that is reached from a start, and that sum."""
 
         def objective(point: np.ndarray) -> tuple[float, np.ndarray]:
@@ -196,7 +203,8 @@ class _Curve:
 
         # BFGS rather than L-BFGS: the same minimum for so few parameters, in half the steps where the floor is poorly
         # known, and without the library calls that several threads make a hundred times slower on a busy machine.
-        found = minimize(objective, start, jac=True, method="BFGS", options={"gtol": 1e-2})
+        options = {"maxiter": until[0], "gtol": until[1]}
+        found = minimize(objective, start, jac=True, method="BFGS", options=options)
         return found.x, float(found.fun) * HUBER_DELTA**2
 
     def starts(self) -> list[np.ndarray]:
