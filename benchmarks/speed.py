@@ -226,7 +226,12 @@ def sample_bayescale(runs: xr.Dataset, random_seed: int) -> tuple[xr.Dataset, fl
     seconds = time.perf_counter() - began
     points = trace["posterior"]["point"].values[:, :: attempt.thin]
     values = compiled.expand(points.reshape(CHAINS * DRAWS, -1), *compiled.packed())
-    named = {name: draws for (_, name), draws in zip(compiled.outputs, values, strict=True)}
+    # The same names come again among the log densities.
+    named = {
+        name: draws
+        for (group, name), draws in zip(compiled.outputs, values, strict=True)
+        if group == "posterior"
+    }
     return posterior({name: named[name] for name in QUANTITIES}), seconds
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
@@ -56,6 +56,7 @@ def covariance(inputs: dict[str, np.ndarray], found: list[Axis]) -> np.ndarray:
     return total
 
 
+@settings(max_examples=40)
 @given(st.floats(0.05, 6.0), st.floats(0.05, 6.0))
 def test_the_kernel_is_the_double_integral_of_a_wiener_process(s: float, t: float) -> None:
     """delta(s) = ln 10 * integral of w from 0 to s, Cov[w(u), w(v)] = min(u, v)."""
@@ -258,6 +259,47 @@ def test_a_path_is_the_same_wherever_it_is_asked_for() -> None:
         np.testing.assert_allclose(alone[:, 0], together[:, i], rtol=1e-12)
     each = {key: np.broadcast_to(values, (5, values.size)) for key, values in inputs.items()}
     np.testing.assert_allclose(paths.evaluate(each)[0], together, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["one input", "two inputs"])
+def test_paths_can_be_stopped_from_raising_the_loss(name: str) -> None:
+    """Where all inputs grow together from the frontier, the drift's slope never exceeds the law's elasticity."""
+    inputs, reference = TABLES[name], reference_of(TABLES[name])
+    free, _ = paths_of(inputs, 400, 0.05)
+    stopped, _ = paths_of(inputs, 400, 0.05)
+    law = 0.06  # Elasticity by compute, of a law that is a pure power.
+    found = stopped.never_rising(
+        lambda ray: np.full((1, ray[next(iter(ray))].shape[1]), law), reference
+    )
+    assert found is stopped
+    (compute, *_) = free.axes
+    start = sum(np.log10(each) for each in reference.values())
+    decades = np.linspace(0.0, 5.0, 251)
+    ray = {
+        key: (each * 10 ** ((compute.anchor - start + decades) / len(reference)))[None]
+        for key, each in reference.items()
+    }
+
+    def along(paths: Paths) -> tuple[np.ndarray, np.ndarray]:
+        delta, slopes = paths.evaluate(ray)
+        return delta, sum(slopes.values()) / len(reference)
+
+    (before, slope_before), (after, slope_after) = along(free), along(stopped)
+    would_rise = (slope_before > law).any(axis=1)
+    assert 0.2 < would_rise.mean() < 0.95
+    for delta, most in ((before, np.inf), (after, 0.03)):
+        log_loss = delta - law * LN10 * decades
+        rise = (log_loss - np.minimum.accumulate(log_loss, axis=1)).max()
+        # What is left is the wiggle of a path between two knots: it would have been 50 times as much.
+        assert rise < most
+        assert rise > 1.0 or delta is after
+    knots = np.isclose(decades * 10 % 1, 0) | np.isclose(decades * 10 % 1, 1)
+    assert slope_after[:, knots].max() < law + 1e-9
+    np.testing.assert_array_equal(after[~would_rise], before[~would_rise])
+    # Nothing is changed before a path would first rise.
+    for i in np.flatnonzero(would_rise)[:20]:
+        first = max(int(np.argmax(slope_before[i] > law)) - 5, 0)
+        np.testing.assert_array_equal(after[i, :first], before[i, :first])
 
 
 # --- The likelihood without the drift's weights ------------------------------------------------------------------------
