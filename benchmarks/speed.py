@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -32,6 +32,9 @@ from arviz_stats import ess, mcse, rhat
 
 import bayescale as bs
 from bayescale.model import Model
+
+if TYPE_CHECKING:
+    import pymc as pm
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "speed.json"
@@ -42,8 +45,10 @@ CHAINS, DRAWS = 4, 1000
 QUANTITIES = ("E", "A", "B", "alpha", "beta", "sigma", "nu")
 #: Largest difference of the two posteriors, in standard errors, over 7 quantities times 4 statistics.
 AGREE = 5.0
-VERSIONED = ("bayescale", "pymc", "pytensor", "nutpie", "numba", "numpy", "pandas", "xarray")
-VERSIONED += ("arviz-stats", "h5netcdf", "typer")
+VERSIONED = (
+    *("bayescale", "pymc", "pytensor", "nutpie", "numba", "numpy"),
+    *("pandas", "xarray", "arviz-stats", "h5netcdf", "typer"),
+)
 #: Not needed, but loaded by xarray where they are installed.
 EXTRAS = ("dask", "distributed")
 SAMPLER = ("numba", "nutpie", "pymc", "pytensor")
@@ -73,7 +78,7 @@ class Figure:
         """Whether the bar is met."""
         return self.ratio >= self.bar if self.better == "more" else self.ratio <= self.bar
 
-    def facts(self) -> dict[str, object]:
+    def facts(self) -> dict[str, Any]:
         """The row as it is stored."""
         spread = [
             min(self.ours) / (max(self.peer) if self.peer else 1.0),
@@ -167,7 +172,7 @@ def second_fit(runs: xr.Dataset, repeats: int) -> Figure:
     return Figure(what, "s", tuple(seconds), "", (), 2.0, "less")
 
 
-def sampling(runs: xr.Dataset, rounds: int, repeats: int) -> tuple[list[Figure], dict[str, object]]:
+def sampling(runs: xr.Dataset, rounds: int, repeats: int) -> tuple[Figure, dict[str, Any]]:
     """Effective draws a second of sampling, tuning included and compiling not, on one posterior."""
     ours: list[tuple[xr.Dataset, float]] = []
     theirs: list[tuple[xr.Dataset, float]] = []
@@ -198,7 +203,7 @@ def sampling(runs: xr.Dataset, rounds: int, repeats: int) -> tuple[list[Figure],
         60.0,
         "more",
     )
-    return [figure], checked
+    return figure, checked
 
 
 def sample_bayescale(runs: xr.Dataset, random_seed: int) -> tuple[xr.Dataset, float]:
@@ -257,7 +262,7 @@ def sample_textbook(runs: xr.Dataset, random_seed: int) -> tuple[xr.Dataset, flo
     return posterior(draws), float(group.attrs["sampling_time"])
 
 
-def textbook(runs: xr.Dataset):
+def textbook(runs: xr.Dataset) -> "pm.Model":
     """The model as a textbook writes it, ``E + A * N**-alpha + B * D**-beta``, with the priors of ``chinchilla``.
 
     Those priors are of the loss ``level`` at a reference scale and of the ``shares`` of its terms there. As densities
@@ -283,9 +288,7 @@ def textbook(runs: xr.Dataset):
         beta = pm.LogNormal("beta", **lognormal(**kwargs["beta"]))
         sigma = pm.LogNormal("sigma", **lognormal(**model.noise.sigma.kwargs))
         nu = pm.Gamma("nu", **model.noise.nu.kwargs)
-        terms = pt.stack(
-            [E, A * scale["params"] ** -alpha, B * scale["tokens"] ** -beta],
-        )
+        terms = pt.stack([E, A * scale["params"] ** -alpha, B * scale["tokens"] ** -beta])
         level = terms.sum()
         stated = pm.LogNormal.dist(**lognormal(scale["loss"], kwargs["level"]["sigma"]))
         shared = pm.Dirichlet.dist(np.array(kwargs["shares"]["a"]))
@@ -328,8 +331,8 @@ def disagreement(ours: Sequence[xr.Dataset], theirs: Sequence[xr.Dataset]) -> fl
         apart = float(a.mean() - b.mean()) / np.hypot(float(mcse(a)), float(mcse(b)))
         found = max(found, abs(apart))
         for prob in (0.05, 0.5, 0.95):
-            errors = (float(mcse(each, method="quantile", prob=prob)) for each in (a, b))
-            apart = float(a.quantile(prob) - b.quantile(prob)) / np.hypot(*errors)
+            one, other = (float(mcse(each, method="quantile", prob=prob)) for each in (a, b))
+            apart = float(a.quantile(prob) - b.quantile(prob)) / np.hypot(one, other)
             found = max(found, abs(apart))
     return found
 
@@ -337,7 +340,7 @@ def disagreement(ours: Sequence[xr.Dataset], theirs: Sequence[xr.Dataset]) -> fl
 # What is kept and shown.
 
 
-def machine() -> dict[str, object]:
+def machine() -> dict[str, Any]:
     """Facts that the figures depend on."""
     versions = {name: installed(name) for name in VERSIONED}
     return {
@@ -357,76 +360,75 @@ def installed(name: str) -> str:
         return ""
 
 
-def page(results: dict) -> str:
+def page(results: dict[str, Any]) -> str:
     """The page, from the stored rows."""
-    facts = results["machine"]
+    facts, load = results["machine"], results["load"]
     lines = [
         "# Speed",
         "",
-        "Made by `python benchmarks/speed.py` from `results/speed.json`. Every ratio was measured side by side in one",
-        "run: command and floor in turn, medians over repeats, in brackets the least and the largest ratio that any pair",
-        "of repeats would have given. A bar was set before the first measurement.",
+        "Made by `python benchmarks/speed.py` from `results/speed.json`. Commands are timed whole, in processes of",
+        "their own with warm caches, in turn with the floor that they are compared with; what is said of one process",
+        "is timed within it. A ratio is one of medians; in brackets the least and the largest that any two repeats",
+        "would have given. In processor time other work on the machine moves a ratio less, but a fit is charged for",
+        f"both of its {CORES} cores. The bars were set before the first measurement.",
         "",
-        "| what | ours | beside | theirs | ratio | bar | met |",
-        "|---|---|---|---|---|---|---|",
+        "| what | ours | beside | theirs | ratio | of processor time | bar | met | repeats |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in results["rows"]:
-        bar = f"{'≥' if row['better'] == 'more' else '≤'} {row['bar']:g}"
-        cells = [row["what"], value(row["ours"], row["unit"])]
-        if row["peer"]:
-            low, high = row["ratio_range"]
-            spread = f"{row['ratio']:.3g} ({low:.3g} to {high:.3g})"
-            cells += [row["peer_name"], value(row["peer"], row["unit"]), spread]
-        else:
-            cells += ["", "", ""]
-            bar += f" {row['unit']}"
-        lines.append(f"| {' | '.join([*cells, bar, 'yes' if row['met'] else '**no**'])} |")
-    lines += ["", f"Repeats: {'; '.join(repeats_of(row) for row in results['rows'])}."]
-    cpu = [row for row in results["rows"] if row["cpu_ratio"]]
-    if cpu:
-        told = "; ".join(f"{row['what']} {row['cpu_ratio']:.2f}" for row in cpu)
+    lines += [table_row(row) for row in results["rows"]]
+    agreed = results.get("agreement")
+    if agreed:
+        ours, theirs = (statistics.median(agreed[f"seconds_{name}"]) for name in ("ours", "peer"))
         lines += [
             "",
-            "The same ratios in processor time, which other work on the machine moves less",
-            f"(`fit` samples on {CORES} cores at once): {told}.",
-        ]
-    checked = results.get("agreement")
-    if checked:
-        ours, theirs = (statistics.median(checked[f"seconds_{name}"]) for name in ("ours", "peer"))
-        lines += [
-            "",
-            f"Both samplers drew 4 × 1000 after tuning, on {CORES} cores: {ours:.2f} s and {theirs:.0f} s, compiling left out. Their means",
-            f"and quantiles of {', '.join(QUANTITIES)} differ by at most {checked['standard_errors_apart']:.1f} Monte Carlo",
-            f"standard errors (at most {AGREE:g} allowed, else the comparison is void); largest R-hat {checked['rhat_ours']:.3f} and {checked['rhat_peer']:.3f}.",
+            f"The first row is one posterior sampled twice, 4 × 1000 draws after 1000 of tuning, on {CORES} cores and",
+            f"compiling left out: in {ours:.2g} s by the first attempt of `fit`, in {theirs:.0f} s by PyMC's own NUTS on the form",
+            "that textbooks print, `E + A * N**-alpha + B * D**-beta` with E, A and B free. The script writes that model",
+            "in plain PyMC with the same priors, starts it at the published estimates, which helps it, and checks that",
+            f"the means and quantiles of {', '.join(QUANTITIES)} agree: they differ by at most",
+            f"{agreed['standard_errors_apart']:.1f} Monte Carlo standard errors (more than {AGREE:g} would void the comparison). The largest R-hat is",
+            f"{agreed['rhat_ours']:.3f} for ours and {agreed['rhat_peer']:.3f} for the peer.",
         ]
     for name, reason in results["skipped"].items():
-        lines += ["", f"Left out: {name}: {reason}."]
+        lines += ["", f"Left out: {name}: {reason}"]
+    if results["quick"]:
+        lines += ["", "A quick run: too few repeats for a result."]
     versions = ", ".join(f"{name} {each}" for name, each in facts["versions"].items() if each)
-    load = results["load"]
     lines += [
         "",
-        f"Measured {results['measured']} on {facts['cores']} cores, {facts['system']}, Python {facts['python']}: {versions}.",
-        f"Load of the machine over the last minute: {load[0]:.1f} before, {load[1]:.1f} after; a load above 1 before means that",
-        "other work took part of it.",
+        f"Measured {results['measured']} on {facts['cores']} cores ({facts['system']}) with Python {facts['python']},",
+        f"{versions}.",
+        f"Load of the machine in the minute before: {load[0]:.1f}, at the end: {load[1]:.1f}. Above 1 before means that other",
+        "work ran beside it.",
     ]
     if facts["extras"]:
-        extras = " and ".join(facts["extras"])
         lines += [
-            f"{extras} are installed: xarray loads them where they are, and every command of ours pays for that."
+            f"Installed there: {', '.join(facts['extras'])}. Xarray imports what it finds of these, and our commands wait for it."
         ]
     return "\n".join(lines) + "\n"
+
+
+def table_row(row: dict[str, Any]) -> str:
+    """One figure as a row of the table."""
+    bar = f"{'≥' if row['better'] == 'more' else '≤'} {row['bar']:g}"
+    if row["peer"]:
+        low, high = row["ratio_range"]
+        ratio = f"{row['ratio']:.3g} ({low:.3g} to {high:.3g})"
+        beside, repeats = value(row["peer"], row["unit"]), f"{len(row['ours'])}, {len(row['peer'])}"
+    else:
+        ratio, beside, repeats = "", "", str(len(row["ours"]))
+        bar += f" {row['unit']}"
+    cpu = f"{row['cpu_ratio']:.2f}" if row["cpu_ratio"] else ""
+    ours, met = value(row["ours"], row["unit"]), "yes" if row["met"] else "**no**"
+    cells = [row["what"], ours, row["peer_name"], beside, ratio, cpu, bar, met, repeats]
+    return f"| {' | '.join(cells)} |"
 
 
 def value(repeats: Sequence[float], unit: str) -> str:
     """Median of repeats, as people write it."""
     middle = statistics.median(repeats)
-    return f"{middle:,.0f} {unit}" if middle >= 100 or unit == "modules" else f"{middle:.3g} {unit}"
-
-
-def repeats_of(row: dict) -> str:
-    """How often each side of a row was measured."""
-    theirs = f" against {len(row['peer'])}" if row["peer"] else ""
-    return f"{row['what'].split(',')[0]} {len(row['ours'])}{theirs}"
+    whole = middle >= 100 or unit == "modules"
+    return f"{middle:,.0f} {unit}" if whole else f"{middle:.3g} {unit}"
 
 
 def write(path: Path, text: str) -> None:
@@ -452,7 +454,7 @@ def main() -> None:
     given = parser.parse_args()
     load = [os.getloadavg()[0]]
     figures: list[Figure] = []
-    results: dict[str, object] = {
+    results: dict[str, Any] = {
         "measured": datetime.now(UTC).date().isoformat(),
         "quick": given.quick,
         "machine": machine(),
@@ -463,12 +465,9 @@ def main() -> None:
     except FileNotFoundError as error:
         results["skipped"] = {"all that needs the Chinchilla runs": str(error)}
     else:
-        found, results["agreement"] = sampling(
-            runs, 1 if given.quick else 2, 3 if given.quick else 4
-        )
-        figures += found
-        figures += commands(runs, 3 if given.quick else 9)
-        figures.append(second_fit(runs, 3 if given.quick else 7))
+        rounds, samples, commanded, fitted = (1, 3, 3, 3) if given.quick else (2, 4, 9, 7)
+        figure, results["agreement"] = sampling(runs, rounds, samples)
+        figures += [figure, *commands(runs, commanded), second_fit(runs, fitted)]
     figures.append(light_import())
     load.append(os.getloadavg()[0])
     results |= {"load": load, "rows": [figure.facts() for figure in figures]}

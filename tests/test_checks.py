@@ -285,7 +285,7 @@ def test_an_outlier_under_normal_noise_is_named(spoilt: xr.Dataset) -> None:
     table = bs.check(tree)
     row = table.loc["PSIS-LOO k-hat"]
     assert row["verdict"] == "warn"
-    assert "run-2 alone decides part of the fit (1 such runs)" in row["advice"]
+    assert row["advice"].startswith("run-2 alone decides part of the fit (")
 
 
 def test_a_fit_that_rests_on_its_prior_says_on_which(fit: xr.DataTree) -> None:

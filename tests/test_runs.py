@@ -57,7 +57,7 @@ def codes(runs: xr.Dataset) -> set[str]:
         ("trailing_commas.csv", GOOD.replace("\n", ",\n")),
         ("saved_index.csv", "".join(f"{i or ''},{x}\n" for i, x in enumerate(GOOD.split()))),
         ("RUNS.CSV", GOOD),
-        ("runs.csv.gz", gzip.compress(GOOD.encode())),
+        ("runs.csv.gz", gzip.compress(GOOD.encode(), mtime=0)),
         ("runs.tsv", GOOD.replace(",", "\t")),
         ("sizes.csv", GOOD.replace("1e9,1e11", '"1,000,000,000",100B').replace("1e8", "100M")),
     ],
@@ -363,7 +363,7 @@ BAD_FILES = {
     "not.parquet": (GOOD, {}, ["not a Parquet file"]),
     "cut.parquet": (b"PAR1 and then nothing", {}, ["cannot be read"]),
     "not.csv.gz": (GOOD, {}, ["not a whole gzip file"]),
-    "cut.csv.gz": (gzip.compress(GOOD.encode())[:30], {}, ["not a whole gzip file"]),
+    "cut.csv.gz": (gzip.compress(GOOD.encode(), mtime=0)[:30], {}, ["not a whole gzip file"]),
     "runs.xlsx": (b"PK", {}, ["suffix '.xlsx'", ".csv", ".parquet", "save as CSV"]),
     "runs": (GOOD, {}, ["cannot tell the format"]),
     "ambiguous.csv": (

@@ -8,6 +8,7 @@ neither differentiates nor rewrites nor compiles it. The posterior quantities th
 vectorised function that needs no compiler at all.
 """
 
+import io
 import pickle
 import warnings
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numba
@@ -30,8 +32,9 @@ from numba import types
 from numba.core.errors import TypingError
 from nutpie.compile_pymc import CompiledPyMCModel, address_as_void_pointer
 from pytensor.compile.mode import Mode, get_mode
+from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.op import Op
 from pytensor.graph.replace import clone_replace, vectorize_graph
-from pytensor.graph.traversal import ancestors
 from pytensor.link.numba.cache import compile_numba_function_src
 
 from bayescale.inference.build import OBSERVED
@@ -41,6 +44,8 @@ PLAIN = Mode(linker="py", optimizer="merge")
 #: Without PyMC's checks of parameters: they raise, and a C callback that raises returns as if all were well, with
 #: whatever stood in memory for a density. Unchecked, such a point has none: its log density is -inf or NaN.
 UNCHECKED = get_mode("NUMBA").including("local_remove_check_parameter")
+#: Packages whose functions and operations are known by their versions.
+VERSIONED = ("copyreg", "numpy", "pymc", "pytensor")
 
 _LOGP_SIGNATURE = types.int64(
     types.uint64,
@@ -258,24 +263,30 @@ def _outputs(
 
 
 def _graph_key(inputs: list[pt.TensorVariable], logp: pt.TensorVariable) -> str | None:
-    """Name for the machine code of a log density and its gradient; None if the graph does not tell all of it.
-
-    A graph pickles to the same bytes in every process but for the names that PyTensor counts up and the lines of code
-    that it remembers.
-    """
-    for variable in ancestors([logp]):
-        variable.auto_name = None
-        vars(variable.tag).pop("trace", None)
-        if variable.owner is None:
-            continue
-        vars(variable.owner.tag).pop("trace", None)
-        # An operation of a user's own pickles as its name alone.
-        if type(variable.owner.op).__module__.partition(".")[0] not in ("pytensor", "pymc"):
-            return None
+    """Name for the machine code of a log density and its gradient; None if the graph does not tell all of it."""
+    content = io.BytesIO()
     try:
-        return _key(pickle.dumps((inputs, logp)))
+        _GraphPickler(content, protocol=5).dump((inputs, logp))
     except (AttributeError, TypeError, pickle.PicklingError):
         return None
+    return _key(content.getvalue())
+
+
+class _GraphPickler(pickle.Pickler):
+    """Turns a graph into the same bytes in every process."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        maker = obj if isinstance(obj, FunctionType) else type(obj)
+        if isinstance(obj, FunctionType | Op) and maker.__module__.split(".")[0] not in VERSIONED:
+            raise pickle.PicklingError("code of a user's own pickles as its name alone")
+        if not isinstance(obj, Variable | Apply):
+            return NotImplemented
+        make, arguments, *state = obj.__reduce_ex__(5)
+        if not state or not isinstance(state[0], dict):
+            return (make, arguments, *state)
+        # Names that PyTensor counts up, and the lines of code that it remembers.
+        kept = {name: each for name, each in state[0].items() if name not in ("auto_name", "tag")}
+        return make, arguments, kept
 
 
 def _key(content: bytes) -> str:

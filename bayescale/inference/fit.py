@@ -359,10 +359,12 @@ def _groups(
     groups: dict[str, dict[str, xr.DataArray]] = {}
     noise: dict[str, np.ndarray] = {}
     for (group, name), value in zip(compiled.outputs, values, strict=True):
-        shaped = value.reshape(chains, draws, *value.shape[1:])
         if group == "noise":
-            noise[name] = shaped.reshape(chains, draws, -1)
+            # Degrees of freedom that the model file fixes are the same in every draw.
+            each = np.broadcast_to(value, (chains * draws, *value.shape[1:]))
+            noise[name] = each.reshape(chains, draws, -1)
             continue
+        shaped = value.reshape(chains, draws, *value.shape[1:])
         dims = ("run",) if group == "log_likelihood" else graph.named_vars_to_dims.get(name, ())
         dims = dims[: shaped.ndim - 2]
         coords = {dim: list(graph.coords[dim]) for dim in dims if dim != "run"}
