@@ -471,6 +471,9 @@ def main() -> None:
     # A verb ends in seconds. By default Python would look through the million objects that imports leave again and
     # again, and once more before it exits.
     gc.set_threshold(200_000)
+    # Xarray asks for Dask wherever it is installed and loads all of it; no verb but `backtest --dask` has a use for it.
+    if not any(each.startswith("--dask") for each in sys.argv):
+        sys.modules.setdefault("dask", None)  # type: ignore[arg-type]
     try:
         app()
     finally:

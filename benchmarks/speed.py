@@ -97,15 +97,18 @@ def commands(runs: xr.Dataset, repeats: int) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         columns = ["params", "tokens", "flops", "loss"]
         runs[columns].to_dataframe().to_csv(Path(folder) / "runs.csv", index=False)
-        fit = ["fit", "runs.csv", "--model", "chinchilla", "--seed", "1", "-o", "fit.nc"]
-        forecast = ["forecast", "fit.nc", "--flops", "1e24,1e25"]
-        returns = ["returns", "fit.nc", "--beyond", "1e25", "--gain-below", "0.01"]
+        fit = ["fit", "runs.csv", "--seed", "1", "-o"]
+        forecast = ["--flops", "1e24,1e25"]
+        returns = ["--beyond", "1e25", "--gain-below", "0.01"]
         timed = {
             "import pymc, nutpie": [*python, "import pymc, nutpie"],
-            "fit": [*bayescale, *fit],
+            "fit": [*bayescale, *fit, "fit.nc", "--model", "chinchilla"],
+            "fit, drift": [*bayescale, *fit, "drift.nc"],
             "import xarray, pandas": [*python, "import xarray, pandas"],
-            "forecast": [*bayescale, *forecast],
-            "returns": [*bayescale, *returns],
+            "forecast": [*bayescale, "forecast", "fit.nc", *forecast],
+            "forecast, drift": [*bayescale, "forecast", "drift.nc", *forecast],
+            "returns": [*bayescale, "returns", "fit.nc", *returns],
+            "returns, drift": [*bayescale, "returns", "drift.nc", *returns],
             "import typer": [*python, "import typer"],
             "--help": [*bayescale, "--help"],
         }
@@ -126,9 +129,15 @@ def commands(runs: xr.Dataset, repeats: int) -> list[Figure]:
 
     size = runs.sizes["run"]
     return [
-        row(f"`bayescale fit`, {size} runs, 4 × 1000 draws", "fit", "import pymc, nutpie", 1.7),
-        row("`bayescale forecast` on the saved fit", "forecast", "import xarray, pandas", 2.0),
-        row("`bayescale returns` on the saved fit", "returns", "import xarray, pandas", 2.0),
+        *(
+            row(f"`bayescale {verb}` {what}, {model}", f"{verb}{key}", peer, bar)
+            for model, key in {"chinchilla": "", "the default with drift": ", drift"}.items()
+            for verb, what, peer, bar in (
+                ("fit", f"of {size} runs, 4 × 1000 draws", "import pymc, nutpie", 1.7),
+                ("forecast", "on the saved fit", "import xarray, pandas", 2.0),
+                ("returns", "on the saved fit", "import xarray, pandas", 2.0),
+            )
+        ),
         row("`bayescale --help`", "--help", "import typer", 3.0),
     ]
 

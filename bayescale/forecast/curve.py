@@ -8,6 +8,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 import numpy as np
 import xarray as xr
@@ -130,13 +131,38 @@ def read_fit(fit: xr.DataTree) -> Saved:
         units=observed.attrs.get("units", "nat/token"),
     )
     largest = float(np.nanmax(compute_of(saved, runs).values))
-    return replace(saved, largest=largest, drift=_drift(saved, int(fit.attrs["seed"])))
+    return replace(saved, largest=largest, drift=_drift(saved, fit))
 
 
-def _drift(saved: Saved, seed: int) -> Paths | None:
+#: Drifts of the fits last read, by what they were drawn from: answers about one fit come several in a row.
+_DRAWN: dict[bytes, Paths] = {}
+_KEEP = 2
+
+
+def _drift(saved: Saved, fit: xr.DataTree) -> Paths | None:
     """One path of drift a draw. The fit's own seed makes it the same path in every answer."""
     if saved.model.discrepancy is None:
         return None
+    seed = int(fit.attrs["seed"])
+    content = blake2b(repr((seed, fit.attrs["model"], fit.attrs["reference"])).encode())
+    for table in (saved.posterior, saved.runs):
+        for name in sorted(map(str, table.data_vars)):
+            values = table[name].values
+            content.update(f"{name}{values.shape}".encode())
+            content.update(
+                repr(values.tolist()).encode()
+                if values.dtype == object
+                else np.ascontiguousarray(values)
+            )
+    key = content.digest()
+    found = _DRAWN.pop(key, None) or _draw_drift(saved, seed)
+    _DRAWN[key] = found
+    while len(_DRAWN) > _KEEP:
+        del _DRAWN[next(iter(_DRAWN))]
+    return found
+
+
+def _draw_drift(saved: Saved, seed: int) -> Paths:
     inputs = {
         slot: saved.runs[column].values.astype(float) for slot, column in saved.model.inputs.items()
     }
