@@ -328,6 +328,7 @@ def returns_facts(tree: xr.DataTree, answer: xr.Dataset, table: xr.Dataset) -> d
         **{key: answer.attrs[key] for key in kept if key in answer.attrs},
         **scalars,
         "decades_beyond": float(answer["decades_beyond"]),
+        "loss_unit": table["gain"].attrs["units"],
         "onset": onset,
         "marginal": marginal,
         "notes": _notes(tree, answer),
@@ -335,7 +336,7 @@ def returns_facts(tree: xr.DataTree, answer: xr.Dataset, table: xr.Dataset) -> d
 
 
 _PREDICATES = {
-    "gain_below": "a step of {step:g}x buys less than {threshold:g}",
+    "gain_below": "a step of {step:g}x buys less than {threshold:g} {loss_unit}",
     "elasticity_below": "the elasticity of the loss is below {threshold:g}",
     "relative_below": "a step is worth less than {threshold:g} of what it was at {relative_to:.3g}",
     "floor": "less than {threshold:g} of the loss is reducible",
@@ -362,13 +363,13 @@ def returns_table(facts: Mapping[str, Facts]) -> None:
     chance("P(the loss rises)", "p_loss_rises")
     onset = facts["onset"]
     table.add_row(
-        "onset: 5 %, 50 %, 95 %",
+        f"onset, asked up to {facts['horizon']:.3g}: 5 %, 50 %, 95 %",
         ", ".join(number(onset[key], 3) for key in ("q05", "median", "q95")),
         "",
     )
     gain, elasticity = facts["marginal"]["gain"], facts["marginal"]["elasticity"]
     table.add_row(
-        f"gain of a step at {facts['beyond']:.3g}",
+        f"gain of a step at {facts['beyond']:.3g} [{facts['loss_unit']}]",
         f"{number(gain['median'], 3)} ({number(gain['q05'], 3)} to {number(gain['q95'], 3)})",
         "",
     )

@@ -164,11 +164,11 @@ def table(fit: xr.DataTree) -> pd.DataFrame:
 def test_the_table_has_a_row_a_check_and_says_what_to_do(table: pd.DataFrame) -> None:
     assert list(table.index) == CHECKS
     assert table.index.name == "check"
-    assert list(table.columns) == ["value", "threshold", "verdict", "advice"]
+    assert list(table.columns) == ["value", "threshold", "verdict", "code", "advice"]
     assert set(table["verdict"]) <= set(module_check.VERDICTS)
     assert np.isfinite(table["value"]).all()
     for _, row in table.iterrows():
-        assert (row["advice"] == "") == (row["verdict"] == "ok")
+        assert (row["advice"] == "") == (row["verdict"] == "ok") == (row["code"] == "")
         assert row["threshold"].startswith(("<= ", ">= "))
     assert table.attrs["verdict"] == max(table["verdict"], key=module_check.VERDICTS.index)
 
@@ -252,6 +252,7 @@ def test_a_run_that_decides_the_fit_is_named(fit: xr.DataTree) -> None:
     assert row["value"] == pytest.approx(1.0, abs=0.25)
     name = str(fit["constant_data"]["run_id"].values[17])
     assert row["advice"].startswith(f"{name} alone decides part of the fit (")
+    assert row["code"] == "influential_runs"
     nameless = changed(fit, "log_likelihood", loss=draws)
     nameless["constant_data"] = xr.DataTree(
         nameless["constant_data"].to_dataset().drop_vars("run_id")

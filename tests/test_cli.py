@@ -367,7 +367,7 @@ def test_check_judges(saved: Path, fit: xr.DataTree) -> None:
     assert set(found) == VERDICT | {"verdict", "checks", "notes"}
     own = bs.check(fit)
     assert [row["check"] for row in found["checks"]] == list(own.index)
-    assert set(found["checks"][0]) == {"check", "value", "threshold", "verdict", "advice"}
+    assert set(found["checks"][0]) == {"check", "value", "threshold", "verdict", "code", "advice"}
     assert found["verdict"] == own.attrs["verdict"]
 
 
@@ -515,6 +515,7 @@ RETURNS = VERDICT | {
     "p_never_mcse",
     "p_loss_rises",
     "p_loss_rises_mcse",
+    "loss_unit",
     "decades_beyond",
     "onset",
     "marginal",

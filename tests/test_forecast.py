@@ -717,3 +717,25 @@ def test_falling_root_returns_the_bound_where_there_is_none() -> None:
 
 def test_public_names() -> None:
     assert {"diminishing", "predict", "returns", "summarise"} <= set(forecast.__all__)
+
+
+# Shapes that no run had ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.5, 2.0, 10.0])
+def test_tokens_per_parameter_far_from_every_run_are_said(factor: float) -> None:
+    fit = fake_fit(jitter=0.1, draws=100)
+    runs = fit["constant_data"].to_dataset()
+    ratios = runs["tokens"] / runs["params"]
+    ratio = factor * float(ratios.max() if factor > 1 else ratios.min())
+    path, far = f"fixed-ratio={ratio}", 10 * float(runs["flops"].max())
+    answers = [
+        returns(fit, flops=[far / 3, far], path=path),
+        forecast.diminishing(fit, beyond=far, gain_below=0.01, path=path),
+        predict(fit, inputs_along(fit, [far / 3, far], path)),
+    ]
+    for answer in answers:
+        notes = [note for note in get_notes(answer) if note.code == "outside_domain"]
+        assert len(notes) == (factor in (0.1, 10.0))
+        if notes:
+            assert f"{ratio:.3g} tokens per parameter; the runs span" in notes[0].message

@@ -11,6 +11,8 @@ from arviz_stats import loo, psense
 from bayescale.checks import sampler
 
 Verdict = Literal["ok", "warn", "fail"]
+#: Name, value, threshold, verdict, code and advice of a check.
+type Row = tuple[str, float, str, Verdict, str, str]
 VERDICTS: tuple[Verdict, ...] = ("ok", "warn", "fail")
 #: Power-scaling sensitivity above which a posterior is said to move with its prior: Kallioinen et al. 2021, 2107.14054.
 PRIOR_SENSITIVITY_MAX = 0.05
@@ -39,9 +41,9 @@ def check(fit: xr.DataTree, *, strict: bool = False) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a check: value, threshold, verdict (``ok``, ``warn``, ``fail``) and advice. ``attrs["verdict"]`` is
-        the worst. *How to read it*: with a ``fail`` no interval of the fit may be used; a ``warn`` says what an answer
-        rests on.
+        One row a check: value, threshold, verdict (``ok``, ``warn``, ``fail``), advice and, where it is not ``ok``,
+        a ``code`` of :data:`bayescale.notes.CODES` for scripts. ``attrs["verdict"]`` is the worst. *How to read it*:
+        with a ``fail`` no interval of the fit may be used; a ``warn`` says what an answer rests on.
 
     Raises
     ------
@@ -64,7 +66,7 @@ def check(fit: xr.DataTree, *, strict: bool = False) -> pd.DataFrame:
         )
     rows = [*_sampler_rows(fit), *_fit_rows(fit), _prior_row(fit)]
     table = pd.DataFrame(
-        rows, columns=["check", "value", "threshold", "verdict", "advice"]
+        rows, columns=["check", "value", "threshold", "verdict", "code", "advice"]
     ).set_index("check")
     worst = max(table["verdict"], key=VERDICTS.index)
     table.attrs["verdict"] = worst
@@ -74,7 +76,7 @@ def check(fit: xr.DataTree, *, strict: bool = False) -> pd.DataFrame:
     return table
 
 
-def _sampler_rows(fit: xr.DataTree) -> list[tuple[str, float, str, Verdict, str]]:
+def _sampler_rows(fit: xr.DataTree) -> list[Row]:
     found = sampler.judge(fit["posterior"].to_dataset(), fit["sample_stats"].to_dataset())
     longer = "fit again with more draws; if it stays, the runs cannot tell parameters apart: tighten priors"
     rows = [
@@ -94,25 +96,26 @@ def _sampler_rows(fit: xr.DataTree) -> list[tuple[str, float, str, Verdict, str]
             ("E-BFMI", found.bfmi, ">=", sampler.BFMI_MIN, "heavy tails: tighten the noise priors")
         )
     return [
-        _judged(name, value, sign, limit, "fail", advice)
+        _judged(name, value, sign, limit, "fail", "not_converged", advice)
         for name, value, sign, limit, advice in rows
     ]
 
 
 def _judged(
-    name: str, value: float, sign: str, limit: float, otherwise: Verdict, advice: str
-) -> tuple[str, float, str, Verdict, str]:
+    name: str, value: float, sign: str, limit: float, otherwise: Verdict, code: str, advice: str
+) -> Row:
     passes = value <= limit if sign == "<=" else value >= limit
     return (
         name,
         float(value),
         f"{sign} {limit:g}",
         "ok" if passes else otherwise,
+        "" if passes else code,
         "" if passes else advice,
     )
 
 
-def _fit_rows(fit: xr.DataTree) -> list[tuple[str, float, str, Verdict, str]]:
+def _fit_rows(fit: xr.DataTree) -> list[Row]:
     with warnings.catch_warnings():
         # The k-hat verdict below says the same with the runs' names.
         warnings.simplefilter("ignore", UserWarning)
@@ -138,6 +141,7 @@ def _fit_rows(fit: xr.DataTree) -> list[tuple[str, float, str, Verdict, str]]:
             "<=",
             float(score.good_k),
             "warn",
+            "influential_runs",
             f"{name} alone decides part of the fit ({int((khat > score.good_k).sum())} such runs): look at it, or "
             "fit without it and compare",
         ),
@@ -147,12 +151,13 @@ def _fit_rows(fit: xr.DataTree) -> list[tuple[str, float, str, Verdict, str]]:
             ">=",
             round(float(limit), 3),
             "warn",
+            "lack_of_fit",
             f"{1 - inside:.0%} of the runs lie outside their own 90 % interval: the law or its noise does not fit",
         ),
     ]
 
 
-def _prior_row(fit: xr.DataTree) -> tuple[str, float, str, Verdict, str]:
+def _prior_row(fit: xr.DataTree) -> Row:
     prior = fit["log_prior"].data_vars
     sensitivity = dict.fromkeys(prior, 0.0)
     if any(
@@ -169,5 +174,6 @@ def _prior_row(fit: xr.DataTree) -> tuple[str, float, str, Verdict, str]:
         "<=",
         PRIOR_SENSITIVITY_MAX,
         "warn",
+        "prior_dominated",
         f"{worst} moves with its prior: state that prior with care, and read the prior-dependence of each answer",
     )

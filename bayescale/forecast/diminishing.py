@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.forecast.curve import Saved, blocks, decades_beyond, read_fit, samples
-from bayescale.forecast.doubts import distance_note, fit_notes, group_notes
+from bayescale.forecast.doubts import design_note, distance_note, fit_notes, group_notes
 from bayescale.forecast.growth import check_range
 from bayescale.forecast.montecarlo import (
     SAMPLE_DIMS,
@@ -194,7 +194,11 @@ def diminishing(
         **route_attrs(route, step, family),
     )
     result["decades_beyond"] = decades_beyond(saved, xr.DataArray(beyond))
-    notes += distance_note(saved, np.array([to or beyond]))
+    farthest = np.array([to or beyond])
+    notes += distance_note(saved, farthest)
+    notes += design_note(
+        saved, route.growth.inputs(farthest[None]), f"the path at {farthest[0]:.3g}"
+    )
     notes += prior_note(fit, saved, samples(saved, gain[:, 0]), f"the gain at {beyond:.3g}")
     return result.assign_attrs(notes=dump_notes(notes))
 

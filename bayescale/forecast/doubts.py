@@ -11,6 +11,8 @@ from bayescale.notes import Note, get_notes
 
 #: Share of a forecast's variance from which the drift is said to make it.
 DRIFT_SHARE = 0.5
+#: Factor outside the range of the runs from which tokens per parameter, or another input, is called outside.
+OUTSIDE = 3.0
 #: Decades of compute beyond the largest run from which a forecast is called far.
 FAR = 1.0
 
@@ -76,6 +78,54 @@ def distance_note(saved: Saved, compute: np.ndarray) -> list[Note]:
             "add larger runs, or read the answer as what the law says rather than what will happen",
         )
     ]
+
+
+def design_note(saved: Saved, inputs: Mapping[str, np.ndarray], where: str) -> list[Note]:
+    """The note that a scale is of another shape than any run: compute alone does not tell that it is far.
+
+    Tokens per parameter for a law of both, and every other input but compute, params and tokens, is held against
+    the range of the runs.
+
+    Parameters
+    ----------
+    saved : Saved
+    inputs : mapping
+        Inputs of the scales by slot, axes (sample, point).
+    where : str
+        Which scale it is, for the message.
+
+    Returns
+    -------
+    list of Note
+        Empty, or one ``outside_domain`` for each.
+    """
+    columns = saved.model.inputs
+    asked = {
+        slot: np.median(values, axis=0)
+        for slot, values in inputs.items()
+        if columns[slot] not in ("params", "tokens", "flops") and len(columns) > 1
+    }
+    runs = {slot: saved.runs[columns[slot]].values for slot in asked}
+    names = {slot: columns[slot] for slot in asked}
+    if saved.has_compute:
+        asked["ratio"] = np.median(inputs["tokens"] / inputs["params"], axis=0)
+        runs["ratio"] = saved.runs[columns["tokens"]].values / saved.runs[columns["params"]].values
+        names["ratio"] = "tokens per parameter"
+    notes = []
+    for slot, values in asked.items():
+        low, high = float(runs[slot].min()), float(runs[slot].max())
+        far = values.max() if values.max() / high > low / values.min() else values.min()
+        if low / OUTSIDE <= far <= high * OUTSIDE:
+            continue
+        notes.append(
+            Note(
+                "outside_domain",
+                "warning",
+                f"{where} has {far:.3g} {names[slot]}; the runs span {low:.3g} to {high:.3g}",
+                f"add runs there, or choose a path that stays within {low:.3g} to {high:.3g}",
+            )
+        )
+    return notes
 
 
 def drift_note(

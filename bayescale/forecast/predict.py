@@ -17,7 +17,7 @@ from bayescale.forecast.curve import (
     read_fit,
     stream,
 )
-from bayescale.forecast.doubts import distance_note, drift_note, fit_notes, group_notes
+from bayescale.forecast.doubts import design_note, distance_note, drift_note, fit_notes, group_notes
 from bayescale.forecast.montecarlo import SAMPLE_DIMS, quantiles
 from bayescale.forecast.scales import Scales, read_scales
 from bayescale.forecast.sensitivity import prior_note
@@ -93,6 +93,8 @@ def predict(
         },
     )
     notes = [*fit_notes(fit, saved), *group_notes(saved, groups)]
+    asked = {slot: values * saved.reference[slot] for slot, values in inputs.items()}
+    notes += design_note(saved, asked, "a scale") if result.size else []
     result.attrs["notes"] = dump_notes([*notes, *_point_notes(fit, saved, result, table)])
     return result
 

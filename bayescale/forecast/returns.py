@@ -21,7 +21,7 @@ from bayescale.forecast.curve import (
     read_fit,
     samples,
 )
-from bayescale.forecast.doubts import distance_note, fit_notes, group_notes
+from bayescale.forecast.doubts import design_note, distance_note, fit_notes, group_notes
 from bayescale.forecast.growth import Growth, check_range, growth
 from bayescale.forecast.optimum import SPACING, STEP, falling_root
 from bayescale.forecast.path import PathLike, resolve_path
@@ -177,6 +177,9 @@ def returns(
         *fit_notes(fit, saved),
         *group_notes(saved, [group_of(saved, family)]),
         *distance_note(saved, scale.values),
+        *design_note(
+            saved, route.growth.inputs(scale.values.max(keepdims=True)[None]), "the largest scale"
+        ),
         *prior_note(fit, saved, farthest, "the gain at the largest scale"),
     ]
     return result.assign_attrs(notes=dump_notes(notes))
