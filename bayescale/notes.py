@@ -26,6 +26,7 @@ CODES: dict[str, str] = {
     "size_units_suspect": "sizes look like millions, billions or another unit of compute",
     "not_converged": "the sampler's result failed a convergence check",
     "escalated": "the sampler was re-run with more careful settings",
+    "partial": "work was interrupted; what was finished is kept",
     "prior_dominated": "the answer rests on the prior more than on the runs",
     "lack_of_fit": "the runs scatter about the law in a way that the model does not expect",
     "influential_runs": "a few runs decide the fit (high Pareto k-hat)",
