@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bayescale.checks import check
     from bayescale.datasets import list_datasets, load_dataset
+    from bayescale.decide import allocate, under_trained  # type: ignore[no-redef]
     from bayescale.forecast import diminishing, inputs_along, predict, returns, summarise  # type: ignore[no-redef]
     from bayescale.inference import build, fit  # type: ignore[no-redef]
     from bayescale.laws import Input, Law, Param
@@ -38,6 +39,7 @@ _HOMES = {
     "Note": "notes",
     "Outcome": "inference.many",
     "Param": "laws",
+    "allocate": "decide",
     "build": "inference",
     "check": "checks",
     "diminishing": "forecast",
@@ -56,9 +58,10 @@ _HOMES = {
     "backtest": "validate.backtest",
     "summarise": "forecast",
     "summarise_runs": "runs",
+    "under_trained": "decide",
     "verdict": "validate",
 }
-_ROOMS = ("cost", "forecast", "inference", "laws", "plots", "validate")
+_ROOMS = ("cost", "decide", "forecast", "inference", "laws", "plots", "validate")
 
 __all__ = [
     "Input",
@@ -69,6 +72,7 @@ __all__ = [
     "Outcome",
     "Param",
     "__version__",
+    "allocate",
     "backtest",
     "build",
     "check",
@@ -87,6 +91,7 @@ __all__ = [
     "stack",
     "summarise",
     "summarise_runs",
+    "under_trained",
     "verdict",
 ]
 

@@ -1,4 +1,4 @@
-"""What training costs: FLOP of a run of given parameters and tokens.
+"""What models cost: FLOP of training and of inference, accelerator-hours, energy, carbon.
 
 ``C = 6 * N * D``: two FLOP a parameter and token forwards (a multiplication and an addition), twice that backwards.
 Attention over the context, a few per cent at usual lengths, is left out. Kaplan et al. 2020 (arXiv 2001.08361),
@@ -12,6 +12,9 @@ import xarray as xr
 
 #: Training FLOP for each parameter and token.
 FLOP_PER_PARAM_TOKEN = 6.0
+#: Inference FLOP for each parameter and token, read or written: the forward pass alone.
+FLOP_PER_PARAM_TOKEN_INFERENCE = 2.0
+_SECONDS, _JOULE_PER_KWH = 3600.0, 3.6e6
 
 
 def training_flops[Size: (float, np.ndarray, xr.DataArray)](
@@ -112,3 +115,86 @@ def params_at_ratio[Size: (float, np.ndarray, xr.DataArray)](
     10000000000.0
     """
     return params_for(flops, tokens_per_param) ** 0.5
+
+
+def inference_flops[Size: (float, np.ndarray, xr.DataArray)](
+    params: Size, tokens: Size | float
+) -> Size:
+    """Compute of serving a model.
+
+    Parameters
+    ----------
+    params : array-like
+        Model parameters.
+    tokens : array-like
+        Tokens read and written over the model's lifetime.
+
+    Returns
+    -------
+    array-like
+        Inference compute [FLOP].
+
+    References
+    ----------
+    Sardana et al. 2024, arXiv 2401.00448, section 2.
+
+    Examples
+    --------
+    >>> inference_flops(7e9, 1e12)
+    1.4e+22
+    """
+    return FLOP_PER_PARAM_TOKEN_INFERENCE * params * tokens
+
+
+def accelerator_hours[Size: (float, np.ndarray, xr.DataArray)](
+    flops: Size, peak: Size | float, utilisation: Size | float
+) -> Size:
+    """Time that compute takes on one accelerator.
+
+    Parameters
+    ----------
+    flops : array-like
+        Compute [FLOP].
+    peak : array-like
+        Peak dense compute of one accelerator [FLOP/s]: not the headline for sparse matrices.
+    utilisation : array-like
+        Share of the peak that is reached on the model's own FLOP (MFU).
+
+    Returns
+    -------
+    array-like
+        Accelerator-hours [h].
+
+    Examples
+    --------
+    >>> round(accelerator_hours(1e24, 989.4e12, 0.4))
+    701884
+    """
+    return flops / (peak * utilisation * _SECONDS)
+
+
+def energy_kwh[Size: (float, np.ndarray, xr.DataArray)](
+    hours: Size, watts: Size | float, pue: Size | float
+) -> Size:
+    """Energy drawn from the grid.
+
+    Parameters
+    ----------
+    hours : array-like
+        Accelerator-hours [h].
+    watts : array-like
+        Power of one accelerator, with its share of the host if that is known [W].
+    pue : array-like
+        Power usage effectiveness of the data centre: energy drawn for each unit that reaches the machines.
+
+    Returns
+    -------
+    array-like
+        Energy [kWh]; times the grid's intensity [kg CO2e/kWh] it is carbon.
+
+    Examples
+    --------
+    >>> round(energy_kwh(1000.0, 700.0, 1.1))
+    770
+    """
+    return hours * watts * pue * _SECONDS / _JOULE_PER_KWH

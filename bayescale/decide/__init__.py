@@ -1,0 +1,8 @@
+"""Decisions on a saved fit or a stack of fits: how to divide a budget, what a target takes, whether it pays, what next.
+
+Nothing here samples, and every number is carried by the draws to the end.
+"""
+
+from bayescale.decide.allocate import allocate, under_trained
+
+__all__ = ["allocate", "under_trained"]

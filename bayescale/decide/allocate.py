@@ -1,0 +1,418 @@
+"""How a budget of compute divides into parameters and tokens, and what another division would lose.
+
+The optima themselves are found in :mod:`bayescale.decide.lifetime`. Allocations of one budget are compared under the
+law itself: a drift of its slope, where the model has one, is left out of optima and regrets and kept in the loss.
+"""
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from bayescale.cost import inference_flops, training_flops
+from bayescale.decide.draws import (
+    Draws,
+    Family,
+    as_draws,
+    loss_of,
+    pair_draws,
+    read_draws,
+    without_drift,
+)
+from bayescale.decide.lifetime import (
+    REACH,
+    Feasible,
+    bounded,
+    expected_optimum,
+    loss_of_size,
+    optimal_params,
+    params_within,
+    regret_of,
+    tokens_within,
+)
+from bayescale.forecast.curve import compute_of, decades_beyond
+from bayescale.forecast.doubts import design_note, distance_note
+from bayescale.forecast.optimum import falling_root
+from bayescale.forecast.scales import Scales, as_dataset, positive, read_flops
+from bayescale.forecast.sensitivity import prior_note
+from bayescale.forecast.stacked import is_stack
+from bayescale.notes import Note, dump_notes
+
+#: Loss within which allocations count as equally good [nat/token]: about the scatter between seeds of one run.
+NEAR = 0.005
+#: A budget of less than this share of the smallest run's compute is taken for a mistake.
+LEAST_SHARE = 1e-3
+
+
+def allocate(
+    fit: xr.DataTree,
+    *,
+    flops: ArrayLike,
+    params_max: float | None = None,
+    tokens_max: float | None = None,
+    grid: ArrayLike | None = None,
+    inference_tokens: ArrayLike = 0.0,
+    near: float = NEAR,
+    probability: float = 0.9,
+    family: Family = None,
+    random_seed: int = 0,
+) -> xr.Dataset:
+    """Divide a budget of compute into parameters and tokens.
+
+    Parameters
+    ----------
+    fit : xr.DataTree
+        From :func:`bayescale.fit` or :func:`bayescale.stack`, of a law of params and tokens.
+    flops : array-like
+        Budgets [FLOP]: of training, and with ``inference_tokens`` of training and serving together.
+    params_max, tokens_max : float, optional
+        Bounds: what memory holds, how many tokens there are.
+    grid : array-like, optional
+        The only numbers of parameters that can be trained.
+    inference_tokens : array-like
+        Tokens that the model will read and write over its lifetime; several numbers are draws of an uncertain demand.
+    near : float
+        Loss within which an allocation counts as near-optimal [nat/token].
+    probability : float
+        How probable that must be for an allocation to be in the near-optimal set.
+    family : str or mapping, optional
+        Group to ask about, for a model that pools; without it a new one is drawn.
+    random_seed : int
+        Of a new group.
+
+    Returns
+    -------
+    xr.Dataset
+        *How to read it*:
+
+        - ``params_optimal``, ``tokens_optimal``, ``tokens_per_param``, dims chain, draw, flops: the optimum of each
+          draw; their quantiles are what the runs say about the optimum;
+        - ``params``, ``tokens``, dim flops: the one allocation of least expected loss, to be trained;
+        - ``loss``, dims chain, draw, flops: the loss that it reaches [nat/token];
+        - ``regret`` [nat/token] and ``wasted_flops`` [FLOP], dims chain, draw, flops: what it loses against the
+          draw's own optimum of the same cost, and how much of the budget that optimum would have saved;
+        - ``near_params``, dims flops, bound ("lower", "upper"): the near-optimal set, ``P(L(N) - L* <= near) >=
+          probability``; NaN where no allocation is so safe. With ``grid``, ``is_near``, dims flops, size, in its place;
+        - ``p_near``, dim flops: that probability for the one allocation.
+
+        In attrs: ``near``, ``probability``, ``inference_tokens`` (mean), ``family``, ``model``, ``units``, ``notes``.
+
+    Raises
+    ------
+    ValueError
+        If the law has no params and tokens, a budget is below a thousandth of the smallest run or cannot be spent
+        within the bounds, or a number makes no sense.
+
+    References
+    ----------
+    Hoffmann et al. 2022, arXiv 2203.15556; Sardana et al. 2024, arXiv 2401.00448.
+
+    Examples
+    --------
+    >>> import bayescale as bs
+    >>> from bayescale.inference.fit import prior_tree
+    >>> prior = prior_tree(bs.load_dataset("pile"), "chinchilla", draws=100)
+    >>> best = allocate(prior, flops=[1e23, 1e24])
+    >>> bool((best["regret"] >= 0).all()), bool(best["params"][0] < best["params"][1])
+    (True, True)
+    """
+    whole = read_draws(fit, "compute-optimal", family, random_seed)
+    draws = without_drift(whole)
+    scale = read_flops(flops, draws.saved)
+    _check_near(near, probability)
+    feasible = _feasible(draws, inference_tokens, params_max, tokens_max, grid)
+    budget = scale.values[None, :]
+    _check_budget(draws, budget, feasible)
+
+    params_optimal = optimal_params(draws, budget, feasible)
+    tokens_optimal = tokens_within(budget, params_optimal, feasible)
+    params = expected_optimum(draws, budget, feasible.expected)
+    tokens = tokens_within(budget, params, feasible.expected)
+    lost = regret_of(draws, params, tokens, feasible)
+    found = {
+        "params_optimal": as_draws(draws, params_optimal, "flops").assign_attrs(units="parameters"),
+        "tokens_optimal": as_draws(draws, tokens_optimal, "flops").assign_attrs(units="tokens"),
+        "tokens_per_param": as_draws(draws, tokens_optimal / params_optimal, "flops").assign_attrs(
+            units="tokens/parameter"
+        ),
+        "params": xr.DataArray(params[0], dims="flops", attrs={"units": "parameters"}),
+        "tokens": xr.DataArray(tokens[0], dims="flops", attrs={"units": "tokens"}),
+        "loss": as_draws(whole, loss_of(whole, params, tokens), "flops").assign_attrs(
+            units=draws.saved.units
+        ),
+        "regret": as_draws(draws, lost.regret, "flops").assign_attrs(units=draws.saved.units),
+        "wasted_flops": as_draws(draws, lost.wasted, "flops").assign_attrs(units="FLOP"),
+        "p_near": xr.DataArray(
+            (lost.regret <= near).mean(axis=0), dims="flops", attrs={"units": "1"}
+        ),
+    }
+    found |= _near_optimal(draws, budget, params, feasible.expected, near, probability)
+    result = xr.Dataset(found, coords={"flops": scale["flops"]})
+    trained = training_flops(params[0], tokens[0])
+    result["decades_beyond"] = decades_beyond(draws.saved, xr.DataArray(trained, dims="flops"))
+    largest = int(np.argmax(trained))
+    notes = [
+        *whole.notes,
+        *law_only_note(whole),
+        *distance_note(draws.saved, trained),
+        *design_note(
+            draws.saved,
+            {"params": params[:, [largest]], "tokens": tokens[:, [largest]]},
+            "the allocation of the largest budget",
+        ),
+    ]
+    if not is_stack(fit):
+        ratio = xr.ufuncs.log(result["tokens_per_param"].isel(flops=largest)).reset_coords(
+            drop=True
+        )
+        notes += prior_note(fit, draws.saved, ratio, "the optimal tokens per parameter")
+    return result.assign_attrs(
+        near=float(near),
+        probability=float(probability),
+        inference_tokens=float(feasible.demand.mean()),
+        units=draws.saved.units,
+        **told(draws, family),
+        notes=dump_notes(notes),
+    )
+
+
+def under_trained(
+    fit: xr.DataTree,
+    table: Scales,
+    *,
+    inference_tokens: ArrayLike = 0.0,
+    family: Family = None,
+    random_seed: int = 0,
+) -> xr.Dataset:
+    """Regret of proposed or released models: how far from the best use of their compute they are.
+
+    Parameters
+    ----------
+    fit : xr.DataTree
+        Of a law of params and tokens.
+    table : Dataset, DataFrame or mapping
+        Columns ``params`` and ``tokens``, one row a model.
+    inference_tokens : array-like
+        As for :func:`allocate`: with demand, what was trained beyond the compute-optimal tokens is not wasted.
+    family : str or mapping, optional
+    random_seed : int
+
+    Returns
+    -------
+    xr.Dataset
+        Dim ``run``. *How to read it*:
+
+        - ``p_under_trained``: that fewer parameters and more tokens for the same FLOP would have been better;
+        - ``params_optimal``, ``tokens_optimal``, dims chain, draw, run: the optimum at the model's own cost;
+        - ``regret`` [nat/token] and ``wasted_flops`` [FLOP], dims chain, draw, run: loss above that of the optimum,
+          and the FLOP that reaching the same loss at the optimum would have saved;
+        - ``wasted_share``: of the model's own FLOP.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing or not positive, or the law has no params and tokens.
+
+    Examples
+    --------
+    >>> import bayescale as bs
+    >>> from bayescale.inference.fit import prior_tree
+    >>> prior = prior_tree(bs.load_dataset("pile"), "chinchilla", draws=100)
+    >>> gpt3 = under_trained(prior, {"params": [175e9], "tokens": [300e9]})
+    >>> bool(gpt3["p_under_trained"][0] > 0.5)
+    True
+    """
+    whole = read_draws(fit, "compute-optimal", family, random_seed)
+    draws = without_drift(whole)
+    models = as_dataset(table, "table")
+    for name in ("params", "tokens"):
+        if name not in models:
+            raise ValueError(
+                f"table: missing column {name!r}; it has {', '.join(map(str, models.variables)) or 'no columns'}. "
+                "Give params and tokens of each model"
+            )
+    params, tokens = (
+        np.atleast_1d(positive(models[name], f"table: column {name!r}").values)[None, :]
+        for name in ("params", "tokens")
+    )
+    params, tokens = np.broadcast_arrays(params, tokens)
+    feasible = _feasible(draws, inference_tokens, None, None, None)
+    lost = regret_of(draws, params, tokens, feasible)
+    best_tokens = tokens_within(lost.cost, lost.params_optimal, feasible)
+    result = xr.Dataset(
+        {
+            "params": ("run", params[0], {"units": "parameters"}),
+            "tokens": ("run", tokens[0], {"units": "tokens"}),
+            "p_under_trained": ("run", (lost.params_optimal < params).mean(axis=0), {"units": "1"}),
+            "params_optimal": as_draws(draws, lost.params_optimal, "run").assign_attrs(
+                units="parameters"
+            ),
+            "tokens_optimal": as_draws(draws, best_tokens, "run").assign_attrs(units="tokens"),
+            "regret": as_draws(draws, lost.regret, "run").assign_attrs(units=draws.saved.units),
+            "wasted_flops": as_draws(draws, lost.wasted, "run").assign_attrs(units="FLOP"),
+            "wasted_share": as_draws(draws, lost.wasted / lost.cost, "run").assign_attrs(units="1"),
+        }
+    )
+    labels = {
+        name: ("run", np.atleast_1d(models[name].values).astype(str))
+        for name in ("run_id", "family", "name")
+        if name in models
+    }
+    result = result.assign_coords(labels)
+    trained = training_flops(params[0], tokens[0])
+    notes = [*whole.notes, *law_only_note(whole), *distance_note(draws.saved, trained)]
+    return result.assign_attrs(
+        inference_tokens=float(feasible.demand.mean()),
+        units=draws.saved.units,
+        **told(draws, family),
+        notes=dump_notes(notes),
+    )
+
+
+def _near_optimal(
+    draws: Draws,
+    flops: np.ndarray,
+    params: np.ndarray,
+    feasible: Feasible,
+    near: float,
+    probability: float,
+) -> dict[str, xr.DataArray]:
+    """The allocations that are near-optimal with the asked probability, at the mean demand."""
+    best = optimal_params(draws, flops, feasible)
+    at_best = loss_of(draws, best, tokens_within(flops, best, feasible))
+    place = int(np.ceil(probability * draws.samples)) - 1
+
+    def safe_regret(regret: np.ndarray) -> np.ndarray:
+        """Regret that is exceeded with probability ``1 - probability`` at most; axes (1, point)."""
+        return np.partition(regret, place, axis=0)[[place]]
+
+    if feasible.sizes is not None:
+        inside = [
+            safe_regret(loss_of_size(draws, flops, size, feasible) - at_best)[0] <= near
+            for size in feasible.sizes
+        ]
+        table = xr.DataArray(
+            np.stack(inside, axis=1), dims=("flops", "size"), coords={"size": feasible.sizes}
+        )
+        return {"is_near": table.assign_attrs(units="1")}
+
+    def log_regret(log_params: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        size = np.exp(log_params)
+        loss = loss_of(draws, size, tokens_within(flops[:, rows], size, feasible))
+        return safe_regret(loss - at_best[:, rows])
+
+    every = np.arange(flops.shape[1])
+    center = np.log(params)
+    # The allocation of least expected loss need not be the safest one.
+    unsafe = np.flatnonzero(log_regret(center, every)[0] > near)
+    if unsafe.size:
+        low, high = np.log(np.quantile(best[:, unsafe], [0.005, 0.995], axis=0))
+        tried = np.linspace(low, high, 33)
+        regrets = np.concatenate([log_regret(each[None, :], unsafe) for each in tried])
+        center[:, unsafe] = np.take_along_axis(tried, regrets.argmin(axis=0)[None], axis=0)
+    empty = log_regret(center, every)[0] > near
+
+    least = np.log(bounded(np.full_like(params, 1e-300), flops, feasible))
+    most = np.log(np.minimum(feasible.params_max, _most_params(flops, feasible)))
+    edges = []
+    for side, bound in ((-1, least), (1, most)):
+        reach = np.clip(np.abs(bound - center), 0.0, REACH)
+
+        def room(distance: np.ndarray, side: int = side) -> np.ndarray:
+            # The root makes a bowl's wall straight.
+            regret = np.maximum(log_regret(center + side * distance, every), 0.0)
+            return np.sqrt(near) - np.sqrt(regret)
+
+        start = np.minimum(0.5, reach / 2)
+        distance = falling_root(room, np.zeros_like(reach), reach, start, tolerance=1e-7)
+        edges.append(np.where(empty, np.nan, np.exp(center + side * distance)[0]))
+    table = xr.DataArray(
+        np.stack(edges, axis=1), dims=("flops", "bound"), coords={"bound": ["lower", "upper"]}
+    )
+    return {"near_params": table.assign_attrs(units="parameters")}
+
+
+def _most_params(flops: np.ndarray, feasible: Feasible) -> np.ndarray:
+    """Parameters at which serving, or training on one token, takes all of a budget."""
+    return params_within(flops, np.ones((1, 1)), feasible)
+
+
+def law_only_note(whole: Draws) -> list[Note]:
+    """The note that allocations are compared without the drift that the model allows for."""
+    if all(part.saved.drift is None for part in whole.parts):
+        return []
+    return [
+        Note(
+            "bare_law",
+            "info",
+            "allocations are compared under the law itself: the drift of its slope, which is in the loss, is left out "
+            "of the optimum, the near-optimal set and the regret",
+            "read the near-optimal set as the least that the runs leave open",
+        )
+    ]
+
+
+def told(draws: Draws, family: Family) -> dict[str, str]:
+    """What every decision says of the draws that it rests on."""
+    named = (
+        family
+        if isinstance(family, str)
+        else ", ".join(f"{k}={v}" for k, v in (family or {}).items())
+    )
+    return {"model": draws.name, "family": named or ("new" if draws.saved.pooled else "")}
+
+
+def _feasible(
+    draws: Draws,
+    inference_tokens: ArrayLike,
+    params_max: float | None,
+    tokens_max: float | None,
+    grid: ArrayLike | None,
+) -> Feasible:
+    bounds = {"params_max": params_max, "tokens_max": tokens_max}
+    for name, value in bounds.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} = {value!r}: expected a number above zero, or leave it out")
+    sizes = None
+    if grid is not None:
+        sizes = np.unique(
+            positive(xr.DataArray(np.atleast_1d(np.asarray(grid))), "grid: parameters").values
+        )
+    demand = pair_draws(draws, np.asarray(inference_tokens), "inference_tokens")
+    known = {name: float(value) for name, value in bounds.items() if value is not None}
+    return Feasible(demand=demand, sizes=sizes, **known)
+
+
+def _check_near(near: float, probability: float) -> None:
+    if not near > 0:
+        raise ValueError(f"near = {near!r}: expected a loss above zero, such as {NEAR} nat/token")
+    if not 0 < probability <= 1:
+        raise ValueError(f"probability = {probability!r}: expected a number in (0, 1], such as 0.9")
+
+
+def _check_budget(draws: Draws, flops: np.ndarray, feasible: Feasible) -> None:
+    saved = draws.saved
+    least = LEAST_SHARE * float(compute_of(saved, saved.runs).min())
+    if (flops < least).any():
+        raise ValueError(
+            f"flops = {flops.min():.4g} is less than a thousandth of the smallest run ({least / LEAST_SHARE:.3g} "
+            "FLOP), too little for any sensible run; give the budget in FLOP, such as 1e24"
+        )
+    if np.isfinite(feasible.params_max) and np.isfinite(feasible.tokens_max):
+        most = training_flops(feasible.params_max, feasible.tokens_max)
+        most = most + inference_flops(feasible.params_max, float(feasible.demand.min()))
+        if (flops > most).any():
+            raise ValueError(
+                f"flops = {flops.max():.4g} cannot be spent: {feasible.params_max:.3g} parameters on "
+                f"{feasible.tokens_max:.3g} tokens take {most:.4g} FLOP at most; raise params_max or tokens_max"
+            )
+    if feasible.sizes is None:
+        return
+    tokens = np.stack([tokens_within(flops.min(), size, feasible).min() for size in feasible.sizes])
+    most_tokens = tokens_within(flops.max(), feasible.sizes, feasible.expected)
+    fits = (tokens > 0) & (feasible.sizes <= feasible.params_max)
+    fits &= most_tokens.reshape(-1) <= feasible.tokens_max * (1 + 1e-12)
+    if not fits.any():
+        raise ValueError(
+            f"grid: no size of {feasible.sizes[0]:.3g} to {feasible.sizes[-1]:.3g} parameters spends every budget "
+            "within the bounds; add sizes, or change tokens_max, params_max or flops"
+        )

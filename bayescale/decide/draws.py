@@ -1,0 +1,264 @@
+"""The draws that a decision rests on: of a fit, or of a stack of fits member by member.
+
+Arrays are plain NumPy with axes (sample, point), as in :mod:`bayescale.forecast.curve`; the samples of a stack are
+those of its members, one member after the other. The edges of the room speak xarray.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xarray as xr
+
+from bayescale.forecast.curve import Saved, blocks, log_location, read_fit
+from bayescale.forecast.doubts import fit_notes, group_notes
+from bayescale.forecast.optimum import STEP
+from bayescale.forecast.path import PathLike
+from bayescale.forecast.returns import Route, route_for
+from bayescale.forecast.scales import group_of
+from bayescale.forecast.stacked import is_stack, members
+from bayescale.notes import Note
+
+type Family = str | Mapping[str, str] | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """Draws of one model along a path.
+
+    Parameters
+    ----------
+    name : str
+        Of the model; in a stack, of the member.
+    weight : float
+        Share of the stack; one for a fit.
+    route : Route
+    """
+
+    name: str
+    weight: float
+    route: Route
+
+    @property
+    def saved(self) -> Saved:
+        """What was read of the fit."""
+        return self.route.saved
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Draws of a fit or of a stack along a path.
+
+    Parameters
+    ----------
+    parts : tuple of Part
+    notes : tuple of Note
+        Doubts that every answer on these draws shares.
+    """
+
+    parts: tuple[Part, ...]
+    notes: tuple[Note, ...]
+
+    @property
+    def saved(self) -> Saved:
+        """What was read of the fit; of a stack, of its first member: runs and units are the same in all."""
+        return self.parts[0].saved
+
+    @property
+    def samples(self) -> int:
+        """Draws of all chains of all members."""
+        return sum(part.saved.samples for part in self.parts)
+
+    @property
+    def name(self) -> str:
+        """Name of the model, or of the models."""
+        return ", ".join(part.name for part in self.parts)
+
+    @property
+    def lowest(self) -> float:
+        """Least compute that the path covers."""
+        return max(part.route.growth.lowest for part in self.parts)
+
+    @property
+    def highest(self) -> float:
+        """Most compute that the path covers."""
+        return min(part.route.growth.highest for part in self.parts)
+
+
+def read_draws(
+    fit: xr.DataTree, path: PathLike | None, family: Family = None, random_seed: int = 0
+) -> Draws:
+    """Read the draws of a fit or of a stack along a path.
+
+    Parameters
+    ----------
+    fit : xr.DataTree
+        From :func:`bayescale.fit` or :func:`bayescale.stack`, or opened from its file.
+    path : str, Path or table, optional
+        As for :func:`bayescale.returns`.
+    family : str or mapping, optional
+        Group to ask about, for a model that pools; without it a new one is drawn.
+    random_seed : int
+        Of a new group.
+
+    Returns
+    -------
+    Draws
+
+    Raises
+    ------
+    ValueError
+        If the tree is no fit, or its law cannot grow along the path.
+    """
+    trees = (
+        [(member.name, member.weight, member.share) for member in members(fit)]
+        if is_stack(fit)
+        else [(str(fit.attrs.get("model_name", "fit")), 1.0, fit)]
+    )
+    parts, notes = [], []
+    for name, weight, tree in trees:
+        saved = read_fit(tree)
+        parts.append(Part(name, weight, route_for(saved, path, family, random_seed)))
+        notes += [*fit_notes(tree, saved), *group_notes(saved, [group_of(saved, family)])]
+    return Draws(tuple(parts), tuple(dict.fromkeys(notes)))
+
+
+def without_drift(draws: Draws) -> Draws:
+    """The same draws, of the law alone.
+
+    A drawn drift is not to be known beforehand: allocations of one budget are compared under the law.
+    """
+    if all(part.saved.drift is None for part in draws.parts):
+        return draws
+    parts = [
+        replace(part, route=replace(part.route, saved=replace(part.saved, drift=None)))
+        for part in draws.parts
+    ]
+    return replace(draws, parts=tuple(parts))
+
+
+def each_part(draws: Draws) -> Iterator[tuple[Part, slice]]:
+    """Every member with its samples."""
+    start = 0
+    for part in draws.parts:
+        yield part, slice(start, start + part.saved.samples)
+        start += part.saved.samples
+
+
+def of_rows(values: np.ndarray, rows: slice) -> np.ndarray:
+    """Values of some samples; what does not vary by sample stays as it is."""
+    return values[rows] if values.shape[0] > 1 else values
+
+
+def evaluate(
+    draws: Draws, ask: Callable[[Part, tuple[np.ndarray, ...]], np.ndarray], *inputs: np.ndarray
+) -> np.ndarray:
+    """Ask every member about its own samples, block by block so that memory stays bounded.
+
+    Parameters
+    ----------
+    draws : Draws
+    ask : callable
+        ``ask(part, inputs)`` gives values with axes (sample, point) from inputs of these axes.
+    *inputs : numpy.ndarray
+        Axes (sample, point) or (1, point).
+
+    Returns
+    -------
+    numpy.ndarray
+        Axes (sample, point).
+    """
+    points = max(each.shape[1] for each in inputs)
+    inputs = tuple(np.broadcast_to(each, (each.shape[0], points)) for each in inputs)
+    found = np.empty((draws.samples, points))
+    for part, rows in each_part(draws):
+        for block in blocks(points, part.saved.samples):
+            found[rows, block] = ask(part, tuple(of_rows(each, rows)[:, block] for each in inputs))
+    return found
+
+
+def loss_along(draws: Draws, flops: np.ndarray) -> np.ndarray:
+    """Loss along the path [unit of the runs]; axes (sample, point)."""
+
+    def ask(part: Part, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
+        return loss_at_inputs(part, part.route.growth.inputs(inputs[0]))
+
+    return evaluate(draws, ask, flops)
+
+
+def loss_of(draws: Draws, params: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """Loss of models of so many parameters after so many tokens; axes (sample, point)."""
+    return evaluate(
+        draws,
+        lambda part, inputs: loss_at_inputs(part, {"params": inputs[0], "tokens": inputs[1]}),
+        params,
+        tokens,
+    )
+
+
+def loss_at_inputs(part: Part, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Loss of one member's draws at inputs of its law; axes (sample, point)."""
+    ratios = {slot: values / part.saved.reference[slot] for slot, values in inputs.items()}
+    return np.exp(log_location(part.saved, ratios, part.route.params))
+
+
+def marginal_losses(
+    draws: Draws, params: np.ndarray, tokens: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fall of the loss for a relative increase of parameters, and of tokens: ``-dL/dln N`` and ``-dL/dln D``.
+
+    Exact, by complex inputs; axes (sample, point).
+    """
+    found = []
+    for turned in ("params", "tokens"):
+
+        def ask(part: Part, inputs: tuple[np.ndarray, ...], turned: str = turned) -> np.ndarray:
+            given = dict(zip(("params", "tokens"), inputs, strict=True))
+            ratios: dict[str, np.ndarray] = {
+                slot: each / part.saved.reference[slot] for slot, each in given.items()
+            }
+            ratios[turned] = ratios[turned] * (1 + STEP * 1j)
+            location = log_location(part.saved, ratios, part.route.params)
+            return -np.exp(location.real) * location.imag / STEP
+
+        found.append(evaluate(draws, ask, params, tokens))
+    return found[0], found[1]
+
+
+def as_draws(draws: Draws, values: np.ndarray, *dims: str) -> xr.DataArray:
+    """Values with axes (sample, ...) as an array with dims chain, draw and ``dims``."""
+    pieces = [
+        of_rows(values, rows).reshape(*part.saved.shape, *values.shape[1:])
+        for part, rows in each_part(draws)
+    ]
+    stacked = np.concatenate(pieces, axis=1)
+    first = draws.saved.posterior
+    draw = first["draw"].values if len(draws.parts) == 1 else np.arange(stacked.shape[1])
+    coords = {"chain": first["chain"].values, "draw": draw}
+    return xr.DataArray(stacked, dims=("chain", "draw", *dims), coords=coords)
+
+
+def pair_draws(draws: Draws, values: np.ndarray, name: str) -> np.ndarray:
+    """Draws of a stated quantity, one for each sample of the posterior; axes (sample, 1) or (1, 1).
+
+    Parameters
+    ----------
+    draws : Draws
+    values : numpy.ndarray
+        One number, or draws of any number, independent of the posterior's: they are paired as they come.
+    name : str
+        Of the quantity, for messages.
+
+    Raises
+    ------
+    ValueError
+        If a value is negative or not finite.
+    """
+    flat = np.asarray(values, dtype=float).reshape(-1)
+    if not flat.size or not (np.isfinite(flat) & (flat >= 0)).all():
+        raise ValueError(f"{name}: expected numbers of zero or more, got {values!r}")
+    if flat.size == 1:
+        return flat[:, None]
+    if flat.size > draws.samples:
+        flat = flat[np.linspace(0, flat.size - 1, draws.samples).round().astype(int)]
+    return np.resize(flat, draws.samples)[:, None]

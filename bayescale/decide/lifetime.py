@@ -1,0 +1,184 @@
+"""Optima of a lifetime budget, draw by draw: training takes ``6 * N * D`` FLOP, serving ``2 * N * D_inf``.
+
+At the best division of a budget a per cent of parameters and a per cent of tokens are to what they cost as to what they
+buy:
+
+    eps_N / eps_D = 1 + D_inf / (3 * D),    eps_x = -dL / dln x
+
+(Sardana et al. 2024, arXiv 2401.00448; without demand, Hoffmann et al. 2022, arXiv 2203.15556). The same condition
+holds at the least lifetime cost of a given loss. Arrays have axes (sample, point).
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bayescale.cost import inference_flops, tokens_for, training_flops
+from bayescale.decide.draws import Draws, Part, evaluate, loss_of, marginal_losses
+from bayescale.forecast.optimum import falling_root
+
+#: Searches reach this many units of ln(tokens), ln(params) or ln(FLOP) from where they start.
+REACH = 30.0
+
+
+@dataclass(frozen=True)
+class Feasible:
+    """What can be trained, and what it will serve.
+
+    Parameters
+    ----------
+    demand : numpy.ndarray
+        Tokens served over the model's lifetime; axes (sample, 1) or (1, 1).
+    params_max, tokens_max : float
+    sizes : numpy.ndarray or None
+        The only numbers of parameters that can be trained.
+    """
+
+    demand: np.ndarray
+    params_max: float = np.inf
+    tokens_max: float = np.inf
+    sizes: np.ndarray | None = None
+
+    @property
+    def expected(self) -> "Feasible":
+        """The same at the mean demand: lifetime FLOP is linear in it."""
+        return replace(self, demand=self.demand.mean(axis=0, keepdims=True))
+
+
+@dataclass(frozen=True)
+class Regret:
+    """What proposals lose against the optimum of the same cost; axes (sample, point).
+
+    Parameters
+    ----------
+    cost : numpy.ndarray
+        Lifetime FLOP of the proposals.
+    params_optimal : numpy.ndarray
+        Optimal parameters at that cost.
+    regret : numpy.ndarray
+        Loss above the optimum's [unit of the runs].
+    wasted : numpy.ndarray
+        FLOP that the optimum would have saved at the proposals' loss.
+    """
+
+    cost: np.ndarray
+    params_optimal: np.ndarray
+    regret: np.ndarray
+    wasted: np.ndarray
+
+
+def regret_of(draws: Draws, params: np.ndarray, tokens: np.ndarray, feasible: Feasible) -> Regret:
+    """What models of given parameters and tokens lose against the optimum of the same lifetime cost."""
+    cost = training_flops(params, tokens) + inference_flops(params, feasible.demand)
+    best = optimal_params(draws, cost, feasible)
+    loss = loss_of(draws, params, tokens)
+    at_best = loss_of(draws, best, tokens_within(cost, best, feasible))
+    floor = np.concatenate(
+        [np.broadcast_to(p.route.floor, (p.saved.samples, 1)) for p in draws.parts]
+    )
+
+    def excess(saved: np.ndarray) -> np.ndarray:
+        """Falls with the log of the factor of compute that is saved; linear in it for power laws."""
+        less = cost * np.exp(-saved)
+        sizes = optimal_params(draws, less, feasible)
+        there = loss_of(draws, sizes, tokens_within(less, sizes, feasible))
+        return np.log((loss - floor) / (there - floor))
+
+    # Rounding may put a proposal that is the optimum a hair below it.
+    regret = np.maximum(loss - at_best, 0.0)
+    lower = np.zeros_like(regret)
+    factor = falling_root(excess, lower, lower + REACH, lower + 0.1, tolerance=1e-9)
+    return Regret(np.broadcast_to(cost, regret.shape), best, regret, cost * -np.expm1(-factor))
+
+
+def tokens_within(flops: np.ndarray, params: np.ndarray, feasible: Feasible) -> np.ndarray:
+    """Training tokens that are left of a lifetime budget."""
+    return tokens_for(flops - inference_flops(params, feasible.demand), params)
+
+
+def params_within(flops: np.ndarray, tokens: np.ndarray, feasible: Feasible) -> np.ndarray:
+    """Parameters that spend a lifetime budget on so many training tokens."""
+    return flops / (training_flops(tokens, 1.0) + inference_flops(feasible.demand, 1.0))
+
+
+def optimal_params(draws: Draws, flops: np.ndarray, feasible: Feasible) -> np.ndarray:
+    """Optimal parameters of each draw under a budget; axes (sample, point)."""
+    if feasible.sizes is not None:
+        return _best_size(draws, flops, feasible, expected=False)
+    if not feasible.demand.any():
+        best = evaluate(draws, _own_optimum, flops)
+    else:
+        rows = np.zeros((draws.samples, 1))
+        best = _balanced(draws, flops + rows, feasible, expected=False)
+    return bounded(best, flops, feasible)
+
+
+def expected_optimum(draws: Draws, flops: np.ndarray, feasible: Feasible) -> np.ndarray:
+    """Parameters of the one allocation of least expected loss; axes (1, point)."""
+    if feasible.sizes is not None:
+        return _best_size(draws, flops, feasible, expected=True)
+    return bounded(_balanced(draws, flops, feasible, expected=True), flops, feasible)
+
+
+def _own_optimum(part: Part, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
+    return part.route.growth.inputs(inputs[0])["params"]
+
+
+def bounded(params: np.ndarray, flops: np.ndarray, feasible: Feasible) -> np.ndarray:
+    """The nearest parameters that the bounds allow: along a budget the loss has one minimum."""
+    least = np.zeros(1)
+    if np.isfinite(feasible.tokens_max):
+        least = params_within(flops, np.full((1, 1), feasible.tokens_max), feasible)
+    return np.minimum(np.maximum(params, least), feasible.params_max)
+
+
+def _balanced(draws: Draws, flops: np.ndarray, feasible: Feasible, *, expected: bool) -> np.ndarray:
+    """Parameters at which the first-order condition holds, for each draw or for the mean loss."""
+    plain = evaluate(draws, _own_optimum, flops)
+    start = np.log(tokens_for(np.broadcast_to(flops, plain.shape), plain))
+    if expected:
+        start = np.median(start, axis=0, keepdims=True)
+
+    def pull(log_tokens: np.ndarray) -> np.ndarray:
+        tokens = np.exp(log_tokens)
+        params = params_within(flops, tokens, feasible)
+        of_params, of_tokens = marginal_losses(draws, params, tokens)
+        if expected:
+            of_params, of_tokens = (
+                each.mean(axis=0, keepdims=True) for each in (of_params, of_tokens)
+            )
+        dear = np.log1p(feasible.demand / (3 * tokens))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.log(of_tokens) - np.log(of_params) + dear
+        # Where one input no longer helps, only the direction is known.
+        return np.where(np.isfinite(ratio), ratio, 50.0 * np.sign(of_tokens - of_params))
+
+    found = falling_root(pull, start - REACH, start + REACH, start, tolerance=1e-12)
+    return params_within(flops, np.exp(found), feasible)
+
+
+def _best_size(
+    draws: Draws, flops: np.ndarray, feasible: Feasible, *, expected: bool
+) -> np.ndarray:
+    """The best of the sizes that can be trained, for each draw or for the mean loss."""
+    assert feasible.sizes is not None
+    rows = 1 if expected else draws.samples
+    best, least = np.full((2, rows, flops.shape[1]), np.inf)
+    for size in feasible.sizes:
+        loss = loss_of_size(draws, flops, size, feasible)
+        loss = loss.mean(axis=0, keepdims=True) if expected else loss
+        best = np.where(loss < least, size, best)
+        least = np.minimum(loss, least)
+    return best
+
+
+def loss_of_size(draws: Draws, flops: np.ndarray, size: float, feasible: Feasible) -> np.ndarray:
+    """Loss of a size under a budget; infinite where the budget does not allow it."""
+    params = np.full((1, 1), size)
+    tokens = tokens_within(flops, params, feasible)
+    # A size that the budget only just pays for is allowed, whatever the rounding.
+    allowed = (
+        (tokens > 0) & (tokens <= feasible.tokens_max * (1 + 1e-12)) & (size <= feasible.params_max)
+    )
+    loss = loss_of(draws, params, np.where(allowed, tokens, 1.0))
+    return np.where(allowed, loss, np.inf)

@@ -1,0 +1,305 @@
+"""Allocations against closed forms, brute force and published examples."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+from fake_fit import fake_fit
+
+import bayescale as bs
+from bayescale import laws
+from bayescale.cost import inference_flops, training_flops
+from bayescale.decide import allocate, under_trained
+from bayescale.decide.draws import loss_of, marginal_losses, read_draws
+from bayescale.model import Model
+
+SAMPLE = ("chain", "draw")
+REFERENCE = {"params": 1e9, "tokens": 2e10}
+#: Hoffmann et al. 2022, arXiv 2203.15556, approach 3.
+HOFFMANN = {"E": 1.69, "A": 406.4, "B": 410.7}
+ALPHA, BETA = 0.336, 0.283
+
+
+def known_fit(
+    E: float = 1.69,
+    A: float = 406.4,
+    B: float = 410.7,
+    alpha: float = ALPHA,
+    beta: float = BETA,
+    model: str = "chinchilla",
+    **options: object,
+) -> xr.DataTree:
+    """A fit whose draws all are a law with these textbook constants."""
+    terms = {
+        "E": E,
+        "A": A * REFERENCE["params"] ** -alpha,
+        "B": B * REFERENCE["tokens"] ** -beta,
+    }
+    return fake_fit(model, 2, 5, terms=terms, alpha=alpha, beta=beta, **options)
+
+
+@pytest.fixture(scope="module")
+def uncertain() -> xr.DataTree:
+    return fake_fit("chinchilla", 2, 300, jitter=0.06, seed=3)
+
+
+def stacked(**weights: float) -> xr.DataTree:
+    fits = {
+        name: fake_fit(name, 2, 200, jitter=0.05, seed=seed) for seed, name in enumerate(weights)
+    }
+    # Stacked fits are of the same runs.
+    first = next(iter(fits.values()))
+    for each in fits.values():
+        each["observed_data"] = first["observed_data"]
+    return bs.stack(fits, weights=weights)
+
+
+# --- Closed forms ----------------------------------------------------------------------------------------------------
+
+
+def test_the_optimum_is_the_closed_form() -> None:
+    found = allocate(known_fit(), flops=np.geomspace(1e20, 1e27, 15))
+    scale = (ALPHA * HOFFMANN["A"] / (BETA * HOFFMANN["B"])) ** (1 / (ALPHA + BETA))
+    expected = scale * (found["flops"] / 6) ** (BETA / (ALPHA + BETA))
+    np.testing.assert_allclose(found["params_optimal"].isel(chain=0, draw=0), expected, rtol=1e-8)
+    np.testing.assert_allclose(found["params"], expected, rtol=1e-8)
+    np.testing.assert_allclose(6 * found["params"] * found["tokens"], found["flops"], rtol=1e-12)
+    assert float(found["regret"].max()) < 1e-12
+    assert float((found["wasted_flops"] / found["flops"]).max()) < 1e-6
+
+
+@pytest.mark.parametrize("factor", [0.2, 0.9, 3.0, 30.0])
+def test_the_waste_of_a_proposal_is_the_closed_form(factor: float) -> None:
+    # Along the optimum the reducible loss is a power of compute, with exponent ab / (a + b).
+    fit = known_fit()
+    flops = 1e24
+    best = float(allocate(fit, flops=flops)["params"].item())
+    params = factor * best
+    tokens = flops / 6 / params
+    reducible = HOFFMANN["A"] * params**-ALPHA + HOFFMANN["B"] * tokens**-BETA
+    least = HOFFMANN["A"] * best**-ALPHA + HOFFMANN["B"] * (flops / 6 / best) ** -BETA
+    wasted = flops * (1 - (reducible / least) ** (-(ALPHA + BETA) / (ALPHA * BETA)))
+    found = under_trained(fit, {"params": [params], "tokens": [tokens]})
+    np.testing.assert_allclose(found["regret"], reducible - least, rtol=1e-8)
+    np.testing.assert_allclose(found["wasted_flops"], wasted, rtol=1e-7)
+    assert float(found["p_under_trained"].item()) == float(factor > 1)
+
+
+@pytest.mark.parametrize("name", ["chinchilla", "skaling", "kaplan"])
+def test_an_optimum_without_a_closed_form_is_found_by_search(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = fake_fit(name, 2, 20, jitter=0.1)
+    closed = allocate(fit, flops=[1e22, 1e24])
+    law = replace(laws.get(name), optimal_params=None)
+    monkeypatch.setattr(Model, "law_object", law)
+    numeric = allocate(fit, flops=[1e22, 1e24])
+    for each in ("params_optimal", "params", "near_params"):
+        np.testing.assert_allclose(numeric[each], closed[each], rtol=1e-7)
+    np.testing.assert_allclose(numeric["regret"], closed["regret"], atol=1e-12)
+
+
+# --- Inference -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["chinchilla", "skaling"])
+@pytest.mark.parametrize("demand", [1e9, 1e12, 1e15])
+def test_demand_meets_the_first_order_condition(model: str, demand: float) -> None:
+    fit = fake_fit(model, 1, 20, jitter=0.1)
+    flops = 1e23
+    found = allocate(fit, flops=flops, inference_tokens=demand)
+    params, tokens = (
+        found[name].values.reshape(-1, 1) for name in ("params_optimal", "tokens_optimal")
+    )
+    np.testing.assert_allclose(
+        training_flops(params, tokens) + inference_flops(params, demand), flops
+    )
+    of_params, of_tokens = marginal_losses(read_draws(fit, "compute-optimal"), params, tokens)
+    np.testing.assert_allclose(of_params / of_tokens, 1 + demand / (3 * tokens), rtol=1e-6)
+
+
+def test_the_worked_example_of_serving_is_reproduced() -> None:
+    # Sardana et al. 2024, arXiv 2401.00448, figure 1: who serves 2T tokens with a 13B Chinchilla model would save
+    # 1.7e22 FLOP, 17 % of the lifetime compute, with a smaller one of the same loss.
+    params = 13e9
+    scale = (ALPHA * HOFFMANN["A"] / (BETA * HOFFMANN["B"])) ** (-1 / (ALPHA + BETA))
+    tokens = (params * scale) ** ((ALPHA + BETA) / BETA) / params
+    found = under_trained(
+        known_fit(), {"params": [params], "tokens": [tokens]}, inference_tokens=2e12
+    )
+    assert float(found["wasted_flops"].isel(run=0)[0, 0]) == pytest.approx(1.7e22, rel=0.01)
+    assert float(found["wasted_share"].isel(run=0)[0, 0]) == pytest.approx(0.17, abs=0.005)
+
+
+def test_no_demand_is_the_limit_of_small_demand(uncertain: xr.DataTree) -> None:
+    none, little = (allocate(uncertain, flops=1e23, inference_tokens=each) for each in (0.0, 1.0))
+    np.testing.assert_allclose(none["params_optimal"], little["params_optimal"], rtol=1e-7)
+    np.testing.assert_allclose(none["params"], little["params"], rtol=1e-7)
+
+
+def test_uncertain_demand_counts_by_its_mean(uncertain: xr.DataTree) -> None:
+    demand = np.random.default_rng(1).lognormal(28.0, 1.0, 600)
+    unsure = allocate(uncertain, flops=1e23, inference_tokens=demand)
+    mean = allocate(uncertain, flops=1e23, inference_tokens=demand.mean())
+    np.testing.assert_allclose(unsure["params"], mean["params"], rtol=1e-9)
+    spread = [each["params_optimal"].std(SAMPLE).item() for each in (unsure, mean)]
+    assert spread[0] > 1.5 * spread[1]
+    assert float(unsure["regret"].min()) >= 0
+    assert unsure.attrs["inference_tokens"] == pytest.approx(demand.mean())
+
+
+# --- Uncertainty, against brute force --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["chinchilla", "kaplan", "overtraining", "skaling"])
+def test_the_one_allocation_has_the_least_expected_loss(model: str) -> None:
+    fit = fake_fit(model, 2, 200, jitter=0.1, eta=0.17)
+    found = allocate(fit, flops=[1e22, 1e25])
+    draws = read_draws(fit, "compute-optimal")
+    for index, flops in enumerate((1e22, 1e25)):
+        chosen = float(found["params"][index])
+        sizes = chosen * np.exp(np.linspace(-0.01, 0.01, 201))[None]
+        loss = loss_of(draws, sizes, flops / 6 / sizes).mean(axis=0)
+        assert abs(int(loss.argmin()) - 100) <= 1
+
+
+def test_regret_and_waste_are_those_of_a_search(uncertain: xr.DataTree) -> None:
+    found = allocate(uncertain, flops=1e24).isel(flops=0)
+    draws = read_draws(uncertain, "compute-optimal")
+    sizes = np.geomspace(1e9, 1e13, 4001)[None]
+    least = loss_of(draws, sizes, 1e24 / 6 / sizes).min(axis=1)
+    chosen = loss_of(
+        draws, np.full((1, 1), found["params"].item()), np.full((1, 1), found["tokens"].item())
+    )
+    np.testing.assert_allclose(found["regret"].values.reshape(-1), chosen[:, 0] - least, atol=2e-6)
+    saved = 1e24 - found["wasted_flops"].values.reshape(-1)
+    for row in (0, 17, 450):
+        loss = loss_of(draws, sizes, saved[row] / 6 / sizes)[row].min()
+        assert loss == pytest.approx(chosen[row, 0], abs=2e-6)
+
+
+def test_the_near_optimal_set_is_that_of_a_search(uncertain: xr.DataTree) -> None:
+    found = allocate(uncertain, flops=1e24, near=0.01, probability=0.8).isel(flops=0)
+    draws = read_draws(uncertain, "compute-optimal")
+    sizes = np.geomspace(1e9, 1e13, 8001)[None]
+    loss = loss_of(draws, sizes, 1e24 / 6 / sizes)
+    inside = (loss - loss.min(axis=1, keepdims=True) <= 0.01).mean(axis=0) >= 0.8
+    edges = sizes[0, inside][[0, -1]]
+    np.testing.assert_allclose(found["near_params"], edges, rtol=3e-3)
+    assert found["near_params"][0] < found["params"] < found["near_params"][1]
+    assert 0.8 <= float(found["p_near"]) <= 1
+
+
+def test_no_allocation_is_safe_where_the_draws_disagree() -> None:
+    fit = fake_fit("chinchilla", 2, 200, jitter=0.5, seed=1)
+    found = allocate(fit, flops=1e27, near=1e-5, probability=0.99)
+    assert np.isnan(found["near_params"]).all()
+    assert float(found["p_near"].item()) < 0.5
+
+
+# --- Bounds ----------------------------------------------------------------------------------------------------------
+
+
+def test_bounds_hold_for_every_draw(uncertain: xr.DataTree) -> None:
+    free = allocate(uncertain, flops=1e24)
+    median = float(free["params"].item())
+    few = allocate(uncertain, flops=1e24, params_max=median / 2)
+    assert float(few["params_optimal"].max()) <= median / 2 * (1 + 1e-12)
+    assert float(few["params"].item()) == pytest.approx(median / 2)
+    tokens = float(free["tokens"].item())
+    scarce = allocate(uncertain, flops=1e24, tokens_max=tokens / 2)
+    assert float(scarce["tokens_optimal"].max()) <= tokens / 2 * (1 + 1e-12)
+    assert float(scarce["params"].item()) == pytest.approx(2 * median)
+    assert float(scarce["near_params"].sel(bound="lower").item()) >= 2 * median * (1 - 1e-9)
+    assert float(scarce["loss"].mean()) > float(free["loss"].mean())
+
+
+def test_a_grid_of_sizes_is_searched_whole(uncertain: xr.DataTree) -> None:
+    sizes = np.array([3e9, 3e10, 8e10, 2e11, 7e11])
+    found = allocate(uncertain, flops=[1e22, 1e24], grid=sizes)
+    assert set(np.unique(found["params_optimal"])) <= set(sizes)
+    draws = read_draws(uncertain, "compute-optimal")
+    for index, flops in enumerate((1e22, 1e24)):
+        loss = loss_of(draws, sizes[None], flops / 6 / sizes[None])
+        assert float(found["params"][index]) == sizes[loss.mean(axis=0).argmin()]
+        own = found["params_optimal"].isel(flops=index).values.reshape(-1)
+        np.testing.assert_array_equal(own, sizes[loss.argmin(axis=1)])
+        near = (loss - loss.min(axis=1, keepdims=True) <= 0.005).mean(axis=0) >= 0.9
+        np.testing.assert_array_equal(found["is_near"][index], near)
+
+
+# --- Stacks, drift, models -------------------------------------------------------------------------------------------
+
+
+def test_a_stack_is_its_members_by_weight() -> None:
+    both = stacked(chinchilla=0.25, skaling=0.75)
+    found = allocate(both, flops=1e24)
+    assert found.sizes["draw"] == 200
+    own = allocate(both["members"].children["skaling"], flops=1e24)["params_optimal"]
+    tail = found["params_optimal"].isel(draw=slice(50, None))
+    assert float(tail.median()) == pytest.approx(float(own.median()), rel=0.05)
+    draws = read_draws(both, "compute-optimal")
+    sizes = float(found["params"].item()) * np.exp(np.linspace(-0.01, 0.01, 201))[None]
+    loss = loss_of(draws, sizes, 1e24 / 6 / sizes).mean(axis=0)
+    assert abs(int(loss.argmin()) - 100) <= 1
+
+
+def test_a_drift_is_in_the_loss_and_not_in_the_regret() -> None:
+    drifting = fake_fit("skaling-drift", 2, 100, jitter=0.03, kappa=0.1)
+    found = allocate(drifting, flops=1e25)
+    bare = fake_fit("skaling-drift", 2, 100, jitter=0.03, kappa=0.0)
+    alone = allocate(bare, flops=1e25)
+    np.testing.assert_allclose(found["params_optimal"], alone["params_optimal"], rtol=1e-9)
+    assert float(found["loss"].std()) > 1.5 * float(alone["loss"].std())
+    codes = [note.code for note in bs.get_notes(found)]
+    assert "bare_law" in codes
+
+
+def test_released_models_keep_their_names(uncertain: xr.DataTree) -> None:
+    table = {"name": ["GPT-3", "Chinchilla"], "params": [175e9, 70e9], "tokens": [300e9, 1.4e12]}
+    found = under_trained(uncertain, table)
+    assert list(found["name"].values) == ["GPT-3", "Chinchilla"]
+    assert float(found["p_under_trained"][0]) >= float(found["p_under_trained"][1])
+    assert (found["wasted_share"] < 1).all()
+    best = 6 * found["params_optimal"] * found["tokens_optimal"]
+    np.testing.assert_allclose(best.max(SAMPLE), 6 * found["params"] * found["tokens"])
+
+
+# --- Bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"flops": 1e10}, "less than a thousandth of the smallest run"),
+        ({"flops": -1.0}, "must be positive and finite"),
+        ({"flops": 1e24, "params_max": 0.0}, "params_max = 0.0: expected a number above zero"),
+        (
+            {"flops": 1e24, "params_max": 1e9, "tokens_max": 1e12},
+            "cannot be spent: 1e+09 parameters on 1e[+]12 tokens take 6e[+]21",
+        ),
+        ({"flops": 1e24, "grid": [1e9], "tokens_max": 1e12}, "grid: no size"),
+        ({"flops": 1e24, "grid": [-1e9]}, "grid: parameters must be positive"),
+        ({"flops": 1e24, "inference_tokens": -1.0}, "inference_tokens: expected numbers of zero"),
+        ({"flops": 1e24, "near": 0.0}, "near = 0.0: expected a loss above zero"),
+        ({"flops": 1e24, "probability": 1.5}, "probability = 1.5"),
+    ],
+)
+def test_bad_input_to_allocate(
+    options: dict[str, object], message: str, uncertain: xr.DataTree
+) -> None:
+    with pytest.raises(ValueError, match=message.replace("1e+09", r"1e\+09")):
+        allocate(uncertain, **options)
+
+
+def test_a_law_of_one_input_has_nothing_to_allocate() -> None:
+    with pytest.raises(ValueError, match="has one input"):
+        allocate(fake_fit("power"), flops=1e24)
+
+
+def test_a_table_of_models_needs_params_and_tokens(uncertain: xr.DataTree) -> None:
+    with pytest.raises(ValueError, match="table: missing column 'tokens'"):
+        under_trained(uncertain, {"params": [1e9]})
+    with pytest.raises(ValueError, match="table: column 'params' must be positive"):
+        under_trained(uncertain, {"params": [-1e9], "tokens": [1e10]})
