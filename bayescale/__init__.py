@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bayescale.checks import check
     from bayescale.datasets import list_datasets, load_dataset
-    from bayescale.decide import allocate, under_trained  # type: ignore[no-redef]
+    from bayescale.decide import allocate, compute_for, under_trained  # type: ignore[no-redef]
     from bayescale.forecast import diminishing, inputs_along, predict, returns, summarise  # type: ignore[no-redef]
     from bayescale.inference import build, fit  # type: ignore[no-redef]
     from bayescale.laws import Input, Law, Param
@@ -42,6 +42,7 @@ _HOMES = {
     "allocate": "decide",
     "build": "inference",
     "check": "checks",
+    "compute_for": "decide",
     "diminishing": "forecast",
     "fit": "inference",
     "fit_many": "inference.many",
@@ -76,6 +77,7 @@ __all__ = [
     "backtest",
     "build",
     "check",
+    "compute_for",
     "diminishing",
     "fit",
     "fit_many",

@@ -4,5 +4,6 @@ Nothing here samples, and every number is carried by the draws to the end.
 """
 
 from bayescale.decide.allocate import allocate, under_trained
+from bayescale.decide.target import compute_for
 
-__all__ = ["allocate", "under_trained"]
+__all__ = ["allocate", "compute_for", "under_trained"]

@@ -14,8 +14,10 @@ from bayescale.decide.draws import (
     Family,
     as_draws,
     loss_of,
+    models_note,
     pair_draws,
     read_draws,
+    told,
     without_drift,
 )
 from bayescale.decide.lifetime import (
@@ -153,6 +155,12 @@ def allocate(
     notes = [
         *whole.notes,
         *law_only_note(whole),
+        *models_note(
+            draws,
+            params_optimal[:, largest],
+            f"the optimum at {budget[0, largest]:.3g} FLOP",
+            "parameters",
+        ),
         *distance_note(draws.saved, trained),
         *design_note(
             draws.saved,
@@ -349,16 +357,6 @@ def law_only_note(whole: Draws) -> list[Note]:
             "read the near-optimal set as the least that the runs leave open",
         )
     ]
-
-
-def told(draws: Draws, family: Family) -> dict[str, str]:
-    """What every decision says of the draws that it rests on."""
-    named = (
-        family
-        if isinstance(family, str)
-        else ", ".join(f"{k}={v}" for k, v in (family or {}).items())
-    )
-    return {"model": draws.name, "family": named or ("new" if draws.saved.pooled else "")}
 
 
 def _feasible(

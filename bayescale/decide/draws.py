@@ -19,6 +19,9 @@ from bayescale.forecast.scales import group_of
 from bayescale.forecast.stacked import is_stack, members
 from bayescale.notes import Note
 
+#: Members of a stack with less weight do not count where models disagree.
+COUNTS = 0.05
+
 type Family = str | Mapping[str, str] | None
 
 
@@ -236,6 +239,50 @@ def as_draws(draws: Draws, values: np.ndarray, *dims: str) -> xr.DataArray:
     draw = first["draw"].values if len(draws.parts) == 1 else np.arange(stacked.shape[1])
     coords = {"chain": first["chain"].values, "draw": draw}
     return xr.DataArray(stacked, dims=("chain", "draw", *dims), coords=coords)
+
+
+def told(draws: Draws, family: Family) -> dict[str, str]:
+    """What every decision says of the draws that it rests on."""
+    named = (
+        family
+        if isinstance(family, str)
+        else ", ".join(f"{k}={v}" for k, v in (family or {}).items())
+    )
+    return {"model": draws.name, "family": named or ("new" if draws.saved.pooled else "")}
+
+
+def models_note(draws: Draws, values: np.ndarray, what: str, unit: str) -> list[Note]:
+    """The note that the members of a stack disagree by more than they are uncertain, if they do.
+
+    Parameters
+    ----------
+    draws : Draws
+    values : numpy.ndarray
+        Positive, axis (sample,); compared by their ratio.
+    what, unit : str
+        What is compared, for the message.
+    """
+    weighty = {part.name: values[rows] for part, rows in each_part(draws) if part.weight > COUNTS}
+    if len(weighty) < 2:
+        return []
+    with np.errstate(divide="ignore", invalid="ignore"):
+        levels = np.array(
+            [np.log(np.quantile(each, [0.05, 0.5, 0.95])) for each in weighty.values()]
+        )
+        apart, width = np.ptp(levels[:, 1]), np.mean(levels[:, 2] - levels[:, 0])
+    if not apart > width:
+        return []
+    middle = ", ".join(
+        f"{name} {np.exp(level):.3g}" for name, level in zip(weighty, levels[:, 1], strict=True)
+    )
+    return [
+        Note(
+            "models_disagree",
+            "warning",
+            f"the models' medians of {what} ({middle} {unit}) lie further apart than their 90 % intervals are wide",
+            "look at each model's answer; runs that tell them apart are worth more than any average",
+        )
+    ]
 
 
 def pair_draws(draws: Draws, values: np.ndarray, name: str) -> np.ndarray:

@@ -210,7 +210,7 @@ def _evaluate(
         params = shared or _block_params(saved, groups[block], random_seed)
         location = log_location(saved, ratios, params)
         if kind == "run":
-            location = location + _noise(saved, ratios, block.stop - block.start, rng)
+            location = location + run_noise(saved, ratios, block.stop - block.start, rng)
         result[:, block] = np.exp(location)
     return result
 
@@ -226,7 +226,7 @@ def _block_params(saved: Saved, groups: list[Group], random_seed: int) -> dict[s
     }
 
 
-def _noise(
+def run_noise(
     saved: Saved, ratios: dict[str, np.ndarray], points: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Run-to-run noise of log loss, axes (sample, point).

@@ -1,0 +1,283 @@
+"""Compute to a target: how much it takes to reach a loss, and how likely that is not to be enough.
+
+The compute at which a curve crosses a loss has heavy tails, and is infinite where the curve levels out above it. So the
+answer is quantiles and probabilities, never a mean.
+"""
+
+from typing import Literal, get_args
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from bayescale.decide.draws import (
+    Draws,
+    Family,
+    Part,
+    as_draws,
+    evaluate,
+    models_note,
+    read_draws,
+    told,
+)
+from bayescale.forecast.curve import compute_of, log_location, stream
+from bayescale.forecast.doubts import distance_note, scale_unit
+from bayescale.forecast.montecarlo import SAMPLE_DIMS, effective_size, probability_mcse, quantiles
+from bayescale.forecast.optimum import SPACING, falling_root
+from bayescale.forecast.path import PathLike
+from bayescale.forecast.predict import run_noise
+from bayescale.forecast.returns import FARTHEST
+from bayescale.forecast.scales import positive, read_flops
+from bayescale.forecast.sensitivity import prior_note
+from bayescale.forecast.stacked import is_stack
+from bayescale.notes import Note, dump_notes
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+#: Share of the largest run's compute from which the search starts; from the smallest run, if the slope drifts.
+START = 1e-9
+#: Secants within a quarter of a decade, where the slope drifts: the loss is then met to one part in a million.
+DRIFT_STEPS = 5
+
+Kind = Literal["curve", "run"]
+
+
+def compute_for(
+    fit: xr.DataTree,
+    *,
+    loss: ArrayLike,
+    confidence: float = 0.9,
+    budget: float | None = None,
+    path: PathLike | None = None,
+    kind: Kind = "curve",
+    family: Family = None,
+    random_seed: int = 0,
+) -> xr.Dataset:
+    """Compute that reaches a target loss along a path.
+
+    Parameters
+    ----------
+    fit : xr.DataTree
+        From :func:`bayescale.fit` or :func:`bayescale.stack`.
+    loss : array-like
+        Targets [nat/token, or the unit of the runs].
+    confidence : float
+        How probable meeting the target must be; in (0, 1).
+    budget : float, optional
+        Compute that there is [FLOP]: asks how probable it is that this will not do.
+    path : str, Path or table, optional
+        As for :func:`bayescale.returns`: compute-optimal if left out.
+    kind : {"curve", "run"}
+        Whether the law's curve is to meet the target, or one run with its scatter.
+    family : str or mapping, optional
+        Group to ask about, for a model that pools; without it a new one is drawn.
+    random_seed : int
+        Of a new group, and of the scatter of a run.
+
+    Returns
+    -------
+    xr.Dataset
+        Dim ``loss``, the targets. *How to read it*: every ``*_mcse`` is a Monte Carlo standard error.
+
+        - ``compute``, dims chain, draw, loss: least compute of each draw that meets the target [FLOP]; infinite where
+          none does up to the end of the search;
+        - ``compute_quantile``, ``compute_quantile_mcse``, dims loss, quantile: among all draws, the infinite ones
+          included;
+        - ``compute_at_confidence``, ``compute_at_confidence_mcse``: smallest compute that meets the target with
+          probability ``confidence``; infinite if there is none;
+        - ``p_unreachable``: that no compute up to the end of the search meets it;
+        - ``p_below_floor``: that the target is not above the law's irreducible loss: a part of it, unless the slope
+          drifts;
+        - ``p_over_budget``: that it takes more than ``budget``, unreachable included; only where a budget is given;
+        - ``decades_beyond``: of ``compute_at_confidence``, beyond the largest run.
+
+        In attrs: ``confidence``, ``budget``, ``path``, ``kind``, ``horizon`` (where the search ends), ``start`` (where
+        it starts: compute equal to it reads "at most"), ``family``, ``model``, ``notes``. The note
+        ``unreachable_target`` is an error where no draw, a warning where too few draws for the asked confidence reach
+        a target.
+
+    Raises
+    ------
+    ValueError
+        If a target or the budget is not positive, the confidence is none, or the law cannot grow along the path.
+
+    Examples
+    --------
+    >>> import bayescale as bs
+    >>> from bayescale.inference.fit import prior_tree
+    >>> prior = prior_tree(bs.load_dataset("pile"), "chinchilla", draws=100)
+    >>> found = compute_for(prior, loss=[2.2, 2.0], budget=1e24)
+    >>> bool(found["p_over_budget"][0] <= found["p_over_budget"][1])
+    True
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence = {confidence!r}: expected a probability, such as 0.9")
+    if kind not in get_args(Kind):
+        raise ValueError(
+            f"unknown kind {kind!r}: expected 'curve' (the law) or 'run' (one more run)"
+        )
+    draws = read_draws(fit, path, family, random_seed)
+    saved = draws.saved
+    targets = positive(
+        xr.DataArray(np.atleast_1d(np.asarray(loss)).reshape(-1)), "loss: the target"
+    ).values
+    if budget is not None:
+        budget = float(read_flops(budget, saved, "budget").item())
+    start, horizon = _range(draws)
+    crossing = _first_crossing(draws, targets, start, horizon, kind, random_seed)
+    unit = read_flops(1.0, saved).attrs["units"]
+    compute = as_draws(draws, crossing, "loss").assign_coords(loss=targets)
+    floors = [np.broadcast_to(p.route.floor, (p.saved.samples, 1)) for p in draws.parts]
+    chances = {
+        "p_unreachable": np.isinf(crossing),
+        "p_below_floor": np.concatenate(floors) >= targets,
+    }
+    if budget is not None:
+        chances["p_over_budget"] = crossing > budget
+    size = effective_size(compute)
+    found = {"compute": compute.assign_attrs(units=unit)}
+    level, error = quantiles(compute, QUANTILES)
+    found["compute_quantile"] = level.assign_attrs(units=unit)
+    found["compute_quantile_mcse"] = error.assign_attrs(units=unit)
+    # The order statistic itself: so many draws meet the target there, and not one fewer.
+    place = int(np.ceil(confidence * draws.samples - 1e-9)) - 1
+    enough = np.partition(crossing, place, axis=0)[place]
+    found["compute_at_confidence"] = xr.DataArray(enough, dims="loss", attrs={"units": unit})
+    _, error = quantiles(compute, (confidence,))
+    found["compute_at_confidence_mcse"] = error.isel(quantile=0, drop=True).assign_attrs(units=unit)
+    for name, holds in chances.items():
+        each = as_draws(draws, holds, "loss")
+        found[name] = each.mean(SAMPLE_DIMS).assign_attrs(units="1")
+        found[f"{name}_mcse"] = probability_mcse(each, size).assign_attrs(units="1")
+    result = xr.Dataset(found)
+    beyond = xr.DataArray(np.log10(enough / saved.largest).clip(min=0.0), dims="loss")
+    result["decades_beyond"] = beyond.assign_attrs(units="decade")
+    result["loss"] = result["loss"].assign_attrs(units=saved.units)
+    notes = [*draws.notes, *_unreachable_notes(result, confidence, horizon, scale_unit(saved))]
+    reached = enough[np.isfinite(enough)]
+    notes += distance_note(saved, reached) if reached.size else []
+    hardest = crossing[:, int(targets.argmin())]
+    notes += models_note(
+        draws, np.minimum(hardest, horizon), f"the compute to {targets.min():.4g}", unit
+    )
+    if not is_stack(fit) and np.isfinite(hardest).all():
+        notes += prior_note(
+            fit, saved, as_draws(draws, np.log(hardest)), f"the compute to {targets.min():.4g}"
+        )
+    return result.assign_attrs(
+        confidence=float(confidence),
+        **({} if budget is None else {"budget": budget}),
+        path=str(draws.parts[0].route.growth.path),
+        kind=kind,
+        start=start,
+        horizon=horizon,
+        **told(draws, family),
+        notes=dump_notes(notes),
+    )
+
+
+def _range(draws: Draws) -> tuple[float, float]:
+    """Compute at which the search starts and ends.
+
+    A drift says nothing below the runs, and little many decades beyond them.
+    """
+    saved = draws.saved
+    start = saved.largest * START
+    if _drifts(draws):
+        start = float(compute_of(saved, saved.runs).min())
+    horizon = saved.largest * FARTHEST[_drifts(draws)]
+    return max(start, draws.lowest), min(horizon, draws.highest)
+
+
+def _drifts(draws: Draws) -> bool:
+    return any(part.saved.drift is not None for part in draws.parts)
+
+
+def _first_crossing(
+    draws: Draws, targets: np.ndarray, start: float, horizon: float, kind: Kind, random_seed: int
+) -> np.ndarray:
+    """Least compute at which each draw is at or below each target; axes (sample, target).
+
+    Bracketed on a lattice of compute, since a drift or a plan may let the loss rise for a while.
+    """
+
+    def log_loss(flops: np.ndarray) -> np.ndarray:
+        return evaluate(
+            draws, lambda part, inputs: _log_loss(part, inputs, kind, random_seed), flops
+        )
+
+    nodes = np.exp(np.arange(np.log(start), np.log(horizon), SPACING))
+    nodes[0], nodes = start, np.append(nodes, horizon)
+    ahead = log_loss(nodes[None, :])
+    wanted = np.log(targets)
+    place = np.empty((draws.samples, targets.size), dtype=int)
+    reached = np.empty_like(place, dtype=bool)
+    for index, target in enumerate(wanted):
+        below = ahead <= target
+        place[:, index], reached[:, index] = below.argmax(axis=1), below.any(axis=1)
+    logs = np.log(nodes)
+    inside = reached & (place > 0)
+    lower = logs[np.maximum(place - 1, 0)]
+    upper = np.where(inside, logs[place], lower)
+
+    def excess(at: np.ndarray) -> np.ndarray:
+        return np.where(inside, log_loss(np.exp(at)) - wanted, 0.0)
+
+    # A drawn drift is known on a lattice: the last digits of its crossing mean nothing, and each step is dear.
+    steps = DRIFT_STEPS if _drifts(draws) else 200
+    found = np.exp(falling_root(excess, lower, upper, (lower + upper) / 2, iterations=steps))
+    return np.where(reached, np.where(inside, found, start), np.inf)
+
+
+def _log_loss(
+    part: Part, inputs: tuple[np.ndarray, ...], kind: Kind, random_seed: int
+) -> np.ndarray:
+    saved = part.saved
+    grown = part.route.growth.inputs(inputs[0])
+    ratios = {slot: values / saved.reference[slot] for slot, values in grown.items()}
+    location = log_location(saved, ratios, part.route.params)
+    if kind == "curve":
+        return location
+    # One draw of luck for each sample, at every scale the same.
+    return location + run_noise(saved, ratios, 1, stream(random_seed, "noise"))
+
+
+def _unreachable_notes(
+    found: xr.Dataset, confidence: float, horizon: float, unit: str
+) -> list[Note]:
+    notes = []
+    for target in found["loss"].values:
+        here = found.sel(loss=target)
+        share, floor = float(here["p_unreachable"]), float(here["p_below_floor"])
+        if share == 0:
+            continue
+        why = f"{floor:.1%} have an irreducible loss above it" if floor else "it lies too far off"
+        if share == 1:
+            notes.append(
+                Note(
+                    "unreachable_target",
+                    "error",
+                    f"a loss of {target:.4g} is unreachable in every draw: none meets it up to {horizon:.3g}{unit}; "
+                    f"{why}",
+                    "no budget buys this target by this law; choose a higher one, another path or another recipe",
+                )
+            )
+        elif share > 1 - confidence:
+            notes.append(
+                Note(
+                    "unreachable_target",
+                    "warning",
+                    f"a loss of {target:.4g} is unreachable in {share:.1%} of draws ({why}): no compute meets it with "
+                    f"{confidence:.0%} confidence",
+                    "choose a higher target or less confidence, or make runs that tell the floor",
+                )
+            )
+        else:
+            notes.append(
+                Note(
+                    "unreachable_target",
+                    "info",
+                    f"a loss of {target:.4g} is unreachable in {share:.1%} of draws ({why})",
+                    "quantiles of the compute count these as infinite",
+                )
+            )
+    return notes
