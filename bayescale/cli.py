@@ -472,7 +472,7 @@ def main() -> None:
     # again, and once more before it exits.
     gc.set_threshold(200_000)
     # Xarray asks for Dask wherever it is installed and loads all of it; no verb but `backtest --dask` has a use for it.
-    if not any(each.startswith("--dask") for each in sys.argv):
+    if "xarray" not in sys.modules and not any(each.startswith("--dask") for each in sys.argv):
         sys.modules.setdefault("dask", None)  # type: ignore[arg-type]
     try:
         app()

@@ -1,30 +1,40 @@
 """Are the intervals honest where nobody has trained yet? Measured on held-out runs, beside what others would have said.
 
-    python benchmarks/calibration.py [--part curves|chinchilla|sparse|simulated] [--quick]
+    python benchmarks/calibration.py [--part curves|chinchilla|sparse|simulated|designs|recovery] [--quick]
 
 Each part writes its rows into ``results/calibration.json``; the page ``calibration.md`` is made from that file. The
 real tables come from the folder that BAYESCALE_DATA names; a part whose tables are missing is skipped and says so.
 
-No part tunes anything. The drift's prior was set on the public learning curves (part ``curves``) and on nothing else;
-what the other parts report was not looked at to set it.
+No part tunes anything. The prior of the drift's rate was set on public learning curves and on nothing else. Part
+``curves`` therefore reports twice on these: with the prior as it is shipped, and with one that was learned on the other
+set of curves (language for vision, vision for language), which the reported curves had no part in.
 """
 
 import argparse
 import json
 import os
 import tempfile
+import time
+import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.optimize import minimize
+from scipy.special import logsumexp
+from scipy.stats import norm
 
 import bayescale as bs
 from bayescale.datasets import data_folder
+from bayescale.forecast import returns
 from bayescale.inference.many import Job, fit_many
 from bayescale.model import Model
-from bayescale.validate.score import predictive, score_runs, scores
+from bayescale.validate.baselines import least_squares, persistence
+from bayescale.validate.score import Predictive, predictive, score_runs, scores
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "calibration.json"
@@ -34,20 +44,101 @@ CUTS = (1e19, 3e19, 1e20, 3e20, 1e21)
 Row = dict[str, float | int | str]
 
 
-def score(fit: xr.DataTree, job: Job) -> dict[str, np.ndarray]:
+PEER = "simple-scaling-laws"
+#: Scores of the held-out runs of one fit, by name.
+type Scored = dict[str, np.ndarray]
+
+
+def score(fit: xr.DataTree, job: Job) -> Scored:
     """Score a fit on the held-out runs that travel beside it."""
     assert job.aside is not None
-    table = score_runs(predictive(fit, job.aside), job.aside["loss"].values, random_seed=1)
-    found = {name: np.asarray(values.values) for name, values in table.data_vars.items()}
+    found = scored(predictive(fit, job.aside), job.aside)
+    posterior = fit["posterior"].to_dataset()
+    if "drift_rate" in posterior:
+        found["drift_rate"] = posterior["drift_rate"].values.ravel()[::8]
     return found | {"converged": np.array(fit.attrs["converged"])}
 
 
-def summary(name: str, fits: list[dict[str, np.ndarray]], which: slice = slice(None)) -> Row:
+def scored(forecast: Predictive, ahead: xr.Dataset) -> Scored:
+    """Score any forecast."""
+    table = score_runs(forecast, ahead["loss"].values, random_seed=1)
+    return {str(name): values.values for name, values in table.data_vars.items()}
+
+
+def simple(train: xr.Dataset, ahead: xr.Dataset, model: str | Model, by: str) -> dict[str, Scored]:
+    """What a fit has to beat: the last loss stays, and the law by least squares with a residual bootstrap."""
+    found = {}
+    for name, forecast in (
+        ("persistence", lambda: persistence(train, ahead, by=by)),
+        ("least squares", lambda: least_squares(train, ahead, model, draws=100)),
+    ):
+        began = time.perf_counter()
+        values = scored(forecast(), ahead)
+        found[name] = values | {"seconds": np.array(time.perf_counter() - began)}
+    return found
+
+
+def peer(train: xr.Dataset, ahead: xr.Dataset) -> Scored | None:
+    """Forecast of simple-scaling-laws, its default law with its own quantiles; None where it is not installed."""
+    try:
+        import polars as pl
+        from simple_scaling_laws import fit as fit_peer
+    except ImportError:
+        return None
+    sizes = {"model_size__n_params": "params", "dataset_size__n_tokens": "tokens"}
+    began = time.perf_counter()
+    table = pl.DataFrame(
+        {
+            "training_run_id": [f"run-{i}" for i in range(train.sizes["run"])],
+            "test_loss__cross_entropy": train["loss"].values,
+        }
+        | {name: train[column].values for name, column in sizes.items()}
+    )
+    points = pl.DataFrame({name: ahead[column].values for name, column in sizes.items()})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = fit_peer(table, law="separable-power", seed=0)
+        found = model.predict(points, quantiles=[0.05, 0.5, 0.95])
+    low, middle, high = (
+        found[f"test_loss__cross_entropy__{name}"].to_numpy() for name in ("q050", "median", "q950")
+    )
+    return {
+        "observed": ahead["loss"].values,
+        "q05": low,
+        "median": middle,
+        "q95": high,
+        "seconds": np.array(time.perf_counter() - began),
+    }
+
+
+def peer_summary(fits: list[Scored]) -> Row:
+    """Its row: of quantiles alone, there is no density to score."""
+
+    def mean(measure: Callable[[Scored], np.ndarray]) -> float:
+        return float(np.mean([np.mean(measure(each)) for each in fits]))
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "model": PEER,
+            "fits": len(fits),
+            "n": int(sum(each["observed"].size for each in fits)),
+            "coverage_90": mean(
+                lambda f: (f["q05"] <= f["observed"]) & (f["observed"] <= f["q95"])
+            ),
+            "width_90": mean(lambda f: (f["q95"] - f["q05"]) / f["median"]),
+            "rmsle": mean(lambda f: np.sqrt(np.mean(np.log(f["median"] / f["observed"]) ** 2))),
+            "seconds": float(np.median([each["seconds"] for each in fits])),
+        }
+
+
+def summary(name: str, fits: list[Scored], which: slice = slice(None)) -> Row:
     """One row: scores of each fit's held-out runs, averaged over fits."""
     each = []
     for found in fits:
         columns = {
-            key: ("run", values[which]) for key, values in found.items() if np.ndim(values) == 1
+            key: ("run", values[which])
+            for key, values in found.items()
+            if np.ndim(values) == 1 and key != "drift_rate"
         }
         each.append(scores(xr.Dataset(columns)))
     row: Row = {"model": name, "fits": len(fits), "n": int(sum(f["pit"][which].size for f in fits))}
@@ -57,11 +148,13 @@ def summary(name: str, fits: list[dict[str, np.ndarray]], which: slice = slice(N
         )
     for key in ("lpd", "rmsle", "msce"):
         row[key] = float(np.mean([float(table[key]) for table in each]))
-    row["converged"] = float(np.mean([found["converged"] for found in fits]))
+    row["seconds"] = float(np.median([found["seconds"] for found in fits]))
+    if all("converged" in found for found in fits):
+        row["converged"] = float(np.mean([found["converged"] for found in fits]))
     return row
 
 
-def run(jobs: list[Job], workers: int) -> dict[str, dict[str, np.ndarray]]:
+def run(jobs: list[Job], workers: int) -> dict[str, Scored]:
     """Fit and score; a fit that fails is reported and left out."""
     outcomes = fit_many(jobs, then=score, workers=workers, progress=True)
     for each in outcomes:
@@ -74,12 +167,16 @@ def run(jobs: list[Job], workers: int) -> dict[str, dict[str, np.ndarray]]:
     }
 
 
+#: Sets of public learning curves, by the file that holds them.
+CURVES = {"vision": "revisiting_vision.csv", "language": "revisiting_lang.csv"}
+#: Prior of the drift's rate that says next to nothing, to learn one from.
+VAGUE = (0.5, 1.5)
+
+
 def curves(workers: int, every: int) -> list[Row]:
     """Public learning curves: fit what their authors marked for fitting, predict the rest."""
-    jobs: list[Job] = []
-    domains: dict[str, str] = {}
-    models = {"power-drift": "drift", "power": "bare"}
-    for file in ("revisiting_vision.csv", "revisiting_lang.csv"):
+    split: dict[str, tuple[str, str, xr.Dataset, xr.Dataset]] = {}
+    for source, file in CURVES.items():
         table = pd.read_csv(folder() / file)
         table = table[table["duplicate"] == 0]
         for index, (name, curve) in enumerate(table.groupby("run_id")):
@@ -93,23 +190,73 @@ def curves(workers: int, every: int) -> list[Row]:
                 }
             )
             train = curve["is_train"].to_numpy() == 1
-            for model in models:
-                chosen = Model.load(model).changed(inputs={"scale": "examples"})
-                job = f"{name}|{model}"
-                domains[job] = f"{curve['domain'].iloc[0]}|{model}"
-                aside = runs.isel(run=~train)
-                jobs.append(Job(job, runs.isel(run=train), chosen, 1, aside=aside))
-    found = run(jobs, workers)
+            kept = source, str(curve["domain"].iloc[0]), runs.isel(run=train), runs.isel(run=~train)
+            split[str(name)] = kept
+
+    def fits(model: Model, of: str | None = None) -> dict[str, Scored]:
+        chosen = model.changed(inputs={"scale": "examples"})
+        return run(
+            [
+                Job(name, train, chosen, 1, aside=ahead)
+                for name, (source, _, train, ahead) in split.items()
+                if of in (None, source)
+            ],
+            workers,
+        )
+
+    default = Model.load("power-drift")
+    found = {default.name: fits(default), "power": fits(Model.load("power"))}
+    vague = fits(with_rate(default, *VAGUE))
+    learned: dict[str, Scored] = {}
+    for source in CURVES:
+        draws = [each["drift_rate"] for name, each in vague.items() if split[name][0] == source]
+        rate = learned_prior(draws)
+        print(f"{source}: rate of drift LogNormal(median {rate[0]:.2f}, sigma {rate[1]:.2f})")
+        for other in set(CURVES).difference([source]):
+            learned |= fits(with_rate(default, *rate), other)
+    found[f"{default.name}, its prior from the other set"] = learned
+    for name, (_, _, train, ahead) in split.items():
+        for model, values in simple(
+            train, ahead, Model.load("power").changed(inputs={"scale": "examples"}), "examples"
+        ).items():
+            found.setdefault(model, {})[name] = values
     rows: list[Row] = []
-    for group in dict.fromkeys(domains.values()):
-        domain, model = group.split("|")
-        fits = [found[job] for job, of in domains.items() if of == group and job in found]
-        # The public score is the density of the loss, not of its log.
-        row = summary(model, fits) | {"set": domain}
-        row["ll"] = float(np.mean([np.mean(fit["lpd"] - np.log(fit["observed"])) for fit in fits]))
-        row["seconds"] = float(np.median([fit["seconds"] for fit in fits]))
-        rows.append(row)
+    for domain in dict.fromkeys(kept[1] for kept in split.values()):
+        for model, of in found.items():
+            each = [value for name, value in of.items() if split[name][1] == domain]
+            row = summary(model, each) | {"set": domain}
+            # The public score is the density of the loss, not of its log.
+            row["ll"] = float(
+                np.mean([np.mean(fit["lpd"] - np.log(fit["observed"])) for fit in each])
+            )
+            rows.append(row)
     return rows
+
+
+def with_rate(model: Model, median: float, sigma: float) -> Model:
+    """A model with another prior of its drift's rate."""
+    prior = {"dist": "LogNormal", "kwargs": {"median": median, "sigma": sigma}}
+    return model.changed(discrepancy={"rate": prior})
+
+
+def learned_prior(draws: list[np.ndarray]) -> tuple[float, float]:
+    """Log-normal prior of the rate under which fits with the vague one were most likely: median and sigma.
+
+    The evidence of a curve under another prior is the mean over its draws of the ratio of the two priors.
+    """
+    logs = [np.log(each) for each in draws]
+    vague = [norm.logpdf(each, np.log(VAGUE[0]), VAGUE[1]) for each in logs]
+
+    def cost(point: np.ndarray) -> float:
+        return -sum(
+            float(logsumexp(norm.logpdf(each, point[0], np.exp(point[1])) - old))
+            - np.log(each.size)
+            for each, old in zip(logs, vague, strict=True)
+        )
+
+    found = minimize(cost, [np.log(VAGUE[0]), -0.5], method="Nelder-Mead")
+    # As much as a handful of curves can tell: a narrower prior than this is a claim about all others.
+    return float(np.exp(found.x[0])), float(max(np.exp(found.x[1]), 0.3))
 
 
 def chinchilla(workers: int, every: int) -> list[Row]:
@@ -127,43 +274,119 @@ def chinchilla(workers: int, every: int) -> list[Row]:
         cut, name = job.name.split("|")
         if job.name in found:
             row = summary(name, [found[job.name]]) | {"cut": cut, "trained": job.runs.sizes["run"]}
+            assert job.aside is not None
             largest = np.argsort(job.aside["flops"].values)[-10:]
             top = {k: v[largest] if np.ndim(v) == 1 else v for k, v in found[job.name].items()}
             row["coverage_90_top10"] = summary(name, [top])["coverage_90"]
             rows.append(row)
-    return rows
+    for at in CUTS[::every]:
+        train, ahead = below(runs, at), above(runs, at)
+        largest = np.argsort(ahead["flops"].values)[-10:]
+        others = simple(train, ahead, "chinchilla", "flops")
+        told = peer(train, ahead)
+        for name, value in others.items() | ({PEER: told}.items() if told else set()):
+            top = {k: v[largest] if np.ndim(v) == 1 else v for k, v in value.items()}
+            both = [
+                peer_summary([each]) if name == PEER else summary(name, [each])
+                for each in (value, top)
+            ]
+            row = both[0] | {"cut": f"{at:.0e}", "trained": train.sizes["run"]}
+            rows.append(row | {"coverage_90_top10": both[1]["coverage_90"]})
+    return sorted(rows, key=lambda row: float(row["cut"]))
 
 
 def sparse(workers: int, every: int) -> list[Row]:
-    """Ten of the Chinchilla runs below each cut, spread over compute, drawn 20 times."""
+    """Ten of the Chinchilla runs below each cut, spread over compute, drawn 20 times; beside them all runs below it."""
     runs = sweep()
     rng = np.random.default_rng(0)
     draws = 20 if every == 1 else 3
     jobs = []
     for cut in CUTS[::every]:
-        train = below(runs, cut)
+        train, ahead = below(runs, cut), above(runs, cut)
         order = np.argsort(train["flops"].values)
+        jobs.append(Job(f"{cut:.0e}|all", train, "skaling-drift", 1, aside=ahead))
         for draw in range(draws):
             chosen = np.sort([rng.choice(part) for part in np.array_split(order, 10)])
-            name = f"{cut:.0e}|{draw}"
-            jobs.append(
-                Job(name, train.isel(run=chosen), "skaling-drift", 1, aside=above(runs, cut))
-            )
+            few = train.isel(run=chosen)
+            jobs.append(Job(f"{cut:.0e}|{draw}", few, "skaling-drift", 1, aside=ahead))
     found = run(jobs, workers)
+
+    def error(fit: Scored) -> float:
+        return float(np.median(np.abs(np.log(fit["median"] / fit["observed"]))))
+
     rows = []
     for cut in CUTS[::every]:
-        fits = [value for name, value in found.items() if name.startswith(f"{cut:.0e}|")]
+        whole = found[f"{cut:.0e}|all"]
+        fits = [
+            value
+            for name, value in found.items()
+            if name.startswith(f"{cut:.0e}|") and value is not whole
+        ]
         row = summary("skaling-drift", fits) | {"cut": f"{cut:.0e}"}
-        errors = [np.median(np.abs(np.log(fit["median"] / fit["observed"]))) for fit in fits]
-        row["median_log_error"] = float(np.median(errors))
+        median = float(np.median([error(fit) for fit in fits]))
+        row |= {"median_log_error": median, "times_that_of_all_runs": median / error(whole)}
         rows.append(row)
+    pooled = [value for name, value in found.items() if not name.endswith("|all")]
+    return [*rows, summary("skaling-drift", pooled) | {"cut": "all"}]
+
+
+#: Sizes and ratios of tokens to parameters of three designs, over two decades of parameters.
+DESIGNS = {9: (3, 3), 16: (4, 4), 30: (6, 5)}
+
+
+def recovery(workers: int, every: int) -> list[Row]:
+    """The bare Chinchilla model on sweeps of laws like Chinchilla's: 90 % intervals of its parameters and answers."""
+    rng = np.random.default_rng(20)
+    jobs = []
+    for count, (sizes, ratios) in DESIGNS.items():
+        for repeat in range(40 if every == 1 else 4):
+            alpha, beta = np.array([0.3478, 0.3658]) * np.exp(0.15 * rng.standard_normal(2))
+            E, of_params, of_tokens = np.array([1.8172, 0.357, 0.354]) * np.exp(
+                np.array([0.1, 0.2, 0.2]) * rng.standard_normal(3)
+            )
+            truth = {"E": E, "A": of_params * 1e9**alpha, "alpha": alpha}
+            truth |= {"B": of_tokens * 2e10**beta, "beta": beta}
+            params = np.repeat(np.geomspace(1e8, 1e10, sizes), ratios)
+            ratio = np.tile(np.geomspace(5, 100, ratios), sizes)
+            runs = table(partial(additive, **truth), 6 * ratio * params**2, ratio, rng, noise=0.005)
+            far = np.sqrt(100 * float(runs["flops"].max()) / 120) * np.sqrt([1, 2])
+            near, doubled = additive(far, 20 * far, **truth)
+            exact = {"alpha": alpha, "E": E, "loss at 100x": near, "gain at 100x": near - doubled}
+            aside = xr.Dataset(exact)
+            jobs.append(
+                Job(f"{count}|{repeat}", runs, "chinchilla", repeat, draws=500, aside=aside)
+            )
+    outcomes = fit_many(jobs, then=recovered, workers=workers, progress=True)
+    rows: list[Row] = []
+    for size in (*map(str, DESIGNS), "all"):
+        done = [each.value for each in outcomes if size in ("all", each.name.split("|")[0])]
+        row: Row = {"runs": size, "fits": len(done)}
+        rows.append(row | {name: float(np.mean([each[name] for each in done])) for name in done[0]})
     return rows
 
 
+def additive(params: Any, tokens: Any, *, E: Any, A: Any, alpha: Any, B: Any, beta: Any) -> Any:
+    """Chinchilla's law."""
+    return E + A * params**-alpha + B * tokens**-beta
+
+
+def recovered(fit: xr.DataTree, job: Job) -> dict[str, np.ndarray]:
+    """Whether 90 % intervals hold what was simulated."""
+    far = 100 * float(job.runs["flops"].max())
+    answer = returns(fit, flops=[far], path="fixed-ratio=20")
+    draws = {name: fit["posterior"][name] for name in ("alpha", "E")}
+    draws |= {"loss at 100x": answer["loss"], "gain at 100x": answer["gain"]}
+    found = {}
+    for name, values in draws.items():
+        assert job.aside is not None
+        lower, upper = np.quantile(values, [0.05, 0.95])
+        found[name] = np.array(lower <= float(job.aside[name]) <= upper)
+    return found | {"converged": np.array(bool(fit.attrs["converged"]))}
+
+
+IN_MODEL = "in the model (Chinchilla's own law)"
 TRUTHS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "in the model (Chinchilla's own law)": lambda n, d: (
-        1.8172 + 482.01 / n**0.3478 + 2085.43 / d**0.3658
-    ),
+    IN_MODEL: lambda n, d: 1.8172 + 482.01 / n**0.3478 + 2085.43 / d**0.3658,
     "hidden second power": lambda n, d: (
         1.7 + 482.01 / n**0.3478 + 2085.43 / d**0.3658 + 3.0 / (n * d) ** 0.04
     ),
@@ -182,30 +405,54 @@ TRUTHS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 def simulated(workers: int, every: int) -> list[Row]:
     """Truths that are known, within the model and outside of it: 30 runs up to 1e20 FLOP, asked at 1e21 and 1e22."""
-    rng = np.random.default_rng(1)
-    repeats = 20 if every == 1 else 3
     flops = np.repeat(np.geomspace(1e18, 1e20, 6), 5)
     ratio = np.tile(np.geomspace(3, 150, 5), 6)
+    return known(workers, every, {name: (law, flops, ratio) for name, law in TRUTHS.items()})
+
+
+def designs(workers: int, every: int) -> list[Row]:
+    """Grids of few configurations of a law that is additive, as the peer's authors simulate it; largest run 1e20 FLOP."""
+    law = TRUTHS[IN_MODEL]
+    cases = {}
+    for levels in (2, 3, 4):
+        params, tokens = np.meshgrid(
+            np.geomspace(3e7, 1e9, levels), np.geomspace(5e8, 1.6667e10, levels)
+        )
+        flops, ratio = 6 * params * tokens, tokens / params
+        cases[f"{levels} x {levels}"] = law, flops.ravel(), ratio.ravel()
+    return known(workers, every, cases)
+
+
+type Case = tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], np.ndarray, np.ndarray]
+
+
+def known(workers: int, every: int, cases: dict[str, Case]) -> list[Row]:
+    """Fit runs of known laws, and score one and two decades of compute beyond the largest."""
+    rng = np.random.default_rng(1)
+    repeats = 20 if every == 1 else 3
     jobs = []
-    for truth, law in TRUTHS.items():
+    far_flops, far_ratio = np.array([1e21] * 5 + [1e22] * 5), np.tile(np.geomspace(3, 150, 5), 2)
+    for truth, (law, flops, ratio) in cases.items():
         for repeat in range(repeats):
             runs = table(law, flops, ratio, rng, noise=0.004)
-            far = table(
-                law,
-                np.array([1e21] * 5 + [1e22] * 5),
-                np.tile(np.geomspace(3, 150, 5), 2),
-                rng,
-                noise=0.004,
-            )
+            far = table(law, far_flops, far_ratio, rng, noise=0.004)
             for name in ("skaling-drift", "chinchilla"):
                 jobs.append(Job(f"{truth}|{name}|{repeat}", runs, name, repeat, aside=far))
     found = run(jobs, workers)
     rows = []
-    for truth in TRUTHS:
-        for name in ("skaling-drift", "chinchilla"):
-            fits = [value for job, value in found.items() if job.startswith(f"{truth}|{name}|")]
-            for decades, which in ((1, slice(0, 5)), (2, slice(5, 10))):
+    for truth in cases:
+        mine = [job for job in jobs if job.name.startswith(f"{truth}|")]
+        once = [job for job in mine if "|chinchilla|" in job.name]
+        told = [each for job in once if job.aside and (each := peer(job.runs, job.aside))]
+        for decades, which in ((1, slice(0, 5)), (2, slice(5, 10))):
+            for name in ("skaling-drift", "chinchilla"):
+                fits = [found[job.name] for job in mine if f"|{name}|" in job.name]
                 rows.append(summary(name, fits, which) | {"truth": truth, "decades": decades})
+            if told:
+                part = [
+                    {k: v[which] if np.ndim(v) else v for k, v in each.items()} for each in told
+                ]
+                rows.append(peer_summary(part) | {"truth": truth, "decades": decades})
     return rows
 
 
@@ -256,7 +503,14 @@ def named(name: str) -> Model:
     )
 
 
-PARTS = {"curves": curves, "chinchilla": chinchilla, "sparse": sparse, "simulated": simulated}
+PARTS = {
+    "curves": curves,
+    "chinchilla": chinchilla,
+    "sparse": sparse,
+    "simulated": simulated,
+    "designs": designs,
+    "recovery": recovery,
+}
 INTRO = """# Calibration
 
 Generated by `python benchmarks/calibration.py`; do not edit. Coverage is the share of held-out losses inside central
@@ -285,7 +539,7 @@ def page(results: dict[str, list[Row]]) -> str:
 
 def markdown(rows: pd.DataFrame) -> str:
     """A table in Markdown; numbers with three digits."""
-    front = [name for name in ("set", "cut", "truth", "decades", "model") if name in rows]
+    front = [name for name in ("set", "cut", "truth", "decades", "runs", "model") if name in rows]
     rows = rows[[*front, *(name for name in rows if name not in front)]]
     cells = [
         [f"{v:.3g}" if isinstance(v, float) else str(v) for v in row]

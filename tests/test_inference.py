@@ -119,7 +119,15 @@ def runs(pile: xr.Dataset, own_law: Law) -> xr.Dataset:
     """Runs with every column that a shipped model asks for."""
     rng, size = np.random.default_rng(0), pile.sizes["run"]
     wanted = {column for name in shipped() for column in Model.load(name).columns}
-    others = {name: ("run", 10 ** rng.uniform(2, 4, size)) for name in sorted(wanted - set(pile))}
+    others = {name: 10 ** rng.uniform(2, 4, size) for name in sorted(wanted - set(pile))}
+    for model in map(Model.load, shipped()):
+        for each in model.law_object.inputs:
+            column = model.inputs[each.name]
+            if column in others and (each.lower or each.upper):
+                middle = each.lower or each.upper or 1.0
+                near = middle * 10 ** rng.uniform(-0.01, 0.01, size)
+                others[column] = np.clip(near, each.lower, each.upper)
+    others = {name: ("run", values) for name, values in others.items()}
     return pile.assign(others | {"loss_sd": ("run", rng.uniform(0.0, 0.02, size))})
 
 
@@ -484,6 +492,21 @@ def with_value(runs: xr.Dataset, column: str, value: float) -> xr.Dataset:
             lambda runs: with_value(runs, "params", np.nan),
             "chinchilla",
             r"column 'params' must be.*rows 4$",
+        ),
+        (
+            lambda runs: runs.assign(unique_tokens=2 * runs["tokens"]),
+            "repetition",
+            r"column 'unique_tokens' \(distinct .*\) must be at most 'tokens' of the same row; see rows 1, 2",
+        ),
+        (
+            lambda runs: with_value(runs.assign(experts=runs["params"]), "experts", 0.5),
+            "moe",
+            r"column 'experts' .* must be at least 1; see rows 4\.",
+        ),
+        (
+            lambda runs: runs.assign(density=("run", np.full(runs.sizes["run"], 1.5))),
+            "sparsity",
+            r"column 'density' .* must be at most 1; see rows 1, 2",
         ),
         (
             lambda runs: with_value(runs, "loss", np.nan),

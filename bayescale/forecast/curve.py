@@ -198,12 +198,12 @@ def compute_of(saved: Saved, table: xr.Dataset) -> xr.DataArray:
     -------
     xr.DataArray
         Column ``flops`` [FLOP] where both the table and the runs have it, otherwise 6 * params * tokens; for a law
-        of other inputs their product, in their own units.
+        of other inputs the product of its scales, in their own units.
     """
     columns = saved.model.inputs
     if not saved.has_compute:
         product = xr.DataArray(1.0)
-        for slot in saved.law.input_names:
+        for slot in saved.law.scales:
             product = product * table[columns[slot]]
         return product
     if "flops" in table and "flops" in saved.runs:

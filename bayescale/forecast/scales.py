@@ -32,7 +32,8 @@ def read_scales(at: Scales, saved: Saved, *, where: str = "at") -> xr.Dataset:
     Raises
     ------
     ValueError
-        If an input is missing, is not a number, or is not positive and finite in some row.
+        If an input is missing, is not a number, is not positive and finite in some row, or lies
+        outside what the law allows.
     """
     table = as_dataset(at, where)
     if 0 in table.sizes.values():
@@ -47,6 +48,11 @@ def read_scales(at: Scales, saved: Saved, *, where: str = "at") -> xr.Dataset:
                 f"needs; it has {', '.join(map(str, table.variables)) or 'no columns'}. Add the column"
             )
         found[column] = positive(table[column], f"{where}: column {column!r}")
+    for slot, outside, bound in law.outside({k: found[name] for k, name in model.inputs.items()}):
+        rows = ", ".join(str(row + 1) for row in np.flatnonzero(outside)[:8])
+        raise ValueError(
+            f"{where}: column {model.inputs[slot]!r} must be {bound}; see rows {rows}"
+        )
     if saved.has_compute and "flops" in table:
         found["flops"] = positive(table["flops"], f"{where}: column 'flops'")
     for column in saved.pooled:

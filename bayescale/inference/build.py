@@ -98,6 +98,13 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
             raise ValueError(
                 f"{where}: column {column!r} must be positive and finite; see rows {rows}"
             )
+    for slot, outside, bound in model.law_object.outside(law_inputs(runs, model)):
+        rows = ", ".join(str(row + 1) for row in np.flatnonzero(outside)[:8])
+        meaning = next(each.meaning for each in model.law_object.inputs if each.name == slot)
+        raise ValueError(
+            f"{where}: column {model.inputs[slot]!r} ({meaning}) must be {bound}; see rows {rows}. "
+            "Drop or fix them"
+        )
     for name, pool in model.pool.items():
         if pool.over not in runs:
             raise ValueError(
@@ -120,6 +127,8 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
 def reference(runs: xr.Dataset, model: Model) -> dict[str, float]:
     """Reference scale: the geometric mean of each input over the frontier, the runs of the top decade of compute.
 
+    Inputs that are no scale of training, such as a number of experts, have the reference that the law states.
+
     Parameters
     ----------
     runs : xr.Dataset
@@ -130,10 +139,11 @@ def reference(runs: xr.Dataset, model: Model) -> dict[str, float]:
     dict
         One value for each input of the law, in its own unit, and ``loss``: the geometric mean loss.
     """
-    inputs = law_inputs(runs, model)
-    near = drift.frontier(drift.positions(inputs)["compute"])
-    means = {slot: float(np.exp(np.log(values[near]).mean())) for slot, values in inputs.items()}
-    return means | {"loss": float(np.exp(np.log(runs["loss"].values[near]).mean()))}
+    law, inputs = model.law_object, law_inputs(runs, model)
+    scales = {slot: inputs[slot] for slot in law.scales}
+    near = drift.frontier(drift.positions(scales)["compute"])
+    means = {slot: float(np.exp(np.log(values[near]).mean())) for slot, values in scales.items()}
+    return law.references(means) | {"loss": float(np.exp(np.log(runs["loss"].values[near]).mean()))}
 
 
 def law_inputs(runs: xr.Dataset, model: Model) -> dict[str, np.ndarray]:
@@ -175,7 +185,8 @@ def graph_data(runs: xr.Dataset, model: Model) -> dict[str, np.ndarray]:
         floor = ELASTICITY_FLOOR[len(inputs) > 1]
         data["elasticity"] = np.asarray(drift.typical_elasticity(inputs, data["observed"], floor))
     if model.noise.slope is not None:
-        data["decades"] = decades(inputs, scale)
+        scales = {slot: inputs[slot] for slot in model.law_object.scales}
+        data["decades"] = decades(scales, scale)
     if model.noise.known is not None:
         sd = runs[model.noise.known].values.astype(float) / runs["loss"].values
         data["known_sd"] = np.where(np.isfinite(sd), sd, 0.0)

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 Support = Literal["real", "positive", "unit"]
 
 
@@ -17,11 +19,23 @@ class Input:
         The argument of the law's function, and by default the column that fills it.
     meaning, unit : str
         What the column holds, for messages and pages.
+    reference : float or str, optional
+        What the law takes the input as a ratio to. By default the runs' own reference scale; a
+        number for what is not a scale of training, such as experts counted from 1; or the name of
+        the input whose scale it shares, as unique tokens share that of tokens.
+    lower, upper : float, optional
+        The values that make sense, both included. Every input is positive.
+    at_most : str, optional
+        Name of the input that it cannot exceed.
     """
 
     name: str
     meaning: str
     unit: str
+    reference: float | str | None = None
+    lower: float | None = None
+    upper: float | None = None
+    at_most: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +105,12 @@ class Law:
         The parameter that the loss tends to as every input grows.
     can_bend : bool
         Whether the elasticity of the reducible loss can fall with scale.
+    falls_in : tuple of str, optional
+        Inputs of which more is never worse, whatever the parameters and the other inputs; by
+        default all.
+    has_limit : bool
+        Whether the loss tends to the floor, or to zero without one, as every input grows, whatever
+        the parameters.
 
     Examples
     --------
@@ -115,11 +135,72 @@ class Law:
     optimal_params: Callable[..., Any] | None = None
     floor: str | None = "E"
     can_bend: bool = False
+    falls_in: tuple[str, ...] | None = None
+    has_limit: bool = True
 
     @property
     def input_names(self) -> tuple[str, ...]:
         """Names of the inputs, in the order of the function's arguments."""
         return tuple(each.name for each in self.inputs)
+
+    @property
+    def scales(self) -> tuple[str, ...]:
+        """Names of the inputs whose reference is that of the runs: their product is compute.
+
+        Examples
+        --------
+        >>> from bayescale import laws
+        >>> laws.get("repetition").input_names, laws.get("repetition").scales
+        (('params', 'tokens', 'unique_tokens'), ('params', 'tokens'))
+        """
+        return tuple(each.name for each in self.inputs if each.reference is None)
+
+    def references(self, scales: Mapping[str, float]) -> dict[str, float]:
+        """Reference of every input, given those of :attr:`scales`.
+
+        Examples
+        --------
+        >>> from bayescale import laws
+        >>> laws.get("moe").references({"params": 1e8})
+        {'params': 100000000.0, 'experts': 1.0}
+        """
+        found = {}
+        for each in self.inputs:
+            key = each.name if each.reference is None else each.reference
+            found[each.name] = scales[key] if isinstance(key, str) else float(key)
+        return found
+
+    def outside(self, values: Mapping[str, Any]) -> list[tuple[str, np.ndarray, str]]:
+        """Inputs with values that make no sense.
+
+        Parameters
+        ----------
+        values : mapping of array
+            Inputs in their own units, of one shape.
+
+        Returns
+        -------
+        list of (input, mask, bound)
+            One entry for each bound that is broken, with the bound in words.
+
+        Examples
+        --------
+        >>> from bayescale import laws
+        >>> laws.get("moe").outside({"params": np.ones(2), "experts": np.array([0.5, 8.0])})
+        [('experts', array([ True, False]), 'at least 1')]
+        """
+        found = []
+        for each in self.inputs:
+            at = values[each.name]
+            if each.lower is not None:
+                found.append((each.name, at < each.lower, f"at least {each.lower:g}"))
+            if each.upper is not None:
+                found.append((each.name, at > each.upper, f"at most {each.upper:g}"))
+            if each.at_most is not None:
+                # Counts are often rounded: one that exceeds the other in the tenth digit does not.
+                above = at > values[each.at_most] * (1 + 1e-9)
+                found.append((each.name, above, f"at most {each.at_most!r} of the same row"))
+        return [entry for entry in found if np.any(entry[1])]
 
     @property
     def param_names(self) -> tuple[str, ...]:

@@ -159,13 +159,14 @@ class _Curve:
     @classmethod
     def of(cls, train: xr.Dataset, model: Model) -> "_Curve":
         # The geometric mean of the frontier, as in a Bayesian fit: amplitudes are losses there.
-        inputs = {slot: train[column].values.astype(float) for slot, column in model.inputs.items()}
+        law = model.law_object
+        inputs = {slot: train[model.inputs[slot]].values.astype(float) for slot in law.scales}
         near = frontier(positions(inputs)["compute"])
-        reference = {
-            slot: float(np.exp(np.log(values[near]).mean())) for slot, values in inputs.items()
-        }
+        reference = law.references(
+            {slot: float(np.exp(np.log(values[near]).mean())) for slot, values in inputs.items()}
+        )
         level = float(np.exp(np.log(train["loss"].values[near]).mean()))
-        return cls(model.law_object, model, _ratios(train, model, reference), reference, level)
+        return cls(law, model, _ratios(train, model, reference), reference, level)
 
     def params(self, point: np.ndarray) -> dict[str, np.ndarray]:
         """Parameters with axes (1,), or (direction, 1) of a complex point."""
