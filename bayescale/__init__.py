@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bayescale.checks import check
     from bayescale.datasets import list_datasets, load_dataset
-    from bayescale.decide import allocate, compute_for, under_trained  # type: ignore[no-redef]
+    from bayescale.decide import Scenario, allocate, budget, compute_for, under_trained  # type: ignore[no-redef]
     from bayescale.forecast import diminishing, inputs_along, predict, returns, summarise  # type: ignore[no-redef]
     from bayescale.inference import build, fit  # type: ignore[no-redef]
     from bayescale.laws import Input, Law, Param
@@ -39,7 +39,9 @@ _HOMES = {
     "Note": "notes",
     "Outcome": "inference.many",
     "Param": "laws",
+    "Scenario": "decide",
     "allocate": "decide",
+    "budget": "decide",
     "build": "inference",
     "check": "checks",
     "compute_for": "decide",
@@ -72,9 +74,11 @@ __all__ = [
     "Note",
     "Outcome",
     "Param",
+    "Scenario",
     "__version__",
     "allocate",
     "backtest",
+    "budget",
     "build",
     "check",
     "compute_for",

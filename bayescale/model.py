@@ -249,7 +249,7 @@ class Model:
             table = tomllib.loads(text)
         except ValueError as error:
             raise ValueError(f"{where}: not valid TOML: {error}") from error
-        return _Reader(where).model(table, text)
+        return Reader(where).model(table, text)
 
     def changed(self, where: str = "", **tables: Any) -> "Model":
         """Return the model with some tables of its file replaced.
@@ -325,8 +325,11 @@ def _hint(given: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}? " if near else ""
 
 
-class _Reader:
-    """Reads one model file, checking every key; each error starts with the file and the key."""
+class Reader:
+    """Reads one model file, checking every key; each error starts with the file and the key.
+
+    Other files that state distributions, such as scenarios of a budget, are read by the same checks.
+    """
 
     def __init__(self, where: str) -> None:
         self.where = where

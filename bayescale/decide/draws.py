@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
-from bayescale.forecast.curve import Saved, blocks, log_location, read_fit
+from bayescale.forecast.curve import Saved, blocks, log_location, read_fit, stream
 from bayescale.forecast.doubts import fit_notes, group_notes
 from bayescale.forecast.optimum import STEP
 from bayescale.forecast.path import PathLike
+from bayescale.forecast.predict import Kind, run_noise
 from bayescale.forecast.returns import Route, route_for
 from bayescale.forecast.scales import group_of
 from bayescale.forecast.stacked import is_stack, members
@@ -180,11 +181,23 @@ def evaluate(
     return found
 
 
-def loss_along(draws: Draws, flops: np.ndarray) -> np.ndarray:
-    """Loss along the path [unit of the runs]; axes (sample, point)."""
+def loss_along(
+    draws: Draws, flops: np.ndarray, kind: Kind = "curve", random_seed: int = 0
+) -> np.ndarray:
+    """Loss along the path [unit of the runs]; axes (sample, point).
+
+    Of kind "run", each sample has one draw of luck, the same at every scale.
+    """
 
     def ask(part: Part, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
-        return loss_at_inputs(part, part.route.growth.inputs(inputs[0]))
+        saved = part.saved
+        grown = part.route.growth.inputs(inputs[0])
+        loss = loss_at_inputs(part, grown)
+        if kind == "curve":
+            return loss
+        ratios = {slot: values / saved.reference[slot] for slot, values in grown.items()}
+        noise = run_noise(saved, ratios, 1, stream(random_seed, "noise", part.name))
+        return loss * np.exp(noise)
 
     return evaluate(draws, ask, flops)
 

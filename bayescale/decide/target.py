@@ -4,7 +4,7 @@ The compute at which a curve crosses a loss has heavy tails, and is infinite whe
 answer is quantiles and probabilities, never a mean.
 """
 
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import xarray as xr
@@ -13,19 +13,18 @@ from numpy.typing import ArrayLike
 from bayescale.decide.draws import (
     Draws,
     Family,
-    Part,
     as_draws,
-    evaluate,
+    loss_along,
     models_note,
     read_draws,
     told,
 )
-from bayescale.forecast.curve import compute_of, log_location, stream
+from bayescale.forecast.curve import compute_of
 from bayescale.forecast.doubts import distance_note, scale_unit
 from bayescale.forecast.montecarlo import SAMPLE_DIMS, effective_size, probability_mcse, quantiles
 from bayescale.forecast.optimum import SPACING, falling_root
 from bayescale.forecast.path import PathLike
-from bayescale.forecast.predict import run_noise
+from bayescale.forecast.predict import Kind
 from bayescale.forecast.returns import FARTHEST
 from bayescale.forecast.scales import positive, read_flops
 from bayescale.forecast.sensitivity import prior_note
@@ -37,8 +36,6 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 START = 1e-9
 #: Secants within a quarter of a decade, where the slope drifts: the loss is then met to one part in a million.
 DRIFT_STEPS = 5
-
-Kind = Literal["curve", "run"]
 
 
 def compute_for(
@@ -201,9 +198,7 @@ def _first_crossing(
     """
 
     def log_loss(flops: np.ndarray) -> np.ndarray:
-        return evaluate(
-            draws, lambda part, inputs: _log_loss(part, inputs, kind, random_seed), flops
-        )
+        return np.log(loss_along(draws, flops, kind, random_seed))
 
     nodes = np.exp(np.arange(np.log(start), np.log(horizon), SPACING))
     nodes[0], nodes = start, np.append(nodes, horizon)
@@ -226,19 +221,6 @@ def _first_crossing(
     steps = DRIFT_STEPS if _drifts(draws) else 200
     found = np.exp(falling_root(excess, lower, upper, (lower + upper) / 2, iterations=steps))
     return np.where(reached, np.where(inside, found, start), np.inf)
-
-
-def _log_loss(
-    part: Part, inputs: tuple[np.ndarray, ...], kind: Kind, random_seed: int
-) -> np.ndarray:
-    saved = part.saved
-    grown = part.route.growth.inputs(inputs[0])
-    ratios = {slot: values / saved.reference[slot] for slot, values in grown.items()}
-    location = log_location(saved, ratios, part.route.params)
-    if kind == "curve":
-        return location
-    # One draw of luck for each sample, at every scale the same.
-    return location + run_noise(saved, ratios, 1, stream(random_seed, "noise"))
 
 
 def _unreachable_notes(

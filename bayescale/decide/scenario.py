@@ -1,0 +1,418 @@
+"""A scenario: what a proposed run costs, what its loss is worth, and how much risk may be taken.
+
+A TOML file, read key by key: :data:`EXAMPLE` is one. Every uncertain input is a number or a distribution in the words
+of the model files.
+"""
+
+import difflib
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from bayescale.decide.hardware import check_dense, find_accelerator
+from bayescale.forecast.path import parse_path
+from bayescale.model import Prior, Reader
+from bayescale.runs import parse_size
+
+FORMAT = 1
+
+#: A scenario to start from.
+EXAMPLE = """\
+format = 1
+currency = "USD"
+
+[run]
+flops = "1e24"                # training compute of the proposed run
+path = "compute-optimal"
+
+[hardware]
+accelerator = "H100-SXM"      # or peak_flops (dense, FLOP/s) and power (W)
+precision = "bf16"
+utilisation = { dist = "Beta", kwargs = { alpha = 40, beta = 60 } }
+price = { dist = "LogNormal", kwargs = { median = 2.5, sigma = 0.2 } }    # an accelerator-hour
+fixed_cost = 200_000
+
+[site]
+pue = 1.2
+grid_intensity = 0.35         # kg CO2e for each kWh
+
+[value]
+baseline_flops = "1e23"       # improvement is measured from the loss there; or baseline_loss
+per_nat = 5e7                 # or step = { loss = 1.95, worth = 1e7 }
+
+[decision]
+risk = "expected"             # or "cvar"
+level = 0.1                   # share of worst outcomes that cvar averages
+confidence = 0.8
+"""
+
+type Uncertain = float | Prior
+
+
+@dataclass(frozen=True)
+class Step:
+    """A value that is won at once where a loss is reached.
+
+    Parameters
+    ----------
+    loss : float
+        [nat/token]
+    worth : float or Prior
+        [currency]
+    """
+
+    loss: float
+    worth: Uncertain
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What a proposed run costs, what its loss is worth, and how much risk may be taken.
+
+    Parameters
+    ----------
+    flops : float
+        Training compute of the proposed run [FLOP].
+    price : float or Prior
+        Of an accelerator-hour [currency].
+    peak : float
+        Peak dense compute of an accelerator [FLOP/s].
+    watts : float
+        Power of an accelerator [W].
+    utilisation : float or Prior
+        Share of the peak that training reaches; in (0, 1].
+    per_nat : float or Prior, optional
+        Value of an improvement [currency / (nat/token)].
+    step : Step, optional
+        Value of reaching a loss, in its place.
+    baseline_loss, baseline_flops : float, optional
+        Loss from which an improvement is measured, or compute whose loss it is; for ``per_nat`` one of them.
+    fixed_cost : float or Prior
+        [currency]
+    pue : float or Prior
+        Power usage effectiveness; at least 1.
+    grid_intensity : float or Prior
+        [kg CO2e/kWh]
+    risk : {"expected", "cvar"}
+        What must be above zero: the mean utility, or the mean of its worst outcomes.
+    level : float
+        Share of worst outcomes that ``cvar`` averages.
+    confidence : float
+        How probable it must be that the run pays, or that it does not, for a decision.
+    path, family : str, optional
+    currency, name : str
+
+    Examples
+    --------
+    >>> Scenario(flops=1e24, price=2.5, peak=989.4e12, watts=700, utilisation=0.4, per_nat=1e8, baseline_loss=2.0).risk
+    'expected'
+    """
+
+    flops: float
+    price: Uncertain
+    peak: float
+    watts: float
+    utilisation: Uncertain
+    per_nat: Uncertain | None = None
+    step: Step | None = None
+    baseline_loss: float | None = None
+    baseline_flops: float | None = None
+    fixed_cost: Uncertain = 0.0
+    pue: Uncertain = 1.0
+    grid_intensity: Uncertain = 0.0
+    risk: Literal["expected", "cvar"] = "expected"
+    level: float = 0.1
+    confidence: float = 0.8
+    path: str | None = None
+    family: str | None = None
+    currency: str = "USD"
+    name: str = "scenario"
+
+    @classmethod
+    def load(cls, source: "str | Path | Scenario") -> "Scenario":
+        """Read a scenario from a file, or hand back one already read.
+
+        Parameters
+        ----------
+        source : str, Path or Scenario
+            Path of a TOML file.
+
+        Raises
+        ------
+        ValueError
+            With the key at fault, what was expected and the nearest spelling.
+        FileNotFoundError
+            If there is no such file.
+        """
+        if isinstance(source, Scenario):
+            return source
+        path = Path(source)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: no such scenario; `bayescale budget --example` prints one to start from"
+            )
+        return cls.from_toml(path.read_text(encoding="utf-8"), where=str(path))
+
+    @classmethod
+    def from_toml(cls, text: str, *, where: str = "scenario") -> "Scenario":
+        """Read a scenario from the text of its file.
+
+        Raises
+        ------
+        ValueError
+            With the key at fault, what was expected and the nearest spelling.
+
+        Examples
+        --------
+        >>> Scenario.from_toml(EXAMPLE).peak
+        989400000000000.0
+        """
+        try:
+            table = tomllib.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{where}: not valid TOML: {error}") from error
+        return _ScenarioReader(where).scenario(table)
+
+
+def draw(value: Uncertain, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws of an uncertain input; equal ones of a number.
+
+    Parameters
+    ----------
+    value : float or Prior
+    size : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    numpy.ndarray
+        Axis (sample,).
+
+    Examples
+    --------
+    >>> price = draw(Prior("LogNormal", {"median": 2.5, "sigma": 0.2}), 4001, np.random.default_rng(1))
+    >>> round(float(np.median(price)), 1)
+    2.5
+    """
+    if not isinstance(value, Prior):
+        return np.full(size, float(value))
+    k = dict(value.kwargs)
+    match value.dist:
+        case "Normal":
+            return rng.normal(k["mu"], k["sigma"], size)
+        case "LogNormal":
+            return rng.lognormal(k["mu"] if "mu" in k else math.log(k["median"]), k["sigma"], size)
+        case "HalfNormal":
+            return np.abs(rng.normal(0.0, k["sigma"], size))
+        case "Uniform":
+            return rng.uniform(k["lower"], k["upper"], size)
+        case "Exponential":
+            return rng.exponential(1 / k["lam"], size)
+        case "Gamma":
+            return rng.gamma(k["alpha"], 1 / k["beta"], size)
+        case "InverseGamma":
+            return 1 / rng.gamma(k["alpha"], 1 / k["beta"], size)
+        case "Beta":
+            return rng.beta(k["alpha"], k["beta"], size)
+        case "StudentT":
+            return k["mu"] + k["sigma"] * rng.standard_t(k["nu"], size)
+        case "HalfStudentT":
+            return np.abs(k["sigma"] * rng.standard_t(k["nu"], size))
+        case "TruncatedNormal":
+            from scipy.special import ndtr, ndtri
+
+            low, high = (
+                ndtr((k.get(end, infinite) - k["mu"]) / k["sigma"])
+                for end, infinite in (("lower", -math.inf), ("upper", math.inf))
+            )
+            return k["mu"] + k["sigma"] * ndtri(rng.uniform(low, high, size))
+    raise ValueError(f"{value.dist} is no distribution of one number")
+
+
+_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "run": (("flops", "path", "family"), ("flops",)),
+    "hardware": (
+        (
+            "accelerator",
+            "precision",
+            "peak_flops",
+            "power",
+            "utilisation",
+            "price",
+            "fixed_cost",
+        ),
+        ("utilisation", "price"),
+    ),
+    "site": (("pue", "grid_intensity"), ()),
+    "value": (("baseline_flops", "baseline_loss", "per_nat", "step"), ()),
+    "decision": (("risk", "level", "confidence"), ()),
+}
+
+
+class _ScenarioReader(Reader):
+    """Reads one scenario, checking every key; each error starts with the file and the key."""
+
+    def scenario(self, table: Mapping[str, Any]) -> Scenario:
+        self.check_keys(
+            "",
+            table,
+            ("format", "name", "currency", *_KEYS),
+            ("format", "run", "hardware", "value"),
+        )
+        if table["format"] != FORMAT or isinstance(table["format"], bool):
+            raise self.fail(
+                "format", f"expected the whole number {FORMAT}, got {table['format']!r}"
+            )
+        parts: dict[str, Any] = {name: table.get(name, {}) for name in _KEYS}
+        for name, (allowed, required) in _KEYS.items():
+            self.check_keys(name, parts[name], allowed, required)
+        run, hardware, site = parts["run"], parts["hardware"], parts["site"]
+        peak, watts = self.accelerator(hardware)
+        given: dict[str, Any] = {
+            "utilisation": self.uncertain("hardware.utilisation", hardware["utilisation"], "unit"),
+            "price": self.uncertain("hardware.price", hardware["price"]),
+        }
+        for key, (where, entry) in {
+            "fixed_cost": ("hardware.fixed_cost", hardware.get("fixed_cost")),
+            "pue": ("site.pue", site.get("pue")),
+            "grid_intensity": ("site.grid_intensity", site.get("grid_intensity")),
+        }.items():
+            if entry is not None:
+                given[key] = self.uncertain(where, entry, zero=key != "pue")
+        pue = given.get("pue", 1.0)
+        if isinstance(pue, float) and pue < 1:
+            raise self.fail("site.pue", f"expected 1 or more, got {pue:g}: all energy comes in")
+        if "path" in run:
+            path = self.string("run.path", run["path"], "a path such as 'fixed-ratio=20'")
+            try:
+                parse_path(path)
+            except ValueError as error:
+                raise self.fail("run.path", str(error)) from error
+            given["path"] = path
+        if "family" in run:
+            given["family"] = self.string("run.family", run["family"], "the name of a family")
+        for key in ("name", "currency"):
+            if key in table:
+                given[key] = self.string(key, table[key], "text")
+        return Scenario(
+            flops=self.size("run.flops", run["flops"]),
+            peak=peak,
+            watts=watts,
+            **given,
+            **self.value(parts["value"]),
+            **self.decision(parts["decision"]),
+        )
+
+    def accelerator(self, table: Mapping[str, Any]) -> tuple[float, float]:
+        """Peak dense FLOP/s and power."""
+        peak = (
+            self.size("hardware.peak_flops", table["peak_flops"]) if "peak_flops" in table else None
+        )
+        watts = self.number("hardware.power", table["power"]) if "power" in table else None
+        if "accelerator" not in table:
+            if peak is None or watts is None:
+                raise self.fail(
+                    "hardware", "give accelerator, or both peak_flops (dense, FLOP/s) and power (W)"
+                )
+            return peak, watts
+        try:
+            known = find_accelerator(
+                self.string("hardware.accelerator", table["accelerator"], "the name of one")
+            )
+        except ValueError as error:
+            raise self.fail("hardware.accelerator", str(error)) from error
+        precision = table.get("precision", next(iter(known.peak)))
+        if precision not in known.peak:
+            raise self.fail(
+                "hardware.precision",
+                f"expected one of {', '.join(known.peak)} for {known.name}, got {precision!r}",
+            )
+        if peak is not None:
+            try:
+                check_dense(known, precision, peak)
+            except ValueError as error:
+                raise self.fail("hardware", str(error)) from error
+        return peak or known.peak[precision], watts or known.watts
+
+    def value(self, table: Mapping[str, Any]) -> dict[str, Any]:
+        if ("per_nat" in table) == ("step" in table):
+            raise self.fail(
+                "value",
+                "say what an improvement is worth: give either per_nat or step (loss, worth)",
+            )
+        if "step" in table:
+            baseline = [key for key in ("baseline_flops", "baseline_loss") if key in table]
+            if baseline:
+                raise self.fail("value", f"{baseline[0]} goes with per_nat; a step needs none")
+            self.check_keys("value.step", table["step"], ("loss", "worth"), ("loss", "worth"))
+            step = table["step"]
+            worth = self.uncertain("value.step.worth", step["worth"])
+            return {"step": Step(self.number("value.step.loss", step["loss"]), worth)}
+        if ("baseline_flops" in table) == ("baseline_loss" in table):
+            raise self.fail(
+                "value",
+                "improvement over what? Give either baseline_flops or baseline_loss: that of the model that you have",
+            )
+        found: dict[str, Any] = {"per_nat": self.uncertain("value.per_nat", table["per_nat"])}
+        if "baseline_flops" in table:
+            return found | {
+                "baseline_flops": self.size("value.baseline_flops", table["baseline_flops"])
+            }
+        return found | {"baseline_loss": self.number("value.baseline_loss", table["baseline_loss"])}
+
+    def decision(self, table: Mapping[str, Any]) -> dict[str, Any]:
+        found = {}
+        if "risk" in table:
+            if table["risk"] not in ("expected", "cvar"):
+                near = difflib.get_close_matches(
+                    str(table["risk"]).lower(), ("expected", "cvar"), n=1
+                )
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise self.fail(
+                    "decision.risk", f"got {table['risk']!r}; {hint}Expected 'expected' or 'cvar'"
+                )
+            found["risk"] = table["risk"]
+        for key in ("level", "confidence"):
+            if key in table:
+                found[key] = self.number(f"decision.{key}", table[key])
+                if not found[key] < 1:
+                    raise self.fail(
+                        f"decision.{key}", f"expected a number in (0, 1), got {table[key]!r}"
+                    )
+        return found
+
+    def uncertain(
+        self, key: str, entry: Any, support: str = "positive", *, zero: bool = False
+    ) -> Uncertain:
+        """A number or a distribution; positive, or a share."""
+        if isinstance(entry, Mapping):
+            prior = self.prior(key, entry, support)
+            if prior.dist == "Dirichlet":
+                raise self.fail(f"{key}.dist", "Dirichlet is no distribution of one number")
+            return prior
+        value = self.number(key, entry, zero=zero)
+        if support == "unit" and value > 1:
+            raise self.fail(key, f"expected a share in (0, 1], got {entry!r}")
+        return value
+
+    def number(self, key: str, entry: Any, *, zero: bool = False) -> float:
+        if (
+            isinstance(entry, bool)
+            or not isinstance(entry, int | float)
+            or not math.isfinite(entry)
+            or not (entry > 0 or (zero and entry == 0))
+        ):
+            what = "of zero or more" if zero else "above zero"
+            raise self.fail(key, f"expected a number {what} (or a distribution), got {entry!r}")
+        return float(entry)
+
+    def size(self, key: str, entry: Any) -> float:
+        try:
+            return parse_size(str(entry))
+        except ValueError as error:
+            raise self.fail(key, str(error)) from error
