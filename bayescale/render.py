@@ -424,7 +424,8 @@ def law_page(facts: Mapping[str, Facts]) -> None:
     shown.print(f"[dim]LaTeX: {escape(facts['latex'])}[/]")
     table = Table("name", "meaning", "unit", "default prior", box=None, pad_edge=False)
     for each in facts["inputs"]:
-        table.add_row(each["name"], escape(each["meaning"]), each["unit"], "input")
+        against = "" if each["reference"] is None else f", as a ratio to {each['reference']}"
+        table.add_row(each["name"], escape(each["meaning"]), each["unit"], f"input{against}")
     for each in facts["params"]:
         prior = "through the loss at the reference scale"
         if each["prior"]:

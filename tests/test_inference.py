@@ -123,10 +123,13 @@ def runs(pile: xr.Dataset, own_law: Law) -> xr.Dataset:
     for model in map(Model.load, shipped()):
         for each in model.law_object.inputs:
             column = model.inputs[each.name]
-            if column in others and (each.lower or each.upper):
-                middle = each.lower or each.upper or 1.0
-                near = middle * 10 ** rng.uniform(-0.01, 0.01, size)
+            bound = each.lower or each.upper
+            if column in others and bound:
+                near = bound * 10 ** rng.uniform(-0.01, 0.01, size)
                 others[column] = np.clip(near, each.lower, each.upper)
+        for pool in model.pool.values():
+            if pool.over in others:
+                others[pool.over] = rng.choice(["one", "other"], size)
     others = {name: ("run", values) for name, values in others.items()}
     return pile.assign(others | {"loss_sd": ("run", rng.uniform(0.0, 0.02, size))})
 
@@ -502,6 +505,11 @@ def with_value(runs: xr.Dataset, column: str, value: float) -> xr.Dataset:
             lambda runs: with_value(runs.assign(experts=runs["params"]), "experts", 0.5),
             "moe",
             r"column 'experts' .* must be at least 1; see rows 4\.",
+        ),
+        (
+            lambda runs: runs.assign(precision=("run", ["bf16"] * runs.sizes["run"])),
+            "precision",
+            r"column 'precision' must hold numbers; .*'bf16'",
         ),
         (
             lambda runs: runs.assign(density=("run", np.full(runs.sizes["run"], 1.5))),

@@ -48,11 +48,10 @@ def read_scales(at: Scales, saved: Saved, *, where: str = "at") -> xr.Dataset:
                 f"needs; it has {', '.join(map(str, table.variables)) or 'no columns'}. Add the column"
             )
         found[column] = positive(table[column], f"{where}: column {column!r}")
-    for slot, outside, bound in law.outside({k: found[name] for k, name in model.inputs.items()}):
+    values = {name: found[column] for name, column in model.inputs.items()}
+    for name, outside, bound in law.outside(values):
         rows = ", ".join(str(row + 1) for row in np.flatnonzero(outside)[:8])
-        raise ValueError(
-            f"{where}: column {model.inputs[slot]!r} must be {bound}; see rows {rows}"
-        )
+        raise ValueError(f"{where}: column {model.inputs[name]!r} must be {bound}; see rows {rows}")
     if saved.has_compute and "flops" in table:
         found["flops"] = positive(table["flops"], f"{where}: column 'flops'")
     for column in saved.pooled:

@@ -91,19 +91,21 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
                 f"table has {', '.join(map(str, runs))}. Add it, or choose another model"
             )
     for column in ("loss", *model.inputs.values()):
-        values = runs[column].values.astype(float)
+        try:
+            values = runs[column].values.astype(float)
+        except ValueError as error:
+            raise ValueError(f"{where}: column {column!r} must hold numbers; {error}") from error
         bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
         if bad.size:
             rows = ", ".join(str(row + 1) for row in bad[:8])
             raise ValueError(
                 f"{where}: column {column!r} must be positive and finite; see rows {rows}"
             )
-    for slot, outside, bound in model.law_object.outside(law_inputs(runs, model)):
+    for name, outside, bound in model.law_object.outside(law_inputs(runs, model)):
         rows = ", ".join(str(row + 1) for row in np.flatnonzero(outside)[:8])
-        meaning = next(each.meaning for each in model.law_object.inputs if each.name == slot)
+        what = next(each.meaning for each in model.law_object.inputs if each.name == name)
         raise ValueError(
-            f"{where}: column {model.inputs[slot]!r} ({meaning}) must be {bound}; see rows {rows}. "
-            "Drop or fix them"
+            f"{where}: column {model.inputs[name]!r} ({what}) must be {bound}; see rows {rows}. Drop or fix them"
         )
     for name, pool in model.pool.items():
         if pool.over not in runs:
