@@ -166,6 +166,15 @@ def test_a_run_table_is_checked_again():
         read_runs(runs.rename(run="row"))
 
 
+def test_density_is_what_sparsity_leaves():
+    runs = read_runs(table(sparsity=[0.0, 0.5] * 4))
+    assert runs["density"].values.tolist() == [1.0, 0.5] * 4
+    assert "sparsity" in runs
+    both = read_runs(table(sparsity=[0.0] * 8, density=[0.25] * 8))
+    assert both["density"].values.tolist() == [0.25] * 8
+    assert "density" not in read_runs(table(sparsity=["2:4"] * 8))
+
+
 def test_units_that_the_caller_set_stand():
     runs = read_runs(table())
     runs["loss"].attrs["units"] = "nat/word"
@@ -185,6 +194,9 @@ def test_units_that_the_caller_set_stand():
         *((word, "loss") for word in ("L", "val_loss", "Eval.Loss", "cross_entropy", "pile_loss")),
         *((word, "family") for word in ("model_family", "Arch")),
         *((word, "run_id") for word in ("name", "run", "run_name", "Model Name")),
+        *((word, "precision") for word in ("bits", "Training Precision")),
+        *((word, "year") for word in ("year_frac", "Publication-Year")),
+        *((word, "vocab") for word in ("vocab_size", "Vocabulary Size")),
         *((word, None) for word in ("flops_6nd", "Model Size (B)", "loss_c5", "lr", "flops/s", "")),
     ],
 )

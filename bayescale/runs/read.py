@@ -57,7 +57,8 @@ def read_runs(
     -------
     Dataset
         Dim ``run``. ``params`` [parameters], ``tokens`` [tokens], ``flops`` [FLOP] and ``loss``
-        [nat/token] as float64, those that the table has; other columns under their own or, where
+        [nat/token] as float64, those that the table has; ``density`` is one less ``sparsity`` where
+        the table has only that; other columns under their own or, where
         recognised, canonical names. ``flops.attrs["derived"]`` says whether "all", "some" (then
         ``flops_derived`` says which) or "none" were derived as 6 * params * tokens. In attrs:
         ``source``; ``sha256`` of the file, or of the frame written as CSV; ``columns``, JSON of
@@ -93,6 +94,9 @@ def read_runs(
         if values is not None:
             known[name] = values
     derived = _derive_flops(known, earlier)
+    # Dense models have sparsity zero, which has no logarithm: laws take the share that is left.
+    if "density" not in known and known.get("sparsity", np.array("")).dtype.kind == "f":
+        known["density"] = 1 - known["sparsity"]
     _check_present(known, chosen, list(frame.columns), need, place)
     # Empty losses and labels are fine unless asked for; sizes and families are not.
     required = {*INPUTS, "family", *need} - set(allow_missing)
