@@ -325,6 +325,33 @@ def test_compute_optimum_of_the_chinchilla_runs(
 N_C, ALPHA_N, D_C, ALPHA_D = 6.4e13, 0.076, 1.8e13, 0.103
 
 
+#: Muennighoff et al. 2023, arXiv 2305.16264, rounded.
+C4 = {"E": 1.87, "A": 521.0, "alpha": 0.353, "B": 1488.0, "beta": 0.353}
+
+
+def as_printed(params: float, tokens: float) -> float:
+    """Farseer's law, arXiv 2506.10972, in the paper's own constants (rounded)."""
+    endless = np.exp(-0.021 * params**0.169 - 0.091)
+    exponent = np.exp(-0.124 * params**0.123 + 0.424)
+    return float(endless + np.exp(88.01 * params**-0.1 - 6.287) * tokens**-exponent)
+
+
+#: The same constants at 1e9 parameters and 1e10 tokens.
+FARSEER = {
+    "E": np.exp(-0.021 * 1e9**0.169 - 0.091),
+    "s3": 0.021 * 1e9**0.169,
+    "gamma": 0.169,
+    "B": np.exp(88.01 * 1e9**-0.1 - 6.287) * 1e10 ** -np.exp(-0.124 * 1e9**0.123 + 0.424),
+    "beta": 0.1,
+    "eta": np.exp(-0.124 * 1e9**0.123 + 0.424),
+    "s1": 0.124 * 1e9**0.123,
+    "alpha": 0.123,
+}
+FARSEER["tilt"] = (
+    FARSEER["eta"] * FARSEER["s1"] * FARSEER["alpha"] * np.log(1e10) - 8.801 * 1e9**-0.1
+)
+
+
 @pytest.mark.parametrize(
     ("name", "inputs", "params", "expected"),
     [
@@ -352,6 +379,96 @@ N_C, ALPHA_N, D_C, ALPHA_D = 6.4e13, 0.076, 1.8e13, 0.103
         ),
         pytest.param(
             "power", (100.0,), {"E": 1.0, "A": 2.0, "gamma": 0.5}, 1.2, id="power-by-hand"
+        ),
+        pytest.param(
+            "repetition",
+            (1e8, 4e10, 1e10),
+            C4 | {"R_D": 15.387756, "R_N": 5.309743},
+            # Fewer parameters than are compute-optimal for 1e10 tokens: only tokens are discounted.
+            1.87
+            + 521 / 1e8**0.353
+            + 1488 / (1e10 * (1 + 15.387756 * (1 - np.exp(-3 / 15.387756)))) ** 0.353,
+            id="repetition-of-few-parameters",
+        ),
+        pytest.param(
+            "repetition",
+            (1e10, 1e10, 1e10),
+            C4 | {"R_D": 15.387756, "R_N": 1e9},
+            1.87 + 521 / 1e10**0.353 + 1488 / 1e10**0.353,
+            id="repetition-is-chinchilla-in-one-epoch-if-no-parameters-are-in-excess",
+        ),
+        pytest.param(
+            "precision",
+            (1e9, 1e11, 8.0 / 16.0),
+            REFIT | {"gamma": 2.0},
+            1.8209 + 478.3 / (1e9 * (1 - np.exp(-4.0)) ** 3) ** 0.3473 + 2311.0 / 1e11**0.3708,
+            id="precision-of-eight-bits",
+        ),
+        pytest.param(
+            "moe",
+            (1.3e9, 64.0),
+            # Clark et al. 2022, arXiv 2202.01169, S-Base: -.082, -.108, .009, 1.104 in log10.
+            {"a": 0.082, "b": 0.108, "c": 0.009 / np.log(10), "A": 10**1.104}
+            | {"E_start": 1.847, "E_max": 314.478},
+            10
+            ** (
+                1.104
+                - 0.082 * np.log10(1.3e9)
+                + (0.009 * np.log10(1.3e9) - 0.108)
+                * -np.log10(1 / (63 + 1 / (1 / 1.847 - 1 / 314.478)) + 1 / 314.478)
+            ),
+            id="moe-as-printed",
+        ),
+        pytest.param(
+            "fine_grained_moe",
+            (1e9, 1e10, 8.0),
+            # Krajewski et al. 2024, arXiv 2402.07871.
+            {"E": 0.47, "A": 18.1, "alpha": 0.115, "B": 30.8, "beta": 0.147}
+            | {"g": 2.1, "delta": 0.58},
+            0.47 + (2.1 / 8**0.58 + 18.1) * 1e9**-0.115 + 30.8 * 1e10**-0.147,
+            id="fine-grained-moe-as-printed",
+        ),
+        pytest.param(
+            "sparsity",
+            (1e8, 1e11, 0.125),
+            # Frantar et al. 2023, arXiv 2309.08520, T5: a_S, b_S, c_S = 16.8, .722, 45.0.
+            {"E": 0.651, "A": 61.8, "alpha": 0.245, "B": 6.9e8**0.203, "beta": 0.203}
+            | {"w": 16.8 / 61.8, "delta": 0.722},
+            (16.8 * 0.125**0.722 + 45.0) * 1e8**-0.245 + (6.9e8 / 1e11) ** 0.203 + 0.651,
+            id="sparsity-as-printed",
+        ),
+        pytest.param(
+            "transfer",
+            (1e8, 1e9),
+            # Hernandez et al. 2021, arXiv 2102.01293, text to code: 1.9e4 D^.18 N^.38.
+            REFIT | {"k": 1.9e4, "a": 0.18, "b": 0.38},
+            1.8209 + 478.3 / 1e8**0.3473 + 2311 / (1e9 + 1.9e4 * 1e9**0.18 * 1e8**0.38) ** 0.3708,
+            id="transfer-as-printed",
+        ),
+        pytest.param(
+            "mixture", (0.25,), {"E": 1.0, "k": 2.0, "t": 4.0}, 1 + 2 / np.e, id="mixture-by-hand"
+        ),
+        pytest.param(
+            "vocabulary",
+            (1e9, 1e8, 1e11),
+            # Tao et al. 2024, arXiv 2407.13623; less the loss of a unigram model, E is negative.
+            {"E": -5.533, "A": 1.831, "alpha": 0.447, "V": 0.196, "delta": 0.671}
+            | {"B": 2.124, "beta": 0.447},
+            -5.533 + 1.831 * 1e9**-0.447 + 0.196 * 1e8**-0.671 + 2.124 * 1e11**-0.447,
+            id="vocabulary-as-printed",
+        ),
+        pytest.param(
+            "progress",
+            (1e9, 1e11, 2021.0 / 2020.0),
+            # Effective compute that doubles in 8.4 months, half of it of parameters.
+            REFIT | {"growth": np.log(2) * 12 / 8.4, "of_params": 0.5},
+            1.8209
+            + 478.3 / (1e9 * 2 ** (6 / 8.4)) ** 0.3473
+            + 2311.0 / (1e11 * 2 ** (6 / 8.4)) ** 0.3708,
+            id="progress-of-a-year",
+        ),
+        pytest.param(
+            "farseer", (4.0, 20.0), FARSEER, as_printed(4e9, 2e11), id="farseer-as-printed"
         ),
     ],
 )
