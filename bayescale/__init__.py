@@ -18,7 +18,15 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bayescale.checks import check
     from bayescale.datasets import list_datasets, load_dataset
-    from bayescale.decide import Scenario, allocate, budget, compute_for, under_trained  # type: ignore[no-redef]
+    from bayescale.decide import (  # type: ignore[no-redef]
+        Scenario,
+        allocate,
+        budget,
+        compute_for,
+        next_runs,
+        stop,
+        under_trained,
+    )
     from bayescale.forecast import diminishing, inputs_along, predict, returns, summarise  # type: ignore[no-redef]
     from bayescale.inference import build, fit  # type: ignore[no-redef]
     from bayescale.laws import Input, Law, Param
@@ -53,12 +61,14 @@ _HOMES = {
     "list_datasets": "datasets",
     "load": "saving",
     "load_dataset": "datasets",
+    "next_runs": "decide",
     "predict": "forecast",
     "read_runs": "runs",
     "returns": "forecast",
     "save": "saving",
     "stack": "validate.stack",
     "backtest": "validate.backtest",
+    "stop": "decide",
     "summarise": "forecast",
     "summarise_runs": "runs",
     "under_trained": "decide",
@@ -90,11 +100,13 @@ __all__ = [
     "list_datasets",
     "load",
     "load_dataset",
+    "next_runs",
     "predict",
     "read_runs",
     "returns",
     "save",
     "stack",
+    "stop",
     "summarise",
     "summarise_runs",
     "under_trained",

@@ -1,0 +1,546 @@
+"""Which runs to pay for next: what each would tell about a named quantity, for its FLOP.
+
+Preposterior analysis on the posterior draws, without a refit. The target T and the log losses f of the candidates are
+taken as jointly normal with the covariance of the draws; a run j measures f_j with the noise of a run, s_j, and so
+takes ``Cov(T, f_j)^2 / (Var f_j + s_j^2)`` from the variance of T (Raiffa and Schlaifer 1961; Lindley 1956,
+doi 10.1214/aoms/1177728069). Replicated seeds share f_j and differ in noise. Importance reweighting of the draws to
+simulated outcomes checks the answer, and its effective sample size says when only a refit can tell.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Literal, get_args
+
+import numpy as np
+import xarray as xr
+
+from bayescale.cost import accelerator_hours, params_at_ratio
+from bayescale.decide.budget import budget as judge
+from bayescale.decide.draws import Draws, Family, Part, as_draws, loss_along, read_draws, told
+from bayescale.decide.lifetime import Feasible, optimal_params
+from bayescale.decide.scenario import Scenario, draw
+from bayescale.forecast.curve import compute_of, stream
+from bayescale.forecast.path import PathLike
+from bayescale.forecast.predict import predict
+from bayescale.forecast.scales import Scales, as_dataset, positive, read_flops, read_scales
+from bayescale.notes import Note, dump_notes
+
+Target = Literal["loss", "gain", "optimal_params"]
+#: What each named target is.
+TARGETS: dict[str, str] = {
+    "loss": "the loss at the given compute",
+    "gain": "what a doubling of the given compute would buy",
+    "optimal_params": "log of the compute-optimal parameters at the given compute",
+}
+#: Effective draws under which reweighting tells nothing, and a refit is needed.
+LEAST_EFFECTIVE = 100
+#: Simulated outcomes of a batch.
+OUTCOMES = 200
+#: Generated candidates: levels of compute, and of tokens per parameter.
+_LEVELS, _RATIOS = 16, 5
+
+
+def next_runs(
+    fit: xr.DataTree,
+    candidates: Scales | None = None,
+    *,
+    budget: float,
+    target: Target | Scenario = "loss",
+    flops: float | None = None,
+    path: PathLike | None = None,
+    family: Family = None,
+    replicates: int = 1,
+    random_seed: int = 0,
+) -> xr.Dataset:
+    """Choose the runs that tell most about a target within a budget.
+
+    Parameters
+    ----------
+    fit : xr.DataTree
+        From :func:`bayescale.fit` or :func:`bayescale.stack`.
+    candidates : Dataset, DataFrame or mapping, optional
+        Runs that can be made: columns of the law's inputs; ``family`` where the model pools; ``cost`` [FLOP], else
+        ``flops``, else 6 * params * tokens. Left out, a grid over the range of the runs and of the budget.
+    budget : float
+        FLOP that there are for all of them.
+    target : {"loss", "gain", "optimal_params"} or Scenario
+        What is to be known: see :data:`TARGETS`. A scenario asks about its go / no-go itself.
+    flops : float
+        Compute at which the target is asked [FLOP]; not with a scenario, which has its own.
+    path : str, Path or table, optional
+        Along which that compute grows, as for :func:`bayescale.returns`.
+    family : str or mapping, optional
+        Group that the target is about, for a model that pools; without it a new one.
+    replicates : int
+        How often one candidate may be made, with other seeds.
+    random_seed : int
+        Of new groups and simulated outcomes.
+
+    Returns
+    -------
+    xr.Dataset
+        *How to read it*, dim candidate:
+
+        - ``cost`` [FLOP]; ``share``: of the target's variance that this run alone would remove, 0 to 1;
+        - ``value_per_flop``: that share for each FLOP; of a scenario, currency for each FLOP;
+        - ``evsi``, only of a scenario: value of seeing this run before the decision [currency];
+        - ``chosen``: how often it is in the batch.
+
+        Dim pick, the batch in the order of choice: ``pick`` (which candidate), ``spent`` [FLOP] and ``sd_after``, the
+        target's standard deviation after the runs so far. ``sd_after_reweighted``: the same by reweighting the draws
+        to simulated outcomes, and ``effective_size``, how many draws then count (median). Where that is less than 100
+        both end in NaN, and the note ``refit_needed`` says after which run to fit again.
+
+        In attrs: ``target``, ``unit``, ``sd_before``, ``sd_after``; ``budget``, ``spent``, ``rule`` (which greedy order
+        won), ``path``, ``model``, ``notes``.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, the budget pays for no candidate, or the target makes no sense.
+
+    References
+    ----------
+    Strong, Oakley, Brennan and Breeze 2015, doi 10.1177/0272989X15575286 (EVSI by regression on draws).
+
+    Examples
+    --------
+    >>> import bayescale as bs
+    >>> from bayescale.inference.fit import prior_tree
+    >>> prior = prior_tree(bs.load_dataset("pile"), "chinchilla", draws=200)
+    >>> found = next_runs(prior, budget=1e21, flops=1e24)
+    >>> found.attrs["sd_after"] < found.attrs["sd_before"], found.attrs["spent"] <= 1e21
+    (True, True)
+    """
+    if replicates < 1:
+        raise ValueError(f"replicates = {replicates!r}: expected 1 or more")
+    about = _about(fit, target, flops, path, family, random_seed)
+    draws = about.draws
+    limit = float(read_flops(budget, draws.saved, "budget").item())
+    table, cost = _candidates(draws, candidates, limit)
+    seen = np.log(predict(fit, table, random_seed=random_seed).values)
+    seen = seen.reshape(-1, cost.size)
+    noise = _noise_variance(draws, table)
+    covariance = np.cov(np.column_stack([about.values, seen]), rowvar=False)
+    before = float(np.sqrt(covariance[0, 0]))
+    # Equal draws differ by rounding.
+    if not before > 1e-12 * float(np.abs(about.values).max()):
+        raise ValueError(
+            f"target {about.name!r} is the same in every draw: no run can tell more about it"
+        )
+    alone = _reductions(covariance, noise)
+    picks, rule = _best_batch(covariance, noise, cost, limit, replicates)
+    after = variance_after(covariance, noise, picks)
+    found: dict[str, tuple[Any, ...]] = {
+        "cost": ("candidate", cost, {"units": "FLOP"}),
+        "share": ("candidate", alone / before**2, {"units": "1"}),
+        "value_per_flop": ("candidate", alone / before**2 / cost, {"units": "1/FLOP"}),
+        "chosen": ("candidate", np.bincount(picks, minlength=cost.size), {"units": "1"}),
+        "pick": ("pick", np.array(picks)),
+        "spent": ("pick", np.cumsum(cost[picks]), {"units": "FLOP"}),
+        "sd_after": ("pick", np.sqrt(after), {"units": about.unit}),
+    }
+    if about.scenario is not None:
+        worth = expected_gain(float(about.values.mean()), np.sqrt(alone))
+        found["evsi"] = ("candidate", worth, {"units": about.unit})
+        found["value_per_flop"] = (
+            "candidate",
+            worth / cost,
+            {"units": f"{about.unit}/FLOP"},
+        )
+    rng = stream(random_seed, "outcomes")
+    spread, size = _reweighted(about.values, seen[:, picks], noise[picks], rng)
+    found["sd_after_reweighted"] = ("pick", spread, {"units": about.unit})
+    found["effective_size"] = ("pick", size, {"units": "1"})
+    result = xr.Dataset(found).assign(
+        {
+            str(name): ("candidate", np.broadcast_to(values, cost.size), table[name].attrs)
+            for name, values in table.data_vars.items()
+            if name != "cost"
+        }
+    )
+    notes = [*draws.notes, *_refit_note(size, draws.samples)]
+    return result.assign_attrs(
+        target=about.name,
+        unit=about.unit,
+        **({} if about.flops is None else {"flops": about.flops}),
+        sd_before=before,
+        sd_after=float(np.sqrt(after[-1])),
+        budget=limit,
+        spent=float(cost[picks].sum()),
+        rule=rule,
+        path=str(draws.parts[0].route.growth.path),
+        **told(draws, family),
+        notes=dump_notes(notes),
+    )
+
+
+def stop(
+    fit: xr.DataTree,
+    candidates: Scales,
+    scenario: Scenario,
+    *,
+    random_seed: int = 0,
+) -> xr.Dataset:
+    """Ask whether any further run could still change a decision, and would be worth its price.
+
+    Parameters
+    ----------
+    fit : xr.DataTree
+    candidates : Dataset, DataFrame or mapping
+        Planned runs, as for :func:`next_runs`.
+    scenario : Scenario
+        The decision; its price and utilisation hold for these runs too.
+    random_seed : int
+
+    Returns
+    -------
+    xr.Dataset
+        Dim candidate. *How to read it*:
+
+        - ``p_changes``: that after this run expected utility has the other sign than now;
+        - ``evsi``: what seeing it before the decision is worth [currency];
+        - ``money``: its mean price [currency]; ``net_value``: the value less that.
+
+        In attrs: ``stop`` (1 if no run is worth its price), ``expected_utility`` now, ``currency``, ``notes``.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing.
+
+    Examples
+    --------
+    >>> import bayescale as bs
+    >>> from bayescale.decide.scenario import EXAMPLE
+    >>> from bayescale.inference.fit import prior_tree
+    >>> prior = prior_tree(bs.load_dataset("pile"), "chinchilla", draws=200)
+    >>> stop(prior, {"params": [1e9], "tokens": [2e10]}, Scenario.from_toml(EXAMPLE))["p_changes"].size
+    1
+    """
+    about = _about(fit, scenario, None, None, None, random_seed)
+    table, cost = _candidates(about.draws, candidates, np.inf)
+    seen = np.log(predict(fit, table, random_seed=random_seed).values).reshape(-1, cost.size)
+    noise = _noise_variance(about.draws, table)
+    covariance = np.cov(np.column_stack([about.values, seen]), rowvar=False)
+    spread = np.sqrt(_reductions(covariance, noise))
+    mean = float(about.values.mean())
+    hour, share = (
+        draw(each, 4000, stream(random_seed, "scenario", name))
+        for name, each in (("price", scenario.price), ("utilisation", scenario.utilisation))
+    )
+    a_flop = float((accelerator_hours(1.0 / share, scenario.peak, 1.0) * hour).mean())
+    worth, money = expected_gain(mean, spread), cost * a_flop
+    units = {"units": scenario.currency}
+    return xr.Dataset(
+        {
+            "p_changes": ("candidate", _chance_of_change(mean, spread), {"units": "1"}),
+            "evsi": ("candidate", worth, units),
+            "money": ("candidate", money, units),
+            "net_value": ("candidate", worth - money, units),
+            "cost": ("candidate", cost, {"units": "FLOP"}),
+        },
+        attrs={
+            "stop": int(bool((worth <= money).all())),
+            "expected_utility": mean,
+            "currency": scenario.currency,
+            **told(about.draws, scenario.family),
+            "notes": dump_notes(about.draws.notes),
+        },
+    )
+
+
+def expected_gain(mean: float, spread: np.ndarray) -> np.ndarray:
+    """Value of learning before a choice between something and nothing: ``E[max(X, 0)] - max(mean, 0)``.
+
+    ``X``, what the expectation will be once the run is seen, is normal about today's.
+
+    Parameters
+    ----------
+    mean : float
+        Expected utility now.
+    spread : numpy.ndarray
+        Standard deviation of what it will be.
+
+    Examples
+    --------
+    >>> expected_gain(0.0, np.array([1.0, 2.0])).round(3)
+    array([0.399, 0.798])
+    """
+    from scipy.special import ndtr
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.where(spread > 0, -np.abs(mean) / spread, -np.inf)
+    density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+    return np.maximum(spread * density - np.abs(mean) * ndtr(z), 0.0)
+
+
+def variance_after(covariance: np.ndarray, noise: np.ndarray, picks: list[int]) -> np.ndarray:
+    """Variance of a normal target after each of some measurements.
+
+    Parameters
+    ----------
+    covariance : numpy.ndarray
+        Of the target, first, and of what each candidate measures.
+    noise : numpy.ndarray
+        Variance of the noise of each candidate.
+    picks : list of int
+        Candidates in order; one may come again.
+
+    Returns
+    -------
+    numpy.ndarray
+        One variance a pick.
+
+    Examples
+    --------
+    >>> variance_after(np.ones((2, 2)), np.array([1.0]), [0, 0]).round(3)
+    array([0.5  , 0.333])
+    """
+    left = covariance.copy()
+    found = []
+    for pick in picks:
+        left = _measured(left, noise, pick)
+        found.append(max(left[0, 0], 0.0))
+    return np.array(found)
+
+
+@dataclass(frozen=True)
+class _About:
+    """Draws of a target in the order (chain, draw)."""
+
+    name: str
+    unit: str
+    values: np.ndarray
+    draws: Draws
+    flops: float | None = None
+    scenario: Scenario | None = None
+
+
+def _about(
+    fit: xr.DataTree,
+    target: Target | Scenario,
+    flops: float | None,
+    path: PathLike | None,
+    family: Family,
+    random_seed: int,
+) -> _About:
+    if isinstance(target, Scenario):
+        if flops is not None:
+            raise ValueError("flops: a scenario states its own compute; leave it out")
+        draws = read_draws(fit, target.path, target.family, random_seed)
+        utility = judge(fit, target, random_seed=random_seed)["utility"]
+        return _About(
+            "decision", target.currency, utility.values.reshape(-1), draws, scenario=target
+        )
+    if target not in get_args(Target):
+        raise ValueError(
+            f"unknown target {target!r}: expected one of {', '.join(get_args(Target))}, or a Scenario"
+        )
+    if flops is None:
+        raise ValueError(f"flops: at which compute is {TARGETS[target]} asked? Give flops=1e24")
+    draws = read_draws(
+        fit, "compute-optimal" if target == "optimal_params" else path, family, random_seed
+    )
+    scale = read_flops(flops, draws.saved).values[None, :1]
+    if target == "optimal_params":
+        values = np.log(optimal_params(draws, scale, Feasible(np.zeros((1, 1)))))
+    elif target == "gain":
+        values = loss_along(draws, scale) - loss_along(draws, 2 * scale)
+    else:
+        values = loss_along(draws, scale)
+    unit = "1" if target == "optimal_params" else draws.saved.units
+    return _About(
+        target, unit, as_draws(draws, values[:, 0]).values.reshape(-1), draws, scale.item()
+    )
+
+
+def _candidates(
+    draws: Draws, candidates: Scales | None, limit: float
+) -> tuple[xr.Dataset, np.ndarray]:
+    """Table of the runs that can be made, and their cost."""
+    saved = draws.saved
+    if candidates is None:
+        candidates = _generated(draws, limit)
+    given = as_dataset(candidates, "candidates")
+    table = read_scales(given, saved, where="candidates")
+    sizes = [dim for dim in table.sizes if dim not in ("chain", "draw")]
+    if len(sizes) != 1:
+        raise ValueError("candidates: expected a table with one row a run")
+    if "cost" in given:
+        cost = positive(given["cost"], "candidates: column 'cost'")
+    elif saved.has_compute:
+        cost = given["flops"] if "flops" in given else compute_of(saved, table)
+        cost = positive(cost, "candidates: column 'flops'")
+    elif "flops" in table:
+        cost = table["flops"]
+    else:
+        raise ValueError(
+            f"candidates: what does a run cost? Model {saved.model.name!r} has no params and tokens; add a column "
+            "'cost' [FLOP]"
+        )
+    costs = np.broadcast_to(cost.values, table.sizes[sizes[0]]).astype(float)
+    if not (costs <= limit).any():
+        raise ValueError(
+            f"budget = {limit:.4g} pays for no candidate: the cheapest costs {costs.min():.4g} FLOP; raise it, or add "
+            "smaller runs"
+        )
+    return table, costs
+
+
+def _generated(draws: Draws, limit: float) -> Mapping[str, np.ndarray]:
+    """A grid from the smallest run to one that takes the whole budget, over the runs' tokens per parameter."""
+    saved = draws.saved
+    smallest = float(compute_of(saved, saved.runs).min())
+    levels = np.geomspace(min(smallest, limit), limit, _LEVELS)
+    if len(saved.law.inputs) == 1:
+        (column,) = saved.model.inputs.values()
+        if column != "flops":
+            raise ValueError(
+                f"candidates: model {saved.model.name!r} grows with {column}; give a table with it and a column 'cost'"
+            )
+        return {column: levels}
+    if not saved.has_compute or len(saved.law.inputs) > 2:
+        raise ValueError(
+            f"candidates: none can be generated for law {saved.law.name!r}; give a table of runs"
+        )
+    columns = saved.model.inputs
+    ratio = saved.runs[columns["tokens"]].values / saved.runs[columns["params"]].values
+    ratios = np.geomspace(ratio.min(), ratio.max(), _RATIOS)
+    grid = np.array(list(product(levels, np.unique(ratios))))
+    params = params_at_ratio(grid[:, 0], grid[:, 1])
+    # The largest pays the whole budget, to the last bit.
+    tokens = params * grid[:, 1] * (1 - 1e-12)
+    return {columns["params"]: params, columns["tokens"]: tokens}
+
+
+def _noise_variance(draws: Draws, table: xr.Dataset) -> np.ndarray:
+    """Variance of normal noise that tells as much as a run's does, for each candidate.
+
+    Student's t of scale s and nu degrees of freedom has the Fisher information (nu + 1) / ((nu + 3) s^2) about its
+    centre (Lange, Little and Taylor 1989, doi 10.1080/01621459.1989.10478852).
+    """
+    total = np.zeros(1)
+    for part in draws.parts:
+        total = total + part.weight * _variance_of(part, table)
+    return np.broadcast_to(total / sum(part.weight for part in draws.parts), _rows(table)).copy()
+
+
+def _variance_of(part: Part, table: xr.Dataset) -> np.ndarray:
+    saved, noise = part.saved, part.saved.model.noise
+    variance = saved.draws_of("sigma")[:, None] ** 2
+    if noise.slope is not None:
+        decades = sum(
+            np.log10(np.broadcast_to(table[column].values, _rows(table)) / saved.reference[slot])
+            for slot, column in saved.model.inputs.items()
+        )
+        variance = variance * 100 ** (saved.draws_of("noise_slope")[:, None] * decades)
+    if noise.nu is not None:
+        nu = noise.nu if isinstance(noise.nu, float) else saved.draws_of("nu")[:, None]
+        variance = variance * (nu + 3) / (nu + 1)
+    return variance.mean(axis=0)
+
+
+def _rows(table: xr.Dataset) -> int:
+    return next(size for dim, size in table.sizes.items() if dim not in ("chain", "draw"))
+
+
+def _reductions(covariance: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Variance that each candidate takes from the target."""
+    return covariance[0, 1:] ** 2 / (np.diag(covariance)[1:] + noise)
+
+
+def _measured(covariance: np.ndarray, noise: np.ndarray, pick: int) -> np.ndarray:
+    """The covariance that is left after a candidate has been measured."""
+    column = covariance[:, pick + 1]
+    return covariance - np.outer(column, column) / (column[pick + 1] + noise[pick])
+
+
+def _best_batch(
+    covariance: np.ndarray, noise: np.ndarray, cost: np.ndarray, limit: float, replicates: int
+) -> tuple[list[int], str]:
+    """The better of two greedy batches: most for each FLOP first, and most first.
+
+    Either alone can be far from the best batch, the better of the two cannot (Leskovec et al. 2007,
+    doi 10.1145/1281192.1281239).
+    """
+    batches = {
+        "most for each FLOP": _greedy(covariance, noise, cost, cost, limit, replicates),
+        "most": _greedy(covariance, noise, cost, np.ones_like(cost), limit, replicates),
+    }
+    left = {rule: variance_after(covariance, noise, picks)[-1] for rule, picks in batches.items()}
+    rule = min(left, key=lambda each: left[each])
+    return batches[rule], rule
+
+
+def _greedy(
+    covariance: np.ndarray,
+    noise: np.ndarray,
+    cost: np.ndarray,
+    price: np.ndarray,
+    limit: float,
+    replicates: int,
+) -> list[int]:
+    covariance, made = covariance.copy(), np.zeros(cost.size, dtype=int)
+    picks: list[int] = []
+    money = limit
+    while True:
+        allowed = (cost <= money * (1 + 1e-12)) & (made < replicates)
+        if not allowed.any():
+            return picks
+        worth = np.where(allowed, _reductions(covariance, noise) / price, -np.inf)
+        pick = int(worth.argmax())
+        picks.append(pick)
+        made[pick] += 1
+        money -= cost[pick]
+        covariance = _measured(covariance, noise, pick)
+
+
+def _reweighted(
+    target: np.ndarray, seen: np.ndarray, noise: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Target's standard deviation, and the draws that count, after each run of a batch.
+
+    The draws are reweighted to simulated outcomes; NaN from where too few of them count.
+    """
+    spread, size = np.full((2, seen.shape[1]), np.nan)
+    truth = rng.integers(target.size, size=OUTCOMES)
+    fit = np.zeros((OUTCOMES, target.size))
+    centered = target - target.mean()
+    for pick in range(seen.shape[1]):
+        scale = np.sqrt(noise[pick])
+        outcome = seen[truth, pick] + scale * rng.standard_normal(OUTCOMES)
+        fit -= 0.5 * ((outcome[:, None] - seen[:, pick]) / scale) ** 2
+        weights = np.exp(fit - fit.max(axis=1, keepdims=True))
+        weights /= weights.sum(axis=1, keepdims=True)
+        size[pick] = np.median(1 / (weights**2).sum(axis=1))
+        if size[pick] < LEAST_EFFECTIVE:
+            break
+        variance = weights @ centered**2 - (weights @ centered) ** 2
+        spread[pick] = np.sqrt(np.maximum(variance, 0.0).mean())
+    return spread, size
+
+
+def _refit_note(size: np.ndarray, samples: int) -> list[Note]:
+    few = np.flatnonzero(size < LEAST_EFFECTIVE)
+    if not few.size:
+        return []
+    checked = int(few[0])
+    return [
+        Note(
+            "refit_needed",
+            "warning",
+            f"the draws can check the first {checked} of {size.size} runs: after one more, {size[checked]:.0f} of "
+            f"{samples} draws would count, and what the later runs tell is a normal approximation",
+            f"buy the first {max(checked, 1)}, fit again with them, and ask again; or keep more draws",
+        )
+    ]
+
+
+def _chance_of_change(mean: float, spread: np.ndarray) -> np.ndarray:
+    """Probability that what is expected after a run has the other sign."""
+    from scipy.special import ndtr
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(spread > 0, ndtr(-np.abs(mean) / spread), 0.0)

@@ -1,0 +1,233 @@
+"""Next runs: the arithmetic against Bayesian linear regression, the choices against brute force."""
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+import xarray as xr
+from fake_fit import fake_fit
+from scipy.stats import norm
+from test_decide import stacked
+from test_decide_budget import PLAIN
+
+import bayescale as bs
+from bayescale.decide import budget, next_runs, stop
+from bayescale.decide.next_runs import _reweighted, expected_gain, variance_after
+
+TABLE = {
+    "params": [1e8, 1e9, 1e9, 1e10, 3e10],
+    "tokens": [2e9, 2e9, 2e11, 2e11, 6e11],
+}
+
+
+@pytest.fixture(scope="module")
+def uncertain() -> xr.DataTree:
+    return fake_fit("chinchilla", 4, 1000, jitter=0.01, seed=2, sigma=0.02)
+
+
+def codes(found: xr.Dataset) -> set[str]:
+    return {note.code for note in bs.get_notes(found)}
+
+
+# --- The arithmetic ------------------------------------------------------------------------------------------------------
+
+
+def test_variances_are_those_of_bayesian_linear_regression() -> None:
+    rng = np.random.default_rng(1)
+    design, aim, noise = rng.normal(size=(6, 4)), rng.normal(size=4), rng.uniform(0.5, 2, 6)
+    rows = np.vstack([aim, design])
+    picks = [3, 0, 3, 5]
+    precision = np.eye(4)
+    expected = []
+    for pick in picks:
+        precision = precision + np.outer(design[pick], design[pick]) / noise[pick]
+        expected.append(aim @ np.linalg.solve(precision, aim))
+    np.testing.assert_allclose(variance_after(rows @ rows.T, noise, picks), expected, rtol=1e-10)
+
+
+def test_reweighting_agrees_with_the_normal_formula_where_it_holds() -> None:
+    rng = np.random.default_rng(2)
+    theta = rng.normal(size=(20_000, 2))
+    target, seen = theta @ [1.0, 0.5], theta @ np.array([[1.0, 0.2], [0.0, 1.0]]).T
+    noise = np.array([0.5, 0.8])
+    covariance = np.cov(np.column_stack([target, seen]), rowvar=False)
+    spread, size = _reweighted(target, seen, noise, rng)
+    np.testing.assert_allclose(
+        spread, np.sqrt(variance_after(covariance, noise, [0, 1])), rtol=0.03
+    )
+    assert (size > 1000).all()
+
+
+def test_few_draws_count_after_precise_runs() -> None:
+    rng = np.random.default_rng(2)
+    theta = rng.normal(size=(1000, 1))
+    spread, size = _reweighted(theta[:, 0], np.repeat(theta, 3, axis=1), np.full(3, 1e-4), rng)
+    assert size[0] < 100
+    assert np.isnan(spread).all()
+    assert np.isnan(size[1:]).all()
+
+
+@pytest.mark.parametrize("mean", [-1.0, 0.0, 2.0])
+def test_the_value_of_a_run_is_that_of_simulated_outcomes(mean: float) -> None:
+    later = mean + 1.5 * norm.ppf((np.arange(100_000) + 0.5) / 100_000)
+    expected = np.maximum(later, 0).mean() - max(mean, 0)
+    assert expected_gain(mean, np.array([1.5, 0.0]))[0] == pytest.approx(expected, abs=1e-4)
+    assert expected_gain(mean, np.array([0.0]))[0] == 0
+
+
+# --- Choices -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["loss", "gain", "optimal_params"])
+def test_the_share_of_a_run_is_what_regression_on_it_explains(
+    target: str, uncertain: xr.DataTree
+) -> None:
+    found = next_runs(uncertain, TABLE, budget=1e24, target=target, flops=1e23)
+    seen = np.log(bs.predict(uncertain, TABLE).values.reshape(-1, 5))
+    if target == "optimal_params":
+        values = np.log(bs.allocate(uncertain, flops=1e23)["params_optimal"].values.reshape(-1))
+    else:
+        name = {"loss": "loss", "gain": "gain"}[target]
+        values = bs.returns(uncertain, flops=1e23)[name].values.reshape(-1)
+    # Noise of Student's t, nu = 4: its information about the centre.
+    noise = 0.02**2 * np.exp(2 * 0.01**2) * 7 / 5
+    slope = [np.cov(values, each)[0, 1] for each in seen.T]
+    expected = np.square(slope) / (seen.var(axis=0, ddof=1) + noise) / values.var(ddof=1)
+    np.testing.assert_allclose(found["share"], expected, rtol=1e-3)
+    np.testing.assert_allclose(found["cost"], 6 * np.prod([*TABLE.values()], axis=0))
+    np.testing.assert_allclose(found["value_per_flop"], found["share"] / found["cost"])
+    assert found.attrs["sd_before"] == pytest.approx(values.std(ddof=1))
+
+
+def test_the_batch_is_near_the_best_of_all(uncertain: xr.DataTree) -> None:
+    limit = 6e21
+    found = next_runs(uncertain, TABLE, budget=limit, flops=1e24)
+    assert float(found["cost"].values[found["pick"].values].sum()) <= limit
+    assert found.attrs["spent"] == pytest.approx(float(found["spent"][-1]))
+    seen = np.log(bs.predict(uncertain, TABLE).values.reshape(-1, 5))
+    values = bs.returns(uncertain, flops=1e24)["loss"].values.reshape(-1)
+    covariance = np.cov(np.column_stack([values, seen]), rowvar=False)
+    cost, noise = found["cost"].values, np.full(5, 0.02**2 * 1.4)
+    every = [
+        variance_after(covariance, noise, list(picks))[-1]
+        for size in range(1, 6)
+        for picks in combinations(range(5), size)
+        if cost[list(picks)].sum() <= limit
+    ]
+    assert found.attrs["sd_after"] <= np.sqrt(min(every)) * 1.02
+    assert np.all(np.diff(found["sd_after"]) <= 0)
+
+
+def test_a_cheap_run_is_preferred_to_a_dear_one_that_tells_the_same(
+    uncertain: xr.DataTree,
+) -> None:
+    twice = {"params": [1e10, 1e10], "tokens": [2e11, 2e11], "cost": [2e22, 1e22]}
+    found = next_runs(uncertain, twice, budget=2e22, flops=1e24)
+    assert list(found["chosen"].values) == [0, 1]
+    np.testing.assert_allclose(found["share"][0], found["share"][1])
+    assert float(found["value_per_flop"][1]) == pytest.approx(2 * float(found["value_per_flop"][0]))
+
+
+def test_another_seed_tells_less_than_the_first(uncertain: xr.DataTree) -> None:
+    one = {"params": [1e9], "tokens": [2e10]}
+    found = next_runs(uncertain, one, budget=1e21, flops=1e24, replicates=4)
+    assert list(found["pick"].values) == [0, 0, 0, 0]
+    before = [found.attrs["sd_before"], *found["sd_after"].values[:-1]]
+    falls = np.square(before) - np.square(found["sd_after"].values)
+    assert np.all(np.diff(falls) < 0)
+    assert np.all(falls > 0)
+
+
+def test_generated_candidates_span_the_budget() -> None:
+    fit = fake_fit("chinchilla", 2, 300, jitter=0.05)
+    found = next_runs(fit, budget=1e21, flops=1e24)
+    assert float(found["cost"].max()) == pytest.approx(1e21)
+    assert float(found["cost"].min()) == pytest.approx(1.2e17)
+    ratio = found["tokens"] / found["params"]
+    assert (float(ratio.min()), float(ratio.max())) == pytest.approx((0.02, 2e4))
+    assert "refit_needed" in codes(found)
+    power = next_runs(fake_fit("power", 2, 100, jitter=0.05), budget=1e21, flops=1e24)
+    assert float(power["flops"].max()) == pytest.approx(1e21)
+
+
+def test_a_stack_learns_which_member_holds() -> None:
+    found = next_runs(stacked(chinchilla=0.5, kaplan=0.5), TABLE, budget=1e24, flops=1e26)
+    assert 0 < found.attrs["sd_after"] < found.attrs["sd_before"]
+
+
+def test_a_family_of_a_candidate_counts() -> None:
+    families = {"a": 1.0, "b": 1.02}
+    fit = fake_fit("chinchilla-families", 2, 300, jitter=0.03, families=families)
+    table = {"params": [1e10, 1e10], "tokens": [2e11, 2e11], "family": ["a", "new"]}
+    found = next_runs(fit, table, budget=1e24, flops=1e23, family="a")
+    assert float(found["share"][0]) > float(found["share"][1])
+
+
+# --- Decisions -----------------------------------------------------------------------------------------------------------
+
+
+def _even(fit: xr.DataTree) -> tuple[object, float]:
+    """A scenario that all but breaks even."""
+    free = budget(fit, replace(PLAIN, price=1e-9, fixed_cost=0.0))
+    even = float(free["value"].mean())
+    return replace(PLAIN, price=1e-9, fixed_cost=even * 0.98), even * 0.02
+
+
+def test_a_decision_is_a_target(uncertain: xr.DataTree) -> None:
+    plan, mean = _even(uncertain)
+    found = next_runs(uncertain, TABLE, budget=1e24, target=plan)
+    utility = budget(uncertain, plan)["utility"].values.reshape(-1)
+    seen = np.log(bs.predict(uncertain, TABLE).values.reshape(-1, 5))
+    slope = np.array([np.cov(utility, each)[0, 1] for each in seen.T])
+    spread = np.abs(slope) / np.sqrt(seen.var(axis=0, ddof=1) + 0.02**2 * 1.4)
+    np.testing.assert_allclose(found["evsi"], expected_gain(mean, spread), rtol=0.02)
+    assert found.attrs["target"] == "decision"
+    asked = stop(uncertain, TABLE, plan)
+    np.testing.assert_allclose(asked["p_changes"], norm.cdf(-mean / spread), rtol=0.02)
+    np.testing.assert_allclose(asked["evsi"], found["evsi"], rtol=1e-9)
+    assert asked.attrs["stop"] == 0
+
+
+def test_one_stops_where_no_run_can_change_the_decision(uncertain: xr.DataTree) -> None:
+    clear = replace(PLAIN, per_nat=1e10)
+    found = stop(uncertain, TABLE, clear)
+    assert found.attrs["stop"] == 1
+    assert float(found["p_changes"].max()) < 1e-3
+    dollars = 6 * 1e8 * 2e9 / (1e15 * 0.4) / 3600 * 2.0
+    assert float(found["money"][0]) == pytest.approx(dollars)
+
+
+# --- Bad input -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"budget": 1e10}, "pays for no candidate: the cheapest costs 1.2e[+]18"),
+        ({"budget": -1.0}, "budget must be positive"),
+        ({"budget": 1e22, "flops": None}, "at which compute"),
+        ({"budget": 1e22, "target": "lost"}, "unknown target 'lost'"),
+        ({"budget": 1e22, "replicates": 0}, "replicates = 0"),
+        ({"budget": 1e22, "candidates": {"params": [1e9]}}, "candidates: missing column 'tokens'"),
+        (
+            {"budget": 1e22, "candidates": {"params": [1e9], "tokens": [-1.0]}},
+            "candidates: column 'tokens' must be positive",
+        ),
+        (
+            {"budget": 1e22, "candidates": TABLE | {"cost": [0.0] * 5}},
+            "candidates: column 'cost' must be positive",
+        ),
+        ({"budget": 1e22, "target": PLAIN}, "a scenario states its own compute"),
+    ],
+)
+def test_bad_input_to_next_runs(
+    options: dict[str, object], message: str, uncertain: xr.DataTree
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        next_runs(uncertain, **({"candidates": TABLE, "flops": 1e24} | options))
+
+
+def test_what_is_known_needs_no_run() -> None:
+    with pytest.raises(ValueError, match="no run can tell more"):
+        next_runs(fake_fit("chinchilla"), TABLE, budget=1e24, flops=1e24)
