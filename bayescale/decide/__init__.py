@@ -6,7 +6,17 @@ Nothing here samples, and every number is carried by the draws to the end.
 from bayescale.decide.allocate import allocate, under_trained
 from bayescale.decide.budget import budget
 from bayescale.decide.next_runs import next_runs, stop
+from bayescale.decide.recipes import compare_recipes
 from bayescale.decide.scenario import Scenario
 from bayescale.decide.target import compute_for
 
-__all__ = ["Scenario", "allocate", "budget", "compute_for", "next_runs", "stop", "under_trained"]
+__all__ = [
+    "Scenario",
+    "allocate",
+    "budget",
+    "compare_recipes",
+    "compute_for",
+    "next_runs",
+    "stop",
+    "under_trained",
+]

@@ -1,0 +1,138 @@
+"""Two recipes against each other: closed forms, pairs, and brute force."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from fake_fit import fake_fit
+from test_decide import stacked
+
+import bayescale as bs
+from bayescale.decide import compare_recipes
+
+SAMPLE = ("chain", "draw")
+
+
+def power(A: float, gamma: float, **options: object) -> xr.DataTree:
+    return fake_fit("power", 2, 100, terms={"E": 1.5, "A": A}, gamma=gamma, **options)
+
+
+def test_curves_cross_at_the_closed_form() -> None:
+    # E + A x^-g = E + B x^-h at x = (A / B)^(1 / (g - h)), a ratio to the reference.
+    expected = 1.2e20 * (1.4 / 1.0) ** (1 / (0.3 - 0.2))
+    pair = {"steep": power(1.4, 0.3), "flat": power(1.0, 0.2)}
+    found = compare_recipes(pair, flops=[1e20, 1e24])
+    np.testing.assert_allclose(found["crossing"], expected, rtol=1e-8)
+    np.testing.assert_allclose(found["crossing_quantile"], expected, rtol=1e-8)
+    assert list(found["p_better"].values) == [0, 1]
+    assert float(found["p_never"]) == 0
+    assert (float(found["p_ahead"]), float(found["p_ahead_at_horizon"])) == (0, 1)
+    turned = compare_recipes(dict(reversed(pair.items())), flops=[1e20, 1e24])
+    np.testing.assert_allclose(turned["difference"], -found["difference"])
+    np.testing.assert_allclose(turned["crossing"], expected, rtol=1e-8)
+    assert list(turned["p_better"].values) == [1, 0]
+
+
+def test_parallel_curves_never_cross() -> None:
+    found = compare_recipes({"A": power(1.0, 0.3), "B": power(1.2, 0.3)}, flops=1e24)
+    assert float(found["p_never"]) == 1
+    assert np.isinf(found["crossing_quantile"]).all()
+    assert float(found["p_ahead"]) == float(found["p_ahead_at_horizon"]) == 1
+
+
+def test_a_recipe_against_itself_is_a_tie() -> None:
+    fit = power(1.0, 0.3, jitter=0.1)
+    found = compare_recipes({"A": fit, "B": fit}, flops=[1e20, 1e24])
+    np.testing.assert_array_equal(found["p_better"], 0.5)
+    assert float(found["p_never"]) == 1
+    assert float(np.abs(found["difference"]).max()) == 0
+
+
+def test_probabilities_are_those_of_independent_draws() -> None:
+    a = fake_fit("chinchilla", 4, 500, jitter=0.02, seed=1)
+    b = fake_fit("chinchilla", 4, 500, jitter=0.02, seed=2, level=2.52)
+    found = compare_recipes({"A": a, "B": b}, flops=[1e21, 1e23], path="fixed-ratio=20")
+    plan = bs.inputs_along(a, [1e21, 1e23], "fixed-ratio=20")
+    losses = [bs.predict(each, plan).values.reshape(-1, 2) for each in (a, b)]
+    for index in range(2):
+        every = np.sort(losses[1][:, index])
+        pairs = 1 - np.searchsorted(every, losses[0][:, index], side="right").mean() / every.size
+        error = float(found["p_better_mcse"][index])
+        assert float(found["p_better"][index]) == pytest.approx(pairs, abs=4 * error)
+    np.testing.assert_allclose(found["loss_a"].values.reshape(-1, 2), losses[0])
+
+
+def test_every_crossing_is_one() -> None:
+    a = fake_fit("chinchilla", 2, 200, jitter=0.03, seed=1)
+    b = fake_fit("skaling", 2, 200, jitter=0.03, seed=2)
+    found = compare_recipes({"A": a, "B": b}, flops=1e24)
+    places = np.argwhere(np.isfinite(found["crossing"].values))
+    assert len(places) > 20
+    for place in places[::9]:
+        flops = float(found["crossing"].values[tuple(place)])
+        pair = [bs.returns(each, flops=flops)["loss"].values[tuple(place)] for each in (a, b)]
+        assert pair[0].item() == pytest.approx(pair[1].item(), rel=1e-9)
+
+
+def test_families_of_one_fit_share_its_draws() -> None:
+    fit = fake_fit("chinchilla-families", 2, 300, jitter=0.05, families={"a": 1.0, "b": 1.001})
+    found = compare_recipes({"A": (fit, "a"), "B": (fit, "b")}, flops=1e23)
+    assert float(found["p_better"].item()) in (0.0, 1.0)
+    assert float(found["difference"].std()) < 0.1 * float(found["loss_a"].std())
+
+
+def test_fits_of_different_length_are_paired() -> None:
+    long = fake_fit("chinchilla", 4, 300, jitter=0.03, seed=1)
+    short = fake_fit("chinchilla", 2, 100, jitter=0.03, seed=2)
+    found = compare_recipes({"A": long, "B": short}, flops=1e23)
+    assert dict(found["difference"].sizes) == {"chain": 2, "draw": 100, "flops": 1}
+    own = bs.returns(short, flops=1e23)["loss"].values
+    np.testing.assert_allclose(found["loss_b"], own)
+    mixed = compare_recipes({"A": stacked(chinchilla=0.5, kaplan=0.5), "B": short}, flops=1e23)
+    assert mixed["difference"].sizes["draw"] == 100
+
+
+def test_the_scatter_of_runs_blurs_who_is_better() -> None:
+    pair = {
+        name: fake_fit("chinchilla", 2, 500, level=level, sigma=0.02)
+        for name, level in (("A", 2.5), ("B", 2.51))
+    }
+    assert float(compare_recipes(pair, flops=1e23)["p_better"].item()) == 1
+    assert 0.4 < float(compare_recipes(pair, flops=1e23, kind="run")["p_better"].item()) < 0.8
+
+
+def test_drifting_recipes_cross_too() -> None:
+    pair = {
+        name: fake_fit("skaling-drift", 2, 60, jitter=0.02, kappa=0.02, seed=seed)
+        for seed, name in enumerate("AB")
+    }
+    found = compare_recipes(pair, flops=1e24)
+    place = tuple(np.argwhere(np.isfinite(found["crossing"].values))[0])
+    flops = float(found["crossing"].values[place])
+    losses = [bs.returns(each, flops=flops)["loss"].values[place].item() for each in pair.values()]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("recipes", "options", "message"),
+    [
+        ({"A": "chinchilla"}, {}, "expected two by name"),
+        ({"A": "chinchilla", "B": "power"}, {"path": "fixed-ratio=20"}, "recipe 'B': path"),
+        ({"A": "chinchilla", "B": "kaplan"}, {"horizon": 1e10}, "horizon = 1e[+]10 must lie above"),
+        ({"A": "chinchilla", "B": "kaplan"}, {"kind": "runs"}, "unknown kind 'runs'"),
+        ({"A": "chinchilla", "B": "kaplan"}, {"flops": 0.0}, "must be positive"),
+    ],
+)
+def test_bad_input_to_compare_recipes(
+    recipes: dict[str, str], options: dict[str, object], message: str
+) -> None:
+    fits = {name: fake_fit(model) for name, model in recipes.items()}
+    with pytest.raises(ValueError, match=message):
+        compare_recipes(fits, **({"flops": 1e24} | options))
+
+
+def test_other_units_cannot_be_compared() -> None:
+    other = fake_fit("chinchilla")
+    observed = other["observed_data"].to_dataset()
+    other["observed_data"] = observed.assign(loss=observed["loss"].assign_attrs(units="bit/byte"))
+    with pytest.raises(ValueError, match="losses in nat/token and in bit/byte"):
+        compare_recipes({"A": fake_fit("chinchilla"), "B": other}, flops=1e24)
