@@ -438,6 +438,30 @@ FARSEER["tilt"] = (
             id="sparsity-as-printed",
         ),
         pytest.param(
+            "quantisation",
+            (1e8, 1e10, 3.0 / 4.0),
+            # Kumar et al. 2024, arXiv 2411.04330: C_T = .0598, exponents .5068 and .3439.
+            REFIT | {"Q": 0.0598 * np.exp(-4 / 0.5907), "d": 0.5068, "n": 0.3439, "gamma": 0.5907},
+            1.8209
+            + 478.3 / 1e8**0.3473
+            + 2311.0 / 1e10**0.3708
+            + 0.0598 * 1e10**0.5068 / 1e8**0.3439 * np.exp(-3 / 0.5907),
+            id="quantisation-to-three-bits-as-printed",
+        ),
+        pytest.param(
+            "moe_sparsity",
+            (1e9, 1e10, 0.05),
+            # Abnar et al. 2025, arXiv 2501.12370.
+            {"E": 0.94, "A": 16612.5, "alpha": 0.5962, "B": 5455.67, "beta": 0.3954}
+            | {"C": 0.4598, "rise": 0.1666, "F": 17.26, "delta": 0.1603, "gamma": 0.1595},
+            16612.5 * 1e9**-0.5962
+            + 5455.67 * 1e10**-0.3954
+            + 0.4598 * 0.05**0.1666
+            + 17.26 * 0.05**-0.1603 * 1e9**-0.1595
+            + 0.94,
+            id="moe-sparsity-as-printed",
+        ),
+        pytest.param(
             "transfer",
             (1e8, 1e9),
             # Hernandez et al. 2021, arXiv 2102.01293, text to code: 1.9e4 D^.18 N^.38.

@@ -127,6 +127,13 @@ _KNOWN = (
         "bits nbits numbits trainprecision trainingprecision trainbits precisionbits",
     ),
     Column(
+        "weight_bits",
+        "bits of the weights after training",
+        "bits",
+        "count",
+        "quantisedbits quantizedbits ptqbits postbits",
+    ),
+    Column(
         "vocab",
         "entries of the vocabulary",
         "1",
