@@ -1,7 +1,8 @@
 """The command line: the verbs of the package, one function each.
 
 Heavy imports live inside each verb, so that ``bayescale --help`` and the forecasts on a saved fit start at once.
-Exit codes: 0 done, 2 bad input (nothing written), 3 the fit did not converge (``--force`` overrides), 130 interrupted.
+Exit codes: 0 done, 2 bad input (nothing written), 3 the fit did not converge (``--force`` overrides), 130 interrupted;
+of ``budget`` also 10 no-go, 20 undecided. What decides is in :mod:`bayescale.cli_decide`.
 """
 
 import gc
@@ -14,12 +15,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
+from bayescale import cli_decide
+from bayescale.cli_options import (
+    EXIT_BAD_INPUT,
+    EXIT_INTERRUPTED,
+    EXIT_NOT_CONVERGED,
+    Columns,
+    Family,
+    FitFile,
+    Force,
+    Json,
+    ModelName,
+    PathOption,
+    Quiet,
+    RunsFile,
+    Seed,
+    finish,
+    sizes,
+)
+
 if TYPE_CHECKING:
     import xarray as xr
-
-EXIT_BAD_INPUT = 2
-EXIT_NOT_CONVERGED = 3
-EXIT_INTERRUPTED = 130
 
 
 class _Verbs(typer.core.TyperGroup):
@@ -72,41 +88,6 @@ class Kind(StrEnum):
 
     curve = "curve"
     run = "run"
-
-
-Json = Annotated[
-    bool, typer.Option("--json", help="Print JSON with stable keys instead of tables.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the answer.")]
-Force = Annotated[bool, typer.Option("--force", help="Exit 0 even if the fit did not converge.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same numbers.")]
-Columns = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--column", "-c", help="Name a column yourself: --column loss=val_ppl. May be repeated."
-    ),
-]
-RunsFile = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUNS", help="Table of runs: CSV, TSV, Parquet, JSON lines; or a data set's name."
-    ),
-]
-FitFile = Annotated[Path, typer.Argument(metavar="FIT", help="A fit that `bayescale fit` wrote.")]
-ModelName = Annotated[
-    str | None,
-    typer.Option("--model", "-m", help="Name of a shipped model, or a file ending in .toml."),
-]
-PathOption = Annotated[
-    str | None,
-    typer.Option(
-        "--path",
-        help="How scale grows: compute-optimal, fixed-ratio=20, fixed-params=7e9, fixed-tokens=3e11.",
-    ),
-]
-Family = Annotated[
-    str | None, typer.Option("--family", help="Family of the forecast run; a new one if left out.")
-]
 
 
 @app.command()
@@ -167,7 +148,7 @@ def fit(
     render.next_step(
         json or quiet, f"bayescale check {output}", f"bayescale forecast {output} --flops 1e24,1e25"
     )
-    _finish(tree, force)
+    finish(tree, force)
 
 
 @app.command()
@@ -180,7 +161,7 @@ def check(fit: FitFile, json: Json = False, force: Force = False) -> None:
     tree = load(fit)
     render.out(render.check_facts(tree, judge(tree)), json, render.check_table)
     render.next_step(json, f"bayescale forecast {fit} --flops 1e24,1e25")
-    _finish(tree, force)
+    finish(tree, force)
 
 
 @app.command()
@@ -213,16 +194,14 @@ def forecast(
 
     tree = load(fit, groups=FORECAST)
     where = (
-        _plan(tree, at)
-        if at is not None
-        else inputs_along(tree, _sizes(flops), path, family=family)
+        _plan(tree, at) if at is not None else inputs_along(tree, sizes(flops), path, family=family)
     )
     if family is not None:
         where = where.assign(family=family)
     loss = predict(tree, where, kind=kind.value)
     render.out(render.forecast_facts(tree, loss, where), json, render.forecast_table)
     render.next_step(json, f"bayescale returns {fit} --beyond 1e25 --gain-below 0.01")
-    _finish(tree, force)
+    finish(tree, force)
 
 
 @app.command()
@@ -277,7 +256,7 @@ def returns(
     )
     table = marginal(tree, flops=[scale], step=step, path=path, family=family)
     render.out(render.returns_facts(tree, answer, table), json, render.returns_table)
-    _finish(tree, force)
+    finish(tree, force)
 
 
 @app.command()
@@ -371,12 +350,6 @@ def _plan(tree: "xr.DataTree", at: str) -> "xr.Dataset":
     return read_runs(at, need=tuple(columns))
 
 
-def _sizes(text: str | None) -> list[float]:
-    from bayescale.runs import parse_size
-
-    return [parse_size(each) for each in (text or "").split(",")]
-
-
 def _relative(text: str | None) -> tuple[float, float] | None:
     if text is None:
         return None
@@ -387,11 +360,6 @@ def _relative(text: str | None) -> tuple[float, float] | None:
         return float(ratio), parse_size(scale)
     except ValueError as error:
         raise ValueError(f"--relative-below {text!r}: expected R@C0, such as 0.5@1e22") from error
-
-
-def _finish(tree: "xr.DataTree", force: bool) -> None:
-    if not tree.attrs["converged"] and not force:
-        raise typer.Exit(EXIT_NOT_CONVERGED)
 
 
 @app.command()
@@ -464,6 +432,10 @@ def backtest(
         raise typer.Exit(EXIT_INTERRUPTED)
     if not (found["converged"].values | force).all():
         raise typer.Exit(EXIT_NOT_CONVERGED)
+
+
+for _name, _verb in cli_decide.VERBS.items():
+    app.command(_name)(_verb)
 
 
 def main() -> None:

@@ -74,7 +74,7 @@ def run_demo(output: Path, *, seed: int, json: bool) -> None:
         print(_dump(facts), end="")
     _tell_files(told, output)
     if not converged:
-        from bayescale.cli import EXIT_NOT_CONVERGED
+        from bayescale.cli_options import EXIT_NOT_CONVERGED
 
         raise typer.Exit(EXIT_NOT_CONVERGED)
 

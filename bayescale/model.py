@@ -249,7 +249,7 @@ class Model:
             table = tomllib.loads(text)
         except ValueError as error:
             raise ValueError(f"{where}: not valid TOML: {error}") from error
-        return Reader(where).model(table, text)
+        return _ModelReader(where).model(table, text)
 
     def changed(self, where: str = "", **tables: Any) -> "Model":
         """Return the model with some tables of its file replaced.
@@ -326,20 +326,25 @@ def _hint(given: str, known: Iterable[str]) -> str:
 
 
 class Reader:
-    """Reads one model file, checking every key; each error starts with the file and the key.
+    """Checks a TOML file that states distributions, key by key; each error starts with the file and the key.
 
-    Other files that state distributions, such as scenarios of a budget, are read by the same checks.
+    Parameters
+    ----------
+    where : str
+        Name of the file, for messages.
     """
 
     def __init__(self, where: str) -> None:
         self.where = where
 
     def fail(self, key: str, message: str) -> ValueError:
+        """The error to raise about a key."""
         return ValueError(f"{self.where}: {key}: {message}" if key else f"{self.where}: {message}")
 
     def check_keys(
         self, key: str, table: Any, allowed: Iterable[str], required: Iterable[str] = ()
     ) -> None:
+        """Raise ValueError unless it is a table with known keys and all that must be there."""
         allowed = list(allowed)
         if not isinstance(table, Mapping):
             raise self.fail(key, f"expected a table with keys {', '.join(allowed)}; got {table!r}")
@@ -354,9 +359,48 @@ class Reader:
                 raise self.fail(key, f"missing key {name!r}; it must be given")
 
     def string(self, key: str, value: Any, what: str) -> str:
+        """The value, if it is text."""
         if not isinstance(value, str) or not value.strip():
             raise self.fail(key, f"expected {what}, got {value!r}")
         return value
+
+    def prior(self, key: str, table: Any, support: str) -> Prior:
+        """A distribution by name with its arguments, on values that make sense."""
+        self.check_keys(key, table, ("dist", "kwargs"), required=("dist",))
+        dist, kwargs = table["dist"], table.get("kwargs", {})
+        known = ", ".join(DISTRIBUTIONS)
+        self.string(f"{key}.dist", dist, f"one of {known}")
+        if dist not in DISTRIBUTIONS:
+            hint = _hint(dist, DISTRIBUTIONS)
+            raise self.fail(f"{key}.dist", f"unknown distribution {dist!r}; {hint}Known: {known}")
+        wanted, _ = DISTRIBUTIONS[dist]
+        optional = _OPTIONAL.get(dist, set())
+        self.check_keys(
+            f"{key}.kwargs", kwargs, wanted, required=[w for w in wanted if w not in optional]
+        )
+        if dist == "LogNormal" and ("mu" in kwargs) == ("median" in kwargs):
+            raise self.fail(
+                f"{key}.kwargs", "LogNormal takes either 'median' or 'mu' (the log of the median)"
+            )
+        for name, value in kwargs.items():
+            if key == "priors.level" and name == "median" and value == "runs":
+                continue
+            if not _fits(value, wanted[name]):
+                raise self.fail(f"{key}.kwargs.{name}", f"expected {wanted[name]}, got {value!r}")
+        if kwargs.get("lower", -math.inf) >= kwargs.get("upper", math.inf):
+            raise self.fail(f"{key}.kwargs", "'lower' must be below 'upper'")
+        prior = Prior(dist, dict(kwargs))
+        allows = {"real": ("real", "positive", "unit"), "positive": ("positive", "unit")}
+        if prior.support not in allows.get(support, (support,)):
+            raise self.fail(
+                f"{key}.dist",
+                f"{dist} puts mass on {prior.support} values; this parameter is {support}",
+            )
+        return prior
+
+
+class _ModelReader(Reader):
+    """Reads one model file."""
 
     def model(self, table: dict[str, Any], text: str) -> Model:
         if "format" not in table:
@@ -460,39 +504,6 @@ class Reader:
                 )
             found[name] = prior
         return found
-
-    def prior(self, key: str, table: Any, support: str) -> Prior:
-        self.check_keys(key, table, ("dist", "kwargs"), required=("dist",))
-        dist, kwargs = table["dist"], table.get("kwargs", {})
-        known = ", ".join(DISTRIBUTIONS)
-        self.string(f"{key}.dist", dist, f"one of {known}")
-        if dist not in DISTRIBUTIONS:
-            hint = _hint(dist, DISTRIBUTIONS)
-            raise self.fail(f"{key}.dist", f"unknown distribution {dist!r}; {hint}Known: {known}")
-        wanted, _ = DISTRIBUTIONS[dist]
-        optional = _OPTIONAL.get(dist, set())
-        self.check_keys(
-            f"{key}.kwargs", kwargs, wanted, required=[w for w in wanted if w not in optional]
-        )
-        if dist == "LogNormal" and ("mu" in kwargs) == ("median" in kwargs):
-            raise self.fail(
-                f"{key}.kwargs", "LogNormal takes either 'median' or 'mu' (the log of the median)"
-            )
-        for name, value in kwargs.items():
-            if key == "priors.level" and name == "median" and value == "runs":
-                continue
-            if not _fits(value, wanted[name]):
-                raise self.fail(f"{key}.kwargs.{name}", f"expected {wanted[name]}, got {value!r}")
-        if kwargs.get("lower", -math.inf) >= kwargs.get("upper", math.inf):
-            raise self.fail(f"{key}.kwargs", "'lower' must be below 'upper'")
-        prior = Prior(dist, dict(kwargs))
-        allows = {"real": ("real", "positive", "unit"), "positive": ("positive", "unit")}
-        if prior.support not in allows.get(support, (support,)):
-            raise self.fail(
-                f"{key}.dist",
-                f"{dist} puts mass on {prior.support} values; this parameter is {support}",
-            )
-        return prior
 
     def pools(self, priors: Mapping[str, Prior], table: Mapping[str, Any]) -> dict[str, Pool]:
         self.check_keys("pool", table, priors)

@@ -90,7 +90,8 @@ def print_notes(notes: Sequence[Mapping[str, str]]) -> None:
         console().print(f"[{_STYLES[note['severity']]}]{note['severity']:8s}[/]{escape(text)}")
 
 
-def _verdict(tree: xr.DataTree) -> dict[str, Facts]:
+def verdict_facts(tree: xr.DataTree) -> dict[str, Facts]:
+    """Facts that every answer from a fit begins with: its model, and the sampler's verdict."""
     tried = jsonlib.loads(tree.attrs.get("sampling", "[]"))
     kept = _kept(tried, converged=bool(tree.attrs["converged"])) if tried else {}
     return {
@@ -113,7 +114,8 @@ def _kept(tried: Sequence[Mapping[str, Facts]], *, converged: bool) -> Mapping[s
     return min(tried, key=lambda each: SamplerVerdict(**{name: each[name] for name in names}).rank)
 
 
-def _print_verdict(facts: Mapping[str, Facts]) -> None:
+def print_verdict(facts: Mapping[str, Facts]) -> None:
+    """Show the sampler's verdict."""
     told = (
         f"model {escape(facts['model'])}; sampler: R-hat {number(facts['rhat'])}, ESS {number(facts['ess_bulk'])} bulk "
         f"{number(facts['ess_tail'])} tail, {number(facts['divergences'])} divergences"
@@ -126,7 +128,8 @@ def _print_verdict(facts: Mapping[str, Facts]) -> None:
     console().print(f"{told}: {word}")
 
 
-def _notes(*carriers: xr.DataTree | xr.Dataset | xr.DataArray) -> list[dict[str, str]]:
+def notes_of(*carriers: xr.DataTree | xr.Dataset | xr.DataArray) -> list[dict[str, str]]:
+    """Notes of a fit and of its answers as plain data, most severe first, without repeats."""
     found = dict.fromkeys(note for carrier in carriers for note in get_notes(carrier))
     ranked = sorted(found, key=lambda note: -SEVERITIES.index(note.severity))
     return [asdict(note) for note in ranked]
@@ -173,18 +176,18 @@ def fit_facts(tree: xr.DataTree, output: Path) -> dict[str, Facts]:
     }
     return {
         "fit": str(output),
-        **_verdict(tree),
+        **verdict_facts(tree),
         "runs": tree["observed_data"].sizes["run"],
         "seed": tree.attrs["seed"],
         "reference": jsonlib.loads(tree.attrs["reference"]),
         "parameters": parameters,
-        "notes": _notes(tree),
+        "notes": notes_of(tree),
     }
 
 
 def fit_summary(facts: Mapping[str, Facts]) -> None:
     """Show a fit."""
-    _print_verdict(facts)
+    print_verdict(facts)
     table = Table("parameter", "median", "90 % interval", "sd", box=None, pad_edge=False)
     for name, row in facts["parameters"].items():
         interval = f"{number(row['q05'])} to {number(row['q95'])}"
@@ -203,16 +206,16 @@ def check_facts(tree: xr.DataTree, table: pd.DataFrame) -> dict[str, Facts]:
     """Facts of a check: overall verdict and one entry a check."""
     rows = table.reset_index().to_dict(orient="records")
     return {
-        **_verdict(tree),
+        **verdict_facts(tree),
         "verdict": table.attrs["verdict"],
         "checks": rows,
-        "notes": _notes(tree),
+        "notes": notes_of(tree),
     }
 
 
 def check_table(facts: Mapping[str, Facts]) -> None:
     """Show a check."""
-    _print_verdict(facts)
+    print_verdict(facts)
     table = Table("check", "value", "threshold", "verdict", "what to do", box=None, pad_edge=False)
     for row in facts["checks"]:
         verdict = f"[{_STYLES[row['verdict']]}]{row['verdict']}[/]"
@@ -259,18 +262,18 @@ def forecast_facts(tree: xr.DataTree, loss: xr.DataArray, where: xr.Dataset) -> 
         row["mcse"] = float(table["loss_mcse"].isel(here).sel(quantile=0.5))
         rows.append(row)
     return {
-        **_verdict(tree),
+        **verdict_facts(tree),
         "kind": loss.attrs["kind"],
         "path": where.attrs.get("path", "table"),
         "units": loss.attrs["units"],
         "rows": rows,
-        "notes": _notes(tree, loss),
+        "notes": notes_of(tree, loss),
     }
 
 
 def forecast_table(facts: Mapping[str, Facts]) -> None:
     """Show a forecast."""
-    _print_verdict(facts)
+    print_verdict(facts)
     shown = console()
     what = {"curve": "where the law runs", "run": "what one more run would give"}[facts["kind"]]
     shown.print(f"loss [{facts['units']}], {what}; path {escape(facts['path'])}", markup=False)
@@ -324,14 +327,14 @@ def returns_facts(tree: xr.DataTree, answer: xr.Dataset, table: xr.Dataset) -> d
         "family",
     )
     return {
-        **_verdict(tree),
+        **verdict_facts(tree),
         **{key: answer.attrs[key] for key in kept if key in answer.attrs},
         **scalars,
         "decades_beyond": float(answer["decades_beyond"]),
         "loss_unit": table["gain"].attrs["units"],
         "onset": onset,
         "marginal": marginal,
-        "notes": _notes(tree, answer),
+        "notes": notes_of(tree, answer),
     }
 
 
@@ -346,7 +349,7 @@ _PREDICATES = {
 
 def returns_table(facts: Mapping[str, Facts]) -> None:
     """Show whether returns are diminishing."""
-    _print_verdict(facts)
+    print_verdict(facts)
     shown = console()
     meaning = _PREDICATES[facts["predicate"]].format(**facts)
     shown.print(f"diminishing here means: {meaning}; path {escape(facts['path'])}")

@@ -55,9 +55,12 @@ ROOMS["cli"] = ({*ROOMS, "front door"}, ARRAYS | {"arviz_base", "matplotlib", "r
 
 #: Modules at the top of the package that belong to a room of another name.
 BELONGS_TO = {
+    "cli_decide": "cli",
+    "cli_options": "cli",
     "demo": "cli",
     "render": "cli",
     "render_backtest": "cli",
+    "render_decide": "cli",
 }
 
 #: The front door and `python -m bayescale` see every room; what they may load is tested below.
@@ -129,6 +132,21 @@ def test_imports_point_down(path: Path) -> None:
         elif top not in sys.stdlib_module_names and top not in libraries:
             wrong.append(f"line {line}: {top} is not a library of {room}")
     assert not wrong, "\n".join([str(path.relative_to(REPO)), *wrong])
+
+
+@pytest.mark.parametrize("name", ["cli_decide", "cli_options"])
+def test_what_help_loads_is_light(name: str) -> None:
+    tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
+    loaded = {
+        alias.name if isinstance(node, ast.Import) else node.module
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    assert loaded - sys.stdlib_module_names - {"collections.abc"} <= {
+        "typer",
+        "bayescale.cli_options",
+    }
 
 
 def test_every_library_is_declared() -> None:

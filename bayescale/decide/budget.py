@@ -210,7 +210,9 @@ def evppi(utility: np.ndarray, known: np.ndarray) -> float:
         expected = means[place] if names.size > 1 else np.full_like(utility, utility.mean())
     else:
         expected = _regression(utility, known)
-    return max(float(np.maximum(expected, 0.0).mean()) - max(float(utility.mean()), 0.0), 0.0)
+    gain = float(np.maximum(expected, 0.0).mean()) - max(float(expected.mean()), 0.0)
+    # The two means of an input that changes nothing differ by rounding.
+    return gain if gain > 1e-12 * float(np.abs(expected).mean()) else 0.0
 
 
 def _regression(utility: np.ndarray, known: np.ndarray) -> np.ndarray:

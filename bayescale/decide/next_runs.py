@@ -23,7 +23,14 @@ from bayescale.decide.scenario import Scenario, draw
 from bayescale.forecast.curve import compute_of, stream
 from bayescale.forecast.path import PathLike
 from bayescale.forecast.predict import predict
-from bayescale.forecast.scales import Scales, as_dataset, positive, read_flops, read_scales
+from bayescale.forecast.scales import (
+    Scales,
+    as_dataset,
+    group_of,
+    positive,
+    read_flops,
+    read_scales,
+)
 from bayescale.notes import Note, dump_notes
 
 Target = Literal["loss", "gain", "optimal_params"]
@@ -118,6 +125,9 @@ def next_runs(
     about = _about(fit, target, flops, path, family, random_seed)
     draws = about.draws
     limit = float(read_flops(budget, draws.saved, "budget").item())
+    if candidates is None:
+        # Runs of the family that is asked about.
+        candidates = {**_generated(draws, limit), **group_of(draws.saved, family)}
     table, cost = _candidates(draws, candidates, limit)
     seen = np.log(predict(fit, table, random_seed=random_seed).values)
     seen = seen.reshape(-1, cost.size)
@@ -356,13 +366,9 @@ def _about(
     )
 
 
-def _candidates(
-    draws: Draws, candidates: Scales | None, limit: float
-) -> tuple[xr.Dataset, np.ndarray]:
+def _candidates(draws: Draws, candidates: Scales, limit: float) -> tuple[xr.Dataset, np.ndarray]:
     """Table of the runs that can be made, and their cost."""
     saved = draws.saved
-    if candidates is None:
-        candidates = _generated(draws, limit)
     given = as_dataset(candidates, "candidates")
     table = read_scales(given, saved, where="candidates")
     sizes = [dim for dim in table.sizes if dim not in ("chain", "draw")]
@@ -393,7 +399,12 @@ def _generated(draws: Draws, limit: float) -> Mapping[str, np.ndarray]:
     """A grid from the smallest run to one that takes the whole budget, over the runs' tokens per parameter."""
     saved = draws.saved
     smallest = float(compute_of(saved, saved.runs).min())
-    levels = np.geomspace(min(smallest, limit), limit, _LEVELS)
+    if limit < smallest:
+        raise ValueError(
+            f"budget = {limit:.4g} pays for no candidate: it is less than the smallest run ({smallest:.4g}); raise it, "
+            "or give a table of smaller runs"
+        )
+    levels = np.geomspace(smallest, limit, _LEVELS)
     if len(saved.law.inputs) == 1:
         (column,) = saved.model.inputs.values()
         if column != "flops":
@@ -533,7 +544,7 @@ def _refit_note(size: np.ndarray, samples: int) -> list[Note]:
             "warning",
             f"the draws can check the first {checked} of {size.size} runs: after one more, {size[checked]:.0f} of "
             f"{samples} draws would count, and what the later runs tell is a normal approximation",
-            f"buy the first {max(checked, 1)}, fit again with them, and ask again; or keep more draws",
+            f"make the first {'run' if checked < 2 else checked}, fit again, and ask again; or keep more draws",
         )
     ]
 

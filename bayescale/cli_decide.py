@@ -1,0 +1,287 @@
+"""The verbs that decide: how to divide a budget, what a target takes, whether a run pays, which run next, which recipe.
+
+Each reads a saved fit. Heavy imports live inside each verb, as in :mod:`bayescale.cli`, which registers them.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bayescale.cli_options import (
+    EXIT_NO_GO,
+    EXIT_UNDECIDED,
+    Family,
+    FitFile,
+    Force,
+    Json,
+    PathOption,
+    finish,
+    sizes,
+)
+
+
+class Kind(StrEnum):
+    """What is to meet a target, or is compared."""
+
+    curve = "curve"
+    run = "run"
+
+
+class Target(StrEnum):
+    """What the next runs are to tell."""
+
+    loss = "loss"
+    gain = "gain"
+    optimal_params = "optimal_params"
+
+
+DecideSeed = Annotated[int, typer.Option("--seed", help="Same seed, same numbers.")]
+
+
+def allocate(
+    fit: FitFile,
+    flops: Annotated[
+        str | None, typer.Option(help="Budgets [FLOP], separated by commas: 1e24,1e25.")
+    ] = None,
+    released: Annotated[
+        str | None,
+        typer.Option(help="Judge these models instead: a table with params and tokens."),
+    ] = None,
+    params_max: Annotated[str | None, typer.Option(help="No more parameters: 70B.")] = None,
+    tokens_max: Annotated[str | None, typer.Option(help="No more tokens: 15T.")] = None,
+    grid: Annotated[
+        str | None, typer.Option(help="The sizes that can be trained: 1B,3B,7B,13B.")
+    ] = None,
+    inference_tokens: Annotated[
+        str | None, typer.Option(help="Tokens served over the lifetime; the budget pays these too.")
+    ] = None,
+    near: Annotated[
+        float, typer.Option(help="Loss within which an allocation is near-optimal [nat/token].")
+    ] = 0.005,
+    probability: Annotated[
+        float, typer.Option(help="How probable that must be for the near-optimal set.")
+    ] = 0.9,
+    family: Family = None,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """Divide a budget of compute into parameters and tokens; or judge how released models did."""
+    if (flops is None) == (released is None):
+        raise ValueError("give either --flops 1e24,1e25 or --released TABLE")
+    from bayescale import decide, render, render_decide
+    from bayescale.runs import parse_size, read_runs
+    from bayescale.saving import FORECAST, load
+
+    demand = 0.0 if inference_tokens is None else parse_size(inference_tokens)
+    if released is not None:
+        bounds = {"--params-max": params_max, "--tokens-max": tokens_max, "--grid": grid}
+        unused = [name for name, value in bounds.items() if value is not None]
+        if unused:
+            raise ValueError(f"{unused[0]} goes with --flops: released models are what they are")
+        table = read_runs(released, need=("params", "tokens"))
+        tree = load(fit, groups=FORECAST)
+        judged = decide.under_trained(tree, table, inference_tokens=demand, family=family)
+        render.out(render_decide.released_facts(tree, judged), json, render_decide.released_table)
+        return finish(tree, force)
+    tree = load(fit, groups=FORECAST)
+    found = decide.allocate(
+        tree,
+        flops=sizes(flops),
+        params_max=None if params_max is None else parse_size(params_max),
+        tokens_max=None if tokens_max is None else parse_size(tokens_max),
+        grid=None if grid is None else sizes(grid),
+        inference_tokens=demand,
+        near=near,
+        probability=probability,
+        family=family,
+    )
+    render.out(render_decide.allocate_facts(tree, found), json, render_decide.allocate_table)
+    return finish(tree, force)
+
+
+def target(
+    fit: FitFile,
+    loss: Annotated[str, typer.Option(help="Target losses, separated by commas: 2.0,1.9.")],
+    confidence: Annotated[
+        float, typer.Option(help="How probable meeting the target must be.")
+    ] = 0.9,
+    budget: Annotated[str | None, typer.Option(help="Compute that there is [FLOP].")] = None,
+    path: PathOption = None,
+    kind: Annotated[
+        Kind, typer.Option(help="curve: the law is to meet it; run: one run, with its luck.")
+    ] = Kind.curve,
+    family: Family = None,
+    seed: DecideSeed = 0,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """Ask how much compute reaches a loss, and how likely it is that none does."""
+    try:
+        targets = [float(each) for each in loss.split(",")]
+    except ValueError as error:
+        raise ValueError(f"--loss {loss!r}: expected numbers such as 2.0,1.9") from error
+    from bayescale import decide, render, render_decide
+    from bayescale.runs import parse_size
+    from bayescale.saving import FORECAST, load
+
+    tree = load(fit, groups=FORECAST)
+    found = decide.compute_for(
+        tree,
+        loss=targets,
+        confidence=confidence,
+        budget=None if budget is None else parse_size(budget),
+        path=path,
+        kind=kind.value,
+        family=family,
+        random_seed=seed,
+    )
+    render.out(render_decide.target_facts(tree, found), json, render_decide.target_table)
+    finish(tree, force)
+
+
+def _print_example(asked: bool) -> None:
+    if asked:
+        from bayescale.decide.scenario import EXAMPLE
+
+        typer.echo(EXAMPLE, nl=False)
+        raise typer.Exit
+
+
+def budget(
+    fit: FitFile,
+    scenario: Annotated[
+        Path, typer.Argument(metavar="SCENARIO", help="TOML file; --example prints one.")
+    ],
+    seed: DecideSeed = 0,
+    example: Annotated[
+        bool,
+        typer.Option(
+            "--example",
+            help="Print a scenario to start from.",
+            is_eager=True,
+            callback=_print_example,
+        ),
+    ] = False,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """Judge whether a run is worth its price. Exit code 0: go, 10: no-go, 20: undecided."""
+    from bayescale import decide, render, render_decide
+    from bayescale.saving import FORECAST, load
+
+    plan = decide.Scenario.load(scenario)
+    tree = load(fit, groups=FORECAST)
+    found = decide.budget(tree, plan, random_seed=seed)
+    render.out(render_decide.budget_facts(tree, found), json, render_decide.budget_table)
+    # What rests on a fit that did not converge is no decision.
+    finish(tree, force)
+    code = {"go": 0, "no-go": EXIT_NO_GO, "undecided": EXIT_UNDECIDED}[found.attrs["decision"]]
+    if code:
+        raise typer.Exit(code)
+
+
+def next_runs(
+    fit: FitFile,
+    budget: Annotated[str, typer.Option(help="FLOP that there are for the next runs: 1e21.")],
+    flops: Annotated[
+        str | None, typer.Option(help="Compute at which the target is asked [FLOP].")
+    ] = None,
+    target: Annotated[
+        Target, typer.Option(help="What the runs are to tell: the loss there, the gain, N*.")
+    ] = Target.loss,
+    scenario: Annotated[
+        Path | None, typer.Option(help="Ask about this go / no-go instead: a budget's TOML file.")
+    ] = None,
+    candidates: Annotated[
+        str | None, typer.Option(help="Table of runs that can be made; else a grid.")
+    ] = None,
+    replicates: Annotated[int, typer.Option(help="How often one may be made.")] = 1,
+    path: PathOption = None,
+    family: Family = None,
+    seed: DecideSeed = 0,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """Choose the runs that tell most for their FLOP, without a refit for each."""
+    from bayescale import decide, render, render_decide
+    from bayescale.model import Model
+    from bayescale.runs import parse_size, read_runs
+    from bayescale.saving import FORECAST, load
+
+    limit = parse_size(budget)
+    if (flops is None) == (scenario is None):
+        raise ValueError("give either --flops 1e24 (with --target) or --scenario FILE")
+    about: Any = target.value if scenario is None else decide.Scenario.load(scenario)
+    tree = load(fit, groups=FORECAST)
+    table = None
+    if candidates is not None:
+        columns = Model.from_toml(tree.attrs["model"]).inputs.values()
+        table = read_runs(candidates, need=tuple(columns))
+    found = decide.next_runs(
+        tree,
+        table,
+        budget=limit,
+        target=about,
+        flops=None if flops is None else parse_size(flops),
+        path=path,
+        family=family,
+        replicates=replicates,
+        random_seed=seed,
+    )
+    render.out(render_decide.next_facts(tree, found), json, render_decide.next_table)
+    render.next_step(json, "make these runs, add them to the table, and bayescale fit again")
+    finish(tree, force)
+
+
+def compare_recipes(
+    fits: Annotated[
+        list[Path],
+        typer.Argument(metavar="FIT [FIT]", help="Two fits; or one, with --family twice."),
+    ],
+    flops: Annotated[str, typer.Option(help="Compute [FLOP], separated by commas: 1e24,1e25.")],
+    family: Annotated[
+        list[str] | None, typer.Option("--family", help="Family of each, in the same order.")
+    ] = None,
+    path: PathOption = None,
+    kind: Annotated[
+        Kind, typer.Option(help="curve: the laws; run: one run of each, with its luck.")
+    ] = Kind.curve,
+    seed: DecideSeed = 0,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """Ask which of two recipes is better at a scale, and where their curves cross."""
+    families = family or []
+    if len(fits) > 2 or max(len(fits), len(families)) != 2 or len(families) == 1:
+        raise ValueError("give two fits, or one fit with --family A --family B")
+    from bayescale import decide, render, render_decide
+    from bayescale.saving import FORECAST, load
+
+    trees = [load(each, groups=FORECAST) for each in fits]
+    named: list[str | None] = list(families) if families else [None, None]
+    labels = families if len(fits) == 1 else [each.stem for each in fits]
+    if labels[0] == labels[1]:
+        labels = [f"{label} ({place})" for label, place in zip(labels, "AB", strict=True)]
+    recipes = {
+        label: (trees[min(place, len(trees) - 1)], named[place])
+        for place, label in enumerate(labels)
+    }
+    found = decide.compare_recipes(
+        recipes, flops=sizes(flops), path=path, kind=kind.value, random_seed=seed
+    )
+    render.out(render_decide.recipes_facts(trees, found), json, render_decide.recipes_table)
+    for tree in trees:
+        finish(tree, force)
+
+
+#: Verbs by the name that people type.
+VERBS: dict[str, Callable[..., None]] = {
+    "allocate": allocate,
+    "target": target,
+    "budget": budget,
+    "next": next_runs,
+    "compare-recipes": compare_recipes,
+}

@@ -1,0 +1,403 @@
+"""What the deciding verbs print: the facts of each answer as plain data, and the tables that show them."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+from rich.markup import escape
+from rich.table import Table
+
+from bayescale.forecast.montecarlo import SAMPLE_DIMS
+from bayescale.render import (
+    QUANTILES,
+    Facts,
+    console,
+    notes_of,
+    number,
+    print_notes,
+    print_verdict,
+    verdict_facts,
+)
+
+_DECISIONS = {
+    "go": "[bold green]GO[/]",
+    "no-go": "[bold red]NO-GO[/]",
+    "undecided": "[bold yellow]UNDECIDED[/]",
+}
+
+
+def _quantiles(draws: xr.DataArray) -> dict[str, float]:
+    """Central quantiles; infinite ones stay infinite."""
+    values = np.sort(draws.values.reshape(-1))
+    # Between a finite and an infinite neighbour a quantile is infinite, not undefined.
+    places = {key: int(np.ceil(level * (values.size - 1))) for key, level in QUANTILES.items()}
+    if np.isfinite(values).all():
+        return {key: float(np.quantile(values, level)) for key, level in QUANTILES.items()}
+    return {key: float(values[place]) for key, place in places.items()}
+
+
+def _scalars(data: xr.Dataset) -> dict[str, float]:
+    return {str(name): float(v) for name, v in data.data_vars.items() if v.ndim == 0}
+
+
+def _drawn(data: xr.Dataset) -> dict[str, Facts]:
+    """Quantiles of everything that has draws and no other dims."""
+    return {
+        str(name): _quantiles(v)
+        for name, v in data.data_vars.items()
+        if set(v.dims) == set(SAMPLE_DIMS)
+    }
+
+
+def _interval(row: Mapping[str, float], digits: int = 3) -> str:
+    return (
+        f"{number(row['median'], digits)} ({number(row['q05'], digits)} to "
+        f"{number(row['q95'], digits)})"
+    )
+
+
+def allocate_facts(tree: xr.DataTree, found: xr.Dataset) -> dict[str, Facts]:
+    """Facts of an allocation: one row a budget."""
+    rows = []
+    for index, flops in enumerate(found["flops"].values):
+        here = found.isel(flops=index)
+        row: dict[str, Facts] = {"flops": float(flops), **_scalars(here), **_drawn(here)}
+        row["expected_regret"] = float(here["regret"].mean())
+        if "is_near" in here:
+            row["near_sizes"] = here["size"].values[here["is_near"].values].tolist()
+        else:
+            row["near_params"] = here["near_params"].values.tolist()
+        rows.append(row)
+    kept = ("near", "probability", "inference_tokens", "family", "units")
+    return {
+        **verdict_facts(tree),
+        **{key: found.attrs[key] for key in kept},
+        "rows": rows,
+        "notes": notes_of(tree, found),
+    }
+
+
+def allocate_table(facts: Mapping[str, Facts]) -> None:
+    """Show an allocation."""
+    print_verdict(facts)
+    shown = console()
+    if facts["inference_tokens"]:
+        shown.print(
+            f"budgets pay training and {number(facts['inference_tokens'], 3)} tokens served"
+        )
+    table = Table(
+        "FLOP",
+        "params",
+        "tokens",
+        "near-optimal params",
+        "optimum's tokens/param",
+        f"loss [{facts['units']}]",
+        "wasted",
+        box=None,
+        pad_edge=False,
+    )
+    for row in facts["rows"]:
+        if "near_sizes" in row:
+            near = ", ".join(number(each, 3) for each in row["near_sizes"]) or "none so safe"
+        else:
+            low, high = row["near_params"]
+            near = "none so safe" if np.isnan(low) else f"{number(low, 3)} to {number(high, 3)}"
+        table.add_row(
+            number(row["flops"], 3),
+            number(row["params"], 3),
+            number(row["tokens"], 3),
+            near,
+            _interval(row["tokens_per_param"]),
+            _interval(row["loss"], 4),
+            f"{row['wasted_flops']['median'] / row['flops']:.1%}",
+        )
+    shown.print(table)
+    shown.print(
+        f"[dim]params, tokens: the one allocation of least expected loss; near-optimal: within {facts['near']:g} "
+        f"{facts['units']} of each draw's optimum with probability {facts['probability']:g} or more; wasted: median "
+        "share of the budget; intervals are central 90 %[/]"
+    )
+    print_notes(facts["notes"])
+
+
+def released_facts(tree: xr.DataTree, found: xr.Dataset) -> dict[str, Facts]:
+    """Facts of released models: one row each."""
+    rows = []
+    for index in range(found.sizes["run"]):
+        here = found.isel(run=index)
+        labels = {str(n): str(v.item()) for n, v in here.coords.items() if v.dtype.kind in "US"}
+        rows.append({**labels, **_scalars(here), **_drawn(here)})
+    return {
+        **verdict_facts(tree),
+        **{key: found.attrs[key] for key in ("inference_tokens", "family", "units")},
+        "rows": rows,
+        "notes": notes_of(tree, found),
+    }
+
+
+def released_table(facts: Mapping[str, Facts]) -> None:
+    """Show released models against the optimum."""
+    print_verdict(facts)
+    labels = [name for name, value in facts["rows"][0].items() if isinstance(value, str)]
+    table = Table(
+        *labels,
+        "params",
+        "tokens",
+        "P(under-trained)",
+        "optimal params",
+        f"regret [{facts['units']}]",
+        "wasted",
+        box=None,
+        pad_edge=False,
+    )
+    for row in facts["rows"]:
+        share = {key: 100 * value for key, value in row["wasted_share"].items()}
+        table.add_row(
+            *(escape(row[name]) for name in labels),
+            number(row["params"], 3),
+            number(row["tokens"], 3),
+            f"{row['p_under_trained']:.1%}",
+            _interval(row["params_optimal"]),
+            _interval(row["regret"], 2),
+            f"{_interval(share, 2)} %",
+        )
+    console().print(table)
+    print_notes(facts["notes"])
+
+
+def target_facts(tree: xr.DataTree, found: xr.Dataset) -> dict[str, Facts]:
+    """Facts of a target: one row a loss."""
+    rows = []
+    for index, loss in enumerate(found["loss"].values):
+        here = found.isel(loss=index)
+        row: dict[str, Facts] = {"loss": float(loss), **_scalars(here)}
+        row["compute"] = {
+            key: float(here["compute_quantile"].sel(quantile=level))
+            for key, level in QUANTILES.items()
+        }
+        rows.append(row)
+    kept = ("confidence", "budget", "path", "kind", "start", "horizon", "family")
+    return {
+        **verdict_facts(tree),
+        **{key: found.attrs[key] for key in kept if key in found.attrs},
+        "units": found["loss"].attrs["units"],
+        "compute_units": found["compute"].attrs["units"],
+        "rows": rows,
+        "notes": notes_of(tree, found),
+    }
+
+
+def target_table(facts: Mapping[str, Facts]) -> None:
+    """Show what targets take."""
+    print_verdict(facts)
+    shown = console()
+    what = {"curve": "the law's curve meets it", "run": "one run meets it"}[facts["kind"]]
+    shown.print(f"compute [{facts['compute_units']}] at which {what}; path {escape(facts['path'])}")
+    budget = facts.get("budget")
+    table = Table(
+        f"loss [{facts['units']}]",
+        "median",
+        "5 %",
+        "95 %",
+        f"with {facts['confidence']:.0%} confidence",
+        "P(unreachable)",
+        *([] if budget is None else [f"P(more than {number(budget, 3)})"]),
+        "decades beyond the runs",
+        box=None,
+        pad_edge=False,
+    )
+    for row in facts["rows"]:
+        compute = row["compute"]
+        table.add_row(
+            number(row["loss"]),
+            *(number(compute[key], 3) for key in ("median", "q05", "q95")),
+            number(row["compute_at_confidence"], 3),
+            f"{row['p_unreachable']:.1%}",
+            *([] if budget is None else [f"{row['p_over_budget']:.1%}"]),
+            number(row["decades_beyond"], 3),
+        )
+    shown.print(table)
+    print_notes(facts["notes"])
+
+
+def budget_facts(tree: xr.DataTree, found: xr.Dataset) -> dict[str, Facts]:
+    """Facts of a budget: the decision with its reason, and what it rests on."""
+    kept = ("decision", "reason", "criterion", "level", "confidence", "flops", "path", "family")
+    facts: dict[str, Facts] = {
+        **verdict_facts(tree),
+        **{key: found.attrs[key] for key in (*kept, "currency", "scenario")},
+        **_scalars(found),
+        "outcomes": _drawn(found),
+        "units": {name: found[name].attrs["units"] for name in _drawn(found)},
+        "evppi": {
+            str(name): float(found["evppi"].sel(input=name)) for name in found["input"].values
+        },
+        "models": [],
+        "notes": notes_of(tree, found),
+    }
+    if "weight" in found:
+        names = ("weight", "expected_utility_by_model", "regret_by_model")
+        facts["models"] = [
+            {"model": str(model), **{name: float(found[name].sel(model=model)) for name in names}}
+            for model in found["model"].values
+        ]
+    return facts
+
+
+def budget_table(facts: Mapping[str, Facts]) -> None:
+    """Show whether a run pays."""
+    print_verdict(facts)
+    shown = console()
+    shown.print(f"{_DECISIONS[facts['decision']]}: {escape(facts['reason'])}")
+    table = Table(
+        f"a run of {number(facts['flops'], 3)} FLOP",
+        "median",
+        "90 % interval",
+        "unit",
+        box=None,
+        pad_edge=False,
+    )
+    for name, row in facts["outcomes"].items():
+        interval = f"{number(row['q05'], 3)} to {number(row['q95'], 3)}"
+        table.add_row(name, number(row["median"], 4), interval, escape(facts["units"][name]))
+    shown.print(table)
+    answers = Table("of all outcomes", "answer", "Monte Carlo error", box=None, pad_edge=False)
+    for name, label in (
+        ("expected_utility", f"expected utility [{facts['currency']}]"),
+        ("cvar", f"mean of the worst {facts['level']:.0%} [{facts['currency']}]"),
+        ("p_pays", "P(it pays)"),
+        ("p_loses", "P(it loses money)"),
+    ):
+        answers.add_row(label, number(facts[name], 3), number(facts[f"{name}_mcse"], 2))
+    for name, worth in sorted(facts["evppi"].items(), key=lambda each: -each[1]):
+        label = f"worth of knowing {name} [{facts['currency']}]"
+        answers.add_row(escape(label), number(worth, 3), "")
+    shown.print(answers)
+    for each in facts["models"]:
+        shown.print(
+            f"{escape(each['model'])} (weight {each['weight']:.2f}): expected utility "
+            f"{number(each['expected_utility_by_model'], 3)}, regret {number(each['regret_by_model'], 3)}"
+        )
+    print_notes(facts["notes"])
+
+
+def next_facts(tree: xr.DataTree, found: xr.Dataset) -> dict[str, Facts]:
+    """Facts of the next runs: the batch in its order, and every candidate."""
+    columns = [str(name) for name, v in found.data_vars.items() if v.dims == ("candidate",)]
+
+    def candidate(index: int) -> dict[str, Facts]:
+        return {name: found[name].values[index].item() for name in columns}
+
+    picks = []
+    for place, index in enumerate(found["pick"].values):
+        here = found.isel(pick=place)
+        told = ("spent", "sd_after", "sd_after_reweighted", "effective_size")
+        row = {key: each for key, each in candidate(int(index)).items() if key != "chosen"}
+        picks.append({"candidate": int(index), **row, **{name: float(here[name]) for name in told}})
+    kept = ("target", "unit", "flops", "path", "family", "budget", "spent", "rule")
+    return {
+        **verdict_facts(tree),
+        **{key: found.attrs[key] for key in kept if key in found.attrs},
+        **{key: found.attrs[key] for key in ("sd_before", "sd_after")},
+        "picks": picks,
+        "candidates": [candidate(index) for index in range(found.sizes["candidate"])],
+        "notes": notes_of(tree, found),
+    }
+
+
+def next_table(facts: Mapping[str, Facts], most: int = 20) -> None:
+    """Show the next runs."""
+    print_verdict(facts)
+    shown = console()
+    at = f" at {number(facts['flops'], 3)} FLOP" if "flops" in facts else ""
+    shown.print(
+        f"what they are to tell: {escape(facts['target'])}{at}; standard deviation {number(facts['sd_before'], 3)} "
+        f"now, {number(facts['sd_after'], 3)} {escape(facts['unit'])} after {len(facts['picks'])} runs of "
+        f"{number(facts['spent'], 3)} FLOP"
+    )
+    told = (
+        "candidate cost share value_per_flop evsi spent sd_after sd_after_reweighted effective_size"
+    )
+    hidden = told.split()
+    inputs = [name for name in facts["picks"][0] if name not in hidden]
+    table = Table(
+        *inputs,
+        "FLOP",
+        "alone takes",
+        "sd after",
+        "draws that count",
+        box=None,
+        pad_edge=False,
+    )
+    for row in facts["picks"][:most]:
+        cells = [escape(r) if isinstance(r := row[name], str) else number(r, 3) for name in inputs]
+        table.add_row(
+            *cells,
+            number(row["cost"], 3),
+            f"{row['share']:.1%}",
+            number(row["sd_after"], 3),
+            number(row["effective_size"], 3),
+        )
+    shown.print(table)
+    if len(facts["picks"]) > most:
+        shown.print(f"[dim]and {len(facts['picks']) - most} more; --json has them all[/]")
+    shown.print("[dim]alone takes: share of the target's variance; runs in the order of choice[/]")
+    print_notes(facts["notes"])
+
+
+def recipes_facts(trees: Sequence[xr.DataTree], found: xr.Dataset) -> dict[str, Facts]:
+    """Facts of two recipes: one row a scale, and the crossing."""
+    rows = []
+    for index, flops in enumerate(found["flops"].values):
+        here = found.isel(flops=index)
+        named = ("loss_a", "loss_b", "difference")
+        row: dict[str, Facts] = {name: _quantiles(here[name]) for name in named}
+        scalars = {name: float(here[name]) for name in ("p_better", "p_better_mcse")}
+        rows.append(
+            {
+                "flops": float(flops),
+                "decades_beyond": float(here["decades_beyond"]),
+                **scalars,
+                **row,
+            }
+        )
+    kept = ("a", "b", "path", "kind", "start", "horizon", "units")
+    return {
+        "fits": [verdict_facts(tree) for tree in trees],
+        **{key: found.attrs[key] for key in kept},
+        **_scalars(found),
+        "crossing": {
+            key: float(found["crossing_quantile"].sel(quantile=level))
+            for key, level in QUANTILES.items()
+        },
+        "rows": rows,
+        "notes": notes_of(*trees, found),
+    }
+
+
+def recipes_table(facts: Mapping[str, Facts]) -> None:
+    """Show two recipes."""
+    for each in facts["fits"]:
+        print_verdict(each)
+    shown = console()
+    a, b = escape(facts["a"]), escape(facts["b"])
+    shown.print(f"A: {a}; B: {b}; path {escape(facts['path'])}; loss in {facts['units']}")
+    table = Table(
+        "FLOP", "P(A is better)", "A", "B", "A less B", "decades beyond", box=None, pad_edge=False
+    )
+    for row in facts["rows"]:
+        table.add_row(
+            number(row["flops"], 3),
+            f"{row['p_better']:.1%} ± {row['p_better_mcse']:.1%}",
+            _interval(row["loss_a"], 4),
+            _interval(row["loss_b"], 4),
+            _interval(row["difference"]),
+            f"{row['decades_beyond']:.2f}",
+        )
+    shown.print(table)
+    crossing = facts["crossing"]
+    shown.print(
+        f"the curves cross at {_interval(crossing)}; P(not between {number(facts['start'], 3)} and "
+        f"{number(facts['horizon'], 3)}) = {facts['p_never']:.1%}"
+    )
+    print_notes(facts["notes"])

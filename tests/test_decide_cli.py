@@ -1,0 +1,227 @@
+"""The verbs that decide: their JSON is what the functions say, their exit codes are documented."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from click.testing import Result
+from fake_fit import fake_fit
+from test_decide import stacked
+from test_readme import json_keys
+from typer.testing import CliRunner
+
+import bayescale as bs
+from bayescale import cli, decide
+from bayescale.cli_options import EXIT_BAD_INPUT, EXIT_NO_GO, EXIT_NOT_CONVERGED, EXIT_UNDECIDED
+from bayescale.decide.scenario import EXAMPLE
+
+
+def invoke(*args: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(cli.app, [str(each) for each in args])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, f"{args}: {result.exit_code}\n{result.stdout}{result.stderr}"
+    return result
+
+
+def facts(*args: object, code: int = 0) -> Any:
+    result = invoke(*args, "--json", code=code)
+    assert result.stderr == ""
+    return json.loads(result.stdout, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def fails(*args: object) -> str:
+    result = invoke(*args, code=EXIT_BAD_INPUT)
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1, result.stderr
+    return result.stderr
+
+
+@pytest.fixture(scope="module")
+def tree() -> xr.DataTree:
+    families = {"pythia": 1.0, "gpt": 1.02}
+    return fake_fit("chinchilla-families", 2, 200, jitter=0.03, families=families)
+
+
+@pytest.fixture(scope="module")
+def folder(tree: xr.DataTree, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("decide")
+    bs.save(tree, found / "fit.nc")
+    bs.save(fake_fit("kaplan", 2, 200, jitter=0.03, seed=1), found / "other.nc")
+    bs.save(stacked(chinchilla=0.6, skaling=0.4), found / "stack.nc")
+    bs.save(fake_fit("chinchilla", 2, 50, jitter=0.03, converged=False), found / "bad.nc")
+    (found / "budget.toml").write_text(EXAMPLE)
+    models = pd.DataFrame(
+        {"run_id": ["GPT-3", "Chinchilla"], "params": ["175B", "70B"], "tokens": ["300B", "1.4T"]}
+    )
+    models.to_csv(found / "models.csv", index=False)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+
+
+CALLS = {
+    "allocate": ["allocate", "fit.nc", "--flops", "1e23,1e24"],
+    "target": ["target", "fit.nc", "--loss", "2.1,1.0"],
+    "budget": ["budget", "fit.nc", "budget.toml"],
+    "next": ["next", "fit.nc", "--budget", "1e21", "--flops", "1e24"],
+    "compare-recipes": ["compare-recipes", "fit.nc", "other.nc", "--flops", "1e22,1e24"],
+}
+
+
+@pytest.mark.parametrize("verb", CALLS)
+def test_the_json_keys_are_those_of_the_table(verb: str) -> None:
+    found = {key for key in facts(*CALLS[verb]) if not key.endswith("_mcse")}
+    assert found == json_keys()[verb] - ({"budget"} if verb == "target" else set())
+
+
+@pytest.mark.parametrize("verb", CALLS)
+def test_tables_are_shown_without_escapes_and_within_the_width(verb: str) -> None:
+    text = invoke(*CALLS[verb]).stdout
+    assert "\x1b" not in text
+    assert "converged" in text
+    assert len(text.splitlines()) > 4
+
+
+def test_allocate_says_what_the_function_says(tree: xr.DataTree) -> None:
+    found = facts(
+        *CALLS["allocate"], "--inference-tokens", "2T", "--params-max", "100B", "--family", "gpt"
+    )
+    own = decide.allocate(
+        tree, flops=[1e23, 1e24], inference_tokens=2e12, params_max=1e11, family="gpt"
+    )
+    for index, row in enumerate(found["rows"]):
+        here = own.isel(flops=index)
+        assert row["params"] == pytest.approx(float(here["params"]))
+        assert row["near_params"] == pytest.approx(list(here["near_params"].values))
+        assert row["tokens_per_param"]["median"] == pytest.approx(
+            float(here["tokens_per_param"].median())
+        )
+        assert row["expected_regret"] == pytest.approx(float(here["regret"].mean()))
+    grid = facts("allocate", "fit.nc", "--flops", "1e24", "--grid", "7B,70B,700B")
+    assert set(grid["rows"][0]["near_sizes"]) <= {7e9, 7e10, 7e11}
+
+
+def test_released_models_are_judged(tree: xr.DataTree) -> None:
+    found = facts("allocate", "fit.nc", "--released", "models.csv", "--family", "gpt")
+    own = decide.under_trained(
+        tree, {"params": [175e9, 70e9], "tokens": [3e11, 1.4e12]}, family="gpt"
+    )
+    assert [row["run_id"] for row in found["rows"]] == ["GPT-3", "Chinchilla"]
+    for index, row in enumerate(found["rows"]):
+        assert row["p_under_trained"] == float(own["p_under_trained"][index])
+        assert row["wasted_share"]["median"] == pytest.approx(
+            float(own["wasted_share"].isel(run=index).median())
+        )
+    assert "GPT-3" in invoke("allocate", "fit.nc", "--released", "models.csv").stdout
+
+
+def test_target_says_what_the_function_says(tree: xr.DataTree) -> None:
+    found = facts(*CALLS["target"], "--budget", "1e23", "--family", "gpt", "--kind", "run")
+    own = decide.compute_for(tree, loss=[2.1, 1.0], budget=1e23, family="gpt", kind="run")
+    first, second = found["rows"]
+    assert first["compute"]["median"] == pytest.approx(
+        float(own["compute_quantile"].isel(loss=0).sel(quantile=0.5))
+    )
+    assert first["p_over_budget"] == float(own["p_over_budget"][0])
+    # What is infinite is null.
+    assert second["compute_at_confidence"] is None
+    assert second["p_unreachable"] == 1
+    assert "unreachable_target" in {note["code"] for note in found["notes"]}
+    text = invoke(*CALLS["target"], "--budget", "1e23").stdout
+    assert "P(more than 1e+23)" in text
+    assert "∞" in text
+
+
+@pytest.mark.parametrize(
+    ("per_nat", "decision", "code"),
+    [("5e7", "go", 0), ("1e3", "no-go", EXIT_NO_GO), ("LEVEL", "undecided", EXIT_UNDECIDED)],
+)
+def test_budget_exits_with_its_decision(
+    per_nat: str, decision: str, code: int, tree: xr.DataTree, tmp_path: Path
+) -> None:
+    text = EXAMPLE.replace('"1e24" ', '"1e24"\nfamily = "gpt" ')
+    if per_nat == "LEVEL":
+        go = decide.budget(tree, decide.Scenario.from_toml(text))
+        per_nat = f"{5e7 * float(go['money'].mean() / go['value'].mean()):.6g}"
+    (tmp_path / "mine.toml").write_text(text.replace("5e7", per_nat))
+    found = facts("budget", "fit.nc", tmp_path / "mine.toml", code=code)
+    assert found["decision"] == decision
+    own = decide.budget(tree, tmp_path / "mine.toml")
+    assert found["expected_utility"] == pytest.approx(float(own["expected_utility"]))
+    assert found["outcomes"]["money"]["median"] == pytest.approx(float(own["money"].median()))
+    assert set(found["evppi"]) == {"law", "price", "utilisation"}
+    assert decision.upper() in invoke("budget", "fit.nc", tmp_path / "mine.toml", code=code).stdout
+
+
+def test_budget_of_a_stack_lists_its_models() -> None:
+    found = facts("budget", "stack.nc", "budget.toml")
+    assert [each["model"] for each in found["models"]] == ["chinchilla", "skaling"]
+    assert "regret" in invoke("budget", "stack.nc", "budget.toml").stdout
+
+
+def test_budget_prints_a_scenario_to_start_from() -> None:
+    assert invoke("budget", "--example").stdout == EXAMPLE
+
+
+def test_next_says_what_the_function_says(tree: xr.DataTree) -> None:
+    found = facts(*CALLS["next"], "--candidates", "models.csv", "--budget", "1e24")
+    own = decide.next_runs(
+        tree, {"params": [175e9, 70e9], "tokens": [3e11, 1.4e12]}, budget=1e24, flops=1e24
+    )
+    assert [each["candidate"] for each in found["picks"]] == list(own["pick"].values)
+    assert found["sd_after"] == pytest.approx(own.attrs["sd_after"])
+    np.testing.assert_allclose([each["share"] for each in found["candidates"]], own["share"])
+
+
+def test_next_may_ask_about_a_decision() -> None:
+    found = facts("next", "fit.nc", "--budget", "1e21", "--scenario", "budget.toml")
+    assert found["target"] == "decision"
+    assert all("evsi" in each for each in found["picks"])
+
+
+def test_recipes_may_be_families_of_one_fit(tree: xr.DataTree) -> None:
+    call = ["compare-recipes", "fit.nc", "--family", "gpt", "--family", "pythia", "--flops", "1e24"]
+    found = facts(*call)
+    assert (found["a"], found["b"]) == ("gpt", "pythia")
+    own = decide.compare_recipes({"a": (tree, "gpt"), "b": (tree, "pythia")}, flops=1e24)
+    assert found["rows"][0]["p_better"] == float(own["p_better"].item())
+    assert found["p_never"] == float(own["p_never"])
+
+
+@pytest.mark.parametrize("verb", CALLS)
+def test_what_did_not_converge_is_no_decision(verb: str) -> None:
+    call = [each if each != "fit.nc" else "bad.nc" for each in CALLS[verb]]
+    assert "NOT CONVERGED" in invoke(*call, code=EXIT_NOT_CONVERGED).stdout
+    invoke(*call, "--force", code=0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("allocate fit.nc", "give either --flops 1e24,1e25 or --released"),
+        ("allocate fit.nc --flops much", "'much' is not a size"),
+        ("allocate fit.nc --flops 1e3", "less than a thousandth of the smallest run"),
+        ("allocate fit.nc --released models.csv --grid 7B", "--grid goes with --flops"),
+        ("allocate none.nc --flops 1e24", "no such file"),
+        ("target fit.nc --loss low", "--loss 'low': expected numbers"),
+        ("target fit.nc --loss -2", "the target must be positive"),
+        ("target fit.nc --loss 2 --path input", "path 'input' is for a law of one input"),
+        ("budget fit.nc none.toml", "no such scenario"),
+        ("budget fit.nc models.csv", "not valid TOML"),
+        ("next fit.nc --budget 1e21", "give either --flops 1e24 (with --target) or --scenario"),
+        ("next fit.nc --budget 1e3 --flops 1e24", "pays for no candidate"),
+        ("compare-recipes fit.nc --flops 1e24", "give two fits, or one fit with --family A"),
+        ("compare-recipes fit.nc other.nc --flops 1e24 --path fixed", "unknown path 'fixed'"),
+    ],
+)
+def test_bad_input_is_one_line(call: str, message: str) -> None:
+    assert message in fails(*call.split())
