@@ -129,7 +129,9 @@ def allocate(
     tokens_optimal = tokens_within(budget, params_optimal, feasible)
     params = expected_optimum(draws, budget, feasible.expected)
     tokens = tokens_within(budget, params, feasible.expected)
-    lost = regret_of(draws, params, tokens, feasible)
+    # With one demand for all draws every allocation costs the budget, and its optimum is known.
+    best = params_optimal if feasible.demand.size == 1 else None
+    lost = regret_of(draws, params, tokens, feasible, best)
     found = {
         "params_optimal": as_draws(draws, params_optimal, "flops").assign_attrs(units="parameters"),
         "tokens_optimal": as_draws(draws, tokens_optimal, "flops").assign_attrs(units="tokens"),
@@ -147,7 +149,7 @@ def allocate(
             (lost.regret <= near).mean(axis=0), dims="flops", attrs={"units": "1"}
         ),
     }
-    found |= _near_optimal(draws, budget, params, feasible.expected, near, probability)
+    found |= _near_optimal(draws, budget, params, feasible.expected, near, probability, best)
     result = xr.Dataset(found, coords={"flops": scale["flops"]})
     trained = training_flops(params[0], tokens[0])
     result["decades_beyond"] = decades_beyond(draws.saved, xr.DataArray(trained, dims="flops"))
@@ -283,9 +285,10 @@ def _near_optimal(
     feasible: Feasible,
     near: float,
     probability: float,
+    best: np.ndarray | None,
 ) -> dict[str, xr.DataArray]:
     """The allocations that are near-optimal with the asked probability, at the mean demand."""
-    best = optimal_params(draws, flops, feasible)
+    best = optimal_params(draws, flops, feasible) if best is None else best
     at_best = loss_of(draws, best, tokens_within(flops, best, feasible))
     place = int(np.ceil(probability * draws.samples)) - 1
 
@@ -331,7 +334,7 @@ def _near_optimal(
             return np.sqrt(near) - np.sqrt(regret)
 
         start = np.minimum(0.5, reach / 2)
-        distance = falling_root(room, np.zeros_like(reach), reach, start, tolerance=1e-7)
+        distance = falling_root(room, np.zeros_like(reach), reach, start, tolerance=1e-5)
         edges.append(np.where(empty, np.nan, np.exp(center + side * distance)[0]))
     table = xr.DataArray(
         np.stack(edges, axis=1), dims=("flops", "bound"), coords={"bound": ["lower", "upper"]}

@@ -67,10 +67,25 @@ class Regret:
     wasted: np.ndarray
 
 
-def regret_of(draws: Draws, params: np.ndarray, tokens: np.ndarray, feasible: Feasible) -> Regret:
-    """What models of given parameters and tokens lose against the optimum of the same lifetime cost."""
+def regret_of(
+    draws: Draws,
+    params: np.ndarray,
+    tokens: np.ndarray,
+    feasible: Feasible,
+    best: np.ndarray | None = None,
+) -> Regret:
+    """What models of given parameters and tokens lose against the optimum of the same lifetime cost.
+
+    Parameters
+    ----------
+    draws : Draws
+    params, tokens : numpy.ndarray
+    feasible : Feasible
+    best : numpy.ndarray, optional
+        Optimal parameters at that cost, where they are known.
+    """
     cost = training_flops(params, tokens) + inference_flops(params, feasible.demand)
-    best = optimal_params(draws, cost, feasible)
+    best = optimal_params(draws, cost, feasible) if best is None else best
     loss = loss_of(draws, params, tokens)
     at_best = loss_of(draws, best, tokens_within(cost, best, feasible))
     floor = np.concatenate(
@@ -79,8 +94,11 @@ def regret_of(draws: Draws, params: np.ndarray, tokens: np.ndarray, feasible: Fe
 
     def excess(saved: np.ndarray) -> np.ndarray:
         """Falls with the log of the factor of compute that is saved; linear in it for power laws."""
+        if not saved.any():
+            return np.log((loss - floor) / (at_best - floor))
         less = cost * np.exp(-saved)
-        sizes = optimal_params(draws, less, feasible)
+        # The loss is flat about its minimum: the optimum need not be known to the last digit.
+        sizes = optimal_params(draws, less, feasible, near=best, tolerance=1e-6)
         there = loss_of(draws, sizes, tokens_within(less, sizes, feasible))
         return np.log((loss - floor) / (there - floor))
 
@@ -101,15 +119,35 @@ def params_within(flops: np.ndarray, tokens: np.ndarray, feasible: Feasible) -> 
     return flops / (training_flops(tokens, 1.0) + inference_flops(feasible.demand, 1.0))
 
 
-def optimal_params(draws: Draws, flops: np.ndarray, feasible: Feasible) -> np.ndarray:
-    """Optimal parameters of each draw under a budget; axes (sample, point)."""
+def optimal_params(
+    draws: Draws,
+    flops: np.ndarray,
+    feasible: Feasible,
+    *,
+    near: np.ndarray | None = None,
+    tolerance: float = 1e-12,
+) -> np.ndarray:
+    """Optimal parameters of each draw under a budget; axes (sample, point).
+
+    Parameters
+    ----------
+    draws : Draws
+    flops : numpy.ndarray
+    feasible : Feasible
+    near : numpy.ndarray, optional
+        Parameters from which a search starts.
+    tolerance : float
+        Of a search, in ln(tokens) as a share of itself.
+    """
     if feasible.sizes is not None:
         return _best_size(draws, flops, feasible, expected=False)
     if not feasible.demand.any():
         best = evaluate(draws, _own_optimum, flops)
     else:
         rows = np.zeros((draws.samples, 1))
-        best = _balanced(draws, flops + rows, feasible, expected=False)
+        best = _balanced(
+            draws, flops + rows, feasible, expected=False, near=near, tolerance=tolerance
+        )
     return bounded(best, flops, feasible)
 
 
@@ -132,10 +170,18 @@ def bounded(params: np.ndarray, flops: np.ndarray, feasible: Feasible) -> np.nda
     return np.minimum(np.maximum(params, least), feasible.params_max)
 
 
-def _balanced(draws: Draws, flops: np.ndarray, feasible: Feasible, *, expected: bool) -> np.ndarray:
+def _balanced(
+    draws: Draws,
+    flops: np.ndarray,
+    feasible: Feasible,
+    *,
+    expected: bool,
+    near: np.ndarray | None = None,
+    tolerance: float = 1e-12,
+) -> np.ndarray:
     """Parameters at which the first-order condition holds, for each draw or for the mean loss."""
-    plain = evaluate(draws, _own_optimum, flops)
-    start = np.log(tokens_for(np.broadcast_to(flops, plain.shape), plain))
+    near = evaluate(draws, _own_optimum, flops) if near is None else near
+    start = np.log(tokens_for(np.broadcast_to(flops, near.shape), near))
     if expected:
         start = np.median(start, axis=0, keepdims=True)
 
@@ -153,7 +199,7 @@ def _balanced(draws: Draws, flops: np.ndarray, feasible: Feasible, *, expected: 
         # Where one input no longer helps, only the direction is known.
         return np.where(np.isfinite(ratio), ratio, 50.0 * np.sign(of_tokens - of_params))
 
-    found = falling_root(pull, start - REACH, start + REACH, start, tolerance=1e-12)
+    found = falling_root(pull, start - REACH, start + REACH, start, tolerance=tolerance)
     return params_within(flops, np.exp(found), feasible)
 
 
