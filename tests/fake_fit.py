@@ -20,6 +20,8 @@ DEFAULTS = {
     "sigma": 0.01,
     "nu": 4.0,
     "noise_slope": 0.1,
+    "R_D": 15.0,
+    "R_N": 5.0,
 }
 SHARES = {1: (1.0,), 2: (0.7, 0.3), 3: (0.7, 0.18, 0.12)}
 REFERENCE = {"params": 1e9, "tokens": 2e10, "scale": 1.2e20}
@@ -80,7 +82,7 @@ def fake_fit(
     rng = np.random.default_rng(seed)
     size = (chains, draws)
     scale = {**REFERENCE, **(reference or {})}
-    scale = {slot: float(scale[slot]) for slot in law.input_names}
+    scale = law.references({slot: float(scale[slot]) for slot in law.scales})
     runs = _runs(model, scale, families) if runs is None else runs
 
     def draw(value: float | np.ndarray) -> np.ndarray:
@@ -176,7 +178,7 @@ def _runs(
     steps = {"params": np.geomspace(0.01, 100, 4), "tokens": np.geomspace(0.1, 10, 3)}
     grid = np.meshgrid(*steps.values(), indexing="ij")
     ratios = {slot: each.ravel() for slot, each in zip(steps, grid, strict=True)}
-    ratios |= {"scale": np.geomspace(1e-3, 1e3, 12)}
+    ratios |= {"scale": np.geomspace(1e-3, 1e3, 12), "unique_tokens": ratios["tokens"] / 4}
     columns = {column: ("run", scale[slot] * ratios[slot]) for slot, column in model.inputs.items()}
     if {"params", "tokens"} <= set(columns):
         columns["flops"] = ("run", 6 * columns["params"][1] * columns["tokens"][1])

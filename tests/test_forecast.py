@@ -185,6 +185,14 @@ def test_predict_says_what_is_wrong_with_at(fit: xr.DataTree, at: object, messag
         predict(fit, at)
 
 
+def test_predict_says_which_rows_lie_outside_a_law() -> None:
+    at = {"params": 1e9, "tokens": [1e10, 2e10], "unique_tokens": [1e10, 3e10]}
+    with pytest.raises(ValueError, match=r"'unique_tokens' must be at most 'tokens' .*rows 2$"):
+        predict(fake_fit("repetition"), at)
+    four_epochs = predict(fake_fit("repetition"), at | {"unique_tokens": [1e10, 5e9]})
+    assert np.all(np.isfinite(four_epochs))
+
+
 def test_predict_refuses_other_trees_and_kinds(fit: xr.DataTree) -> None:
     at = {"params": 1e9, "tokens": 1e10}
     with pytest.raises(ValueError, match="not a fit of bayescale"):
