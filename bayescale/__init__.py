@@ -8,6 +8,10 @@ The straight way::
     bs.predict(fit, at)
     bs.returns(fit, flops=[1e24, 1e25])
     bs.diminishing(fit, beyond=1e25, gain_below=0.01)
+    bs.allocate(fit, flops=1e24)
+    bs.compute_for(fit, loss=1.9, confidence=0.9)
+    bs.budget(fit, "budget.toml")
+    bs.next_runs(fit, budget=1e21, flops=1e24)
 """
 
 import importlib

@@ -38,6 +38,10 @@ class Target(StrEnum):
     optimal_params = "optimal_params"
 
 
+At = Annotated[
+    list[str] | None,
+    typer.Option("--at", help="Value of another input of the law: weight_bits=8. May be repeated."),
+]
 DecideSeed = Annotated[int, typer.Option("--seed", help="Same seed, same numbers.")]
 
 
@@ -64,6 +68,7 @@ def allocate(
     probability: Annotated[
         float, typer.Option(help="How probable that must be for the near-optimal set.")
     ] = 0.9,
+    at: At = None,
     family: Family = None,
     json: Json = False,
     force: Force = False,
@@ -83,7 +88,9 @@ def allocate(
             raise ValueError(f"{unused[0]} goes with --flops: released models are what they are")
         table = read_runs(released, need=("params", "tokens"))
         tree = load(fit, groups=FORECAST)
-        judged = decide.under_trained(tree, table, inference_tokens=demand, family=family)
+        judged = decide.under_trained(
+            tree, table, inference_tokens=demand, at=held(at), family=family
+        )
         render.out(render_decide.released_facts(tree, judged), json, render_decide.released_table)
         return finish(tree, force)
     tree = load(fit, groups=FORECAST)
@@ -96,6 +103,7 @@ def allocate(
         inference_tokens=demand,
         near=near,
         probability=probability,
+        at=held(at),
         family=family,
     )
     render.out(render_decide.allocate_facts(tree, found), json, render_decide.allocate_table)
@@ -113,6 +121,7 @@ def target(
     kind: Annotated[
         Kind, typer.Option(help="curve: the law is to meet it; run: one run, with its luck.")
     ] = Kind.curve,
+    at: At = None,
     family: Family = None,
     seed: DecideSeed = 0,
     json: Json = False,
@@ -135,11 +144,28 @@ def target(
         budget=None if budget is None else parse_size(budget),
         path=path,
         kind=kind.value,
+        at=held(at),
         family=family,
         random_seed=seed,
     )
     render.out(render_decide.target_facts(tree, found), json, render_decide.target_table)
     finish(tree, force)
+
+
+def held(given: list[str] | None) -> dict[str, float]:
+    """Values of inputs as people write them: ``weight_bits=8``."""
+    from bayescale.runs import parse_size
+
+    found = {}
+    for text in given or []:
+        name, _, value = text.partition("=")
+        try:
+            found[name.strip()] = parse_size(value)
+        except ValueError as error:
+            raise ValueError(
+                f"--at {text!r}: expected INPUT=VALUE, such as weight_bits=8"
+            ) from error
+    return found
 
 
 def _print_example(asked: bool) -> None:
@@ -200,6 +226,7 @@ def next_runs(
     ] = None,
     replicates: Annotated[int, typer.Option(help="How often one may be made.")] = 1,
     path: PathOption = None,
+    at: At = None,
     family: Family = None,
     seed: DecideSeed = 0,
     json: Json = False,
@@ -214,6 +241,8 @@ def next_runs(
     limit = parse_size(budget)
     if (flops is None) == (scenario is None):
         raise ValueError("give either --flops 1e24 (with --target) or --scenario FILE")
+    if scenario is not None and at:
+        raise ValueError("--at goes with --flops: a scenario states it as at under [run]")
     about: Any = target.value if scenario is None else decide.Scenario.load(scenario)
     tree = load(fit, groups=FORECAST)
     table = None
@@ -227,6 +256,7 @@ def next_runs(
         target=about,
         flops=None if flops is None else parse_size(flops),
         path=path,
+        at=held(at),
         family=family,
         replicates=replicates,
         random_seed=seed,
@@ -245,6 +275,7 @@ def compare_recipes(
     family: Annotated[
         list[str] | None, typer.Option("--family", help="Family of each, in the same order.")
     ] = None,
+    at: At = None,
     path: PathOption = None,
     kind: Annotated[
         Kind, typer.Option(help="curve: the laws; run: one run of each, with its luck.")
@@ -270,7 +301,12 @@ def compare_recipes(
         for place, label in enumerate(labels)
     }
     found = decide.compare_recipes(
-        recipes, flops=sizes(flops), path=path, kind=kind.value, random_seed=seed
+        recipes,
+        flops=sizes(flops),
+        path=path,
+        kind=kind.value,
+        at=held(at),
+        random_seed=seed,
     )
     render.out(render_decide.recipes_facts(trees, found), json, render_decide.recipes_table)
     for tree in trees:

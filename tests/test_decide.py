@@ -229,6 +229,21 @@ def test_a_grid_of_sizes_is_searched_whole(uncertain: xr.DataTree) -> None:
         np.testing.assert_array_equal(found["is_near"][index], near)
 
 
+def test_sizes_that_serve_much_may_take_all_of_a_budget(uncertain: xr.DataTree) -> None:
+    # Serving 1e13 tokens with 2e10 parameters takes 4e23 FLOP: no smaller budget pays for that.
+    found = allocate(uncertain, flops=[4.5e23, 5e23], grid=[2e10, 4e10], inference_tokens=1e13)
+    np.testing.assert_array_equal(found["params_optimal"], 2e10)
+    tokens = found["tokens"]
+    np.testing.assert_allclose(6 * 2e10 * tokens + 4e23, found["flops"])
+    assert float(found["regret"].max()) == 0
+    np.testing.assert_allclose(found["wasted_flops"], 0, atol=1e16)
+    with pytest.raises(ValueError, match=r"spends 1e\+23 FLOP"):
+        allocate(uncertain, flops=[1e23, 5e23], grid=[2e10], inference_tokens=1e13)
+    # Each budget has a size that it pays for, though no one size suits both.
+    apart = allocate(uncertain, flops=[1e21, 1e25], grid=[1e9, 1e13], tokens_max=1e13)
+    np.testing.assert_array_equal(apart["params"], [1e9, 1e13])
+
+
 # --- Stacks, drift, models -------------------------------------------------------------------------------------------
 
 
@@ -303,3 +318,58 @@ def test_a_table_of_models_needs_params_and_tokens(uncertain: xr.DataTree) -> No
         under_trained(uncertain, {"params": [1e9]})
     with pytest.raises(ValueError, match="table: column 'params' must be positive"):
         under_trained(uncertain, {"params": [-1e9], "tokens": [1e10]})
+
+
+# --- Laws of more than params and tokens ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def repeated() -> xr.DataTree:
+    return three_inputs("repetition", "unique_tokens", 2e10, R_D=15.4, R_N=5.3)
+
+
+def three_inputs(model: str, column: str, value: float, **fixed: float) -> xr.DataTree:
+    runs = fake_fit("chinchilla")["constant_data"].to_dataset()
+    runs[column] = ("run", np.minimum(value, runs["tokens"].values))
+    reference = {column: REFERENCE["tokens"] if column == "unique_tokens" else 4.0}
+    return fake_fit(model, 1, 20, jitter=0.03, runs=runs, reference=reference, **fixed)
+
+
+def test_scarce_data_calls_for_larger_models_than_plenty(repeated: xr.DataTree) -> None:
+    scarce, plenty = (
+        allocate(repeated, flops=1e24, at={"unique_tokens": unique}) for unique in (1e10, 1e15)
+    )
+    assert float(scarce["loss"].mean()) > float(plenty["loss"].mean())
+    for unique, found in ((1e10, scarce), (1e15, plenty)):
+        sizes = np.geomspace(1e8, 1e14, 20_001)
+        plan = {
+            "params": sizes,
+            "tokens": 1e24 / 6 / sizes,
+            "unique_tokens": np.minimum(unique, 1e24 / 6 / sizes),
+        }
+        loss = bs.predict(repeated, plan).values.reshape(20, -1)
+        own = found["params_optimal"].values.reshape(-1)
+        np.testing.assert_allclose(own, sizes[loss.argmin(axis=1)], rtol=2e-3)
+        np.testing.assert_allclose(
+            found["loss"].values.mean(), np.min(loss.mean(axis=0)), rtol=1e-6
+        )
+
+
+def test_an_input_to_hold_must_be_given_and_known(repeated: xr.DataTree) -> None:
+    with pytest.raises(ValueError, match=r"depends on unique_tokens .* --at unique_tokens=VALUE"):
+        allocate(repeated, flops=1e24)
+    with pytest.raises(ValueError, match="did you mean 'unique_tokens'"):
+        allocate(repeated, flops=1e24, at={"unique_token": 1e12})
+    with pytest.raises(ValueError, match="expected a number above zero"):
+        allocate(repeated, flops=1e24, at={"unique_tokens": -1e12})
+    with pytest.raises(ValueError, match="has no input 'bits' to hold"):
+        allocate(fake_fit("chinchilla"), flops=1e24, at={"bits": 8})
+    sparse = three_inputs("sparsity", "density", 0.5, **_ones("sparsity"))
+    with pytest.raises(ValueError, match="at: density = 2 must be at most 1"):
+        allocate(sparse, flops=1e24, at={"density": 2.0})
+
+
+def _ones(name: str) -> dict[str, float]:
+    """Some value for every parameter that the fake fits do not know."""
+    law = laws.get(name)
+    return {each: 0.3 for each in law.param_names if each not in {"alpha", "beta", *law.terms}}

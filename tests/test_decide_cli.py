@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 from click.testing import Result
 from fake_fit import fake_fit
-from test_decide import stacked
+from test_decide import stacked, three_inputs
 from test_readme import json_keys
 from typer.testing import CliRunner
 
@@ -195,6 +195,20 @@ def test_recipes_may_be_families_of_one_fit(tree: xr.DataTree) -> None:
     own = decide.compare_recipes({"a": (tree, "gpt"), "b": (tree, "pythia")}, flops=1e24)
     assert found["rows"][0]["p_better"] == float(own["p_better"].item())
     assert found["p_never"] == float(own["p_never"])
+
+
+@pytest.mark.parametrize("verb", ["allocate", "target", "next", "compare-recipes"])
+def test_another_input_of_a_law_is_held(verb: str, folder: Path) -> None:
+    tree = three_inputs("repetition", "unique_tokens", 2e10, R_D=15.4, R_N=5.3)
+    for name in ("three.nc", "four.nc"):
+        bs.save(tree, folder / name)
+    table = {"params": [1e9], "tokens": [2e10], "unique_tokens": [1e10]}
+    pd.DataFrame(table).to_csv(folder / "runs.csv", index=False)
+    call = [{"fit.nc": "three.nc", "other.nc": "four.nc"}.get(each, each) for each in CALLS[verb]]
+    call += ["--candidates", "runs.csv"] if verb == "next" else []
+    assert "depends on unique_tokens" in fails(*call)
+    assert "--at 'unique_tokens': expected INPUT=VALUE" in fails(*call, "--at", "unique_tokens")
+    facts(*call, "--at", "unique_tokens=1T")
 
 
 @pytest.mark.parametrize("verb", CALLS)

@@ -4,6 +4,8 @@ The optima themselves are found in :mod:`bayescale.decide.lifetime`. Allocations
 law itself: a drift of its slope, where the model has one, is left out of optima and regrets and kept in the loss.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
@@ -23,6 +25,7 @@ from bayescale.decide.draws import (
 from bayescale.decide.lifetime import (
     REACH,
     Feasible,
+    allowed_tokens,
     bounded,
     expected_optimum,
     loss_of_size,
@@ -55,6 +58,7 @@ def allocate(
     inference_tokens: ArrayLike = 0.0,
     near: float = NEAR,
     probability: float = 0.9,
+    at: Mapping[str, float] | None = None,
     family: Family = None,
     random_seed: int = 0,
 ) -> xr.Dataset:
@@ -76,6 +80,8 @@ def allocate(
         Loss within which an allocation counts as near-optimal [nat/token].
     probability : float
         How probable that must be for an allocation to be in the near-optimal set.
+    at : mapping, optional
+        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``.
     family : str or mapping, optional
         Group to ask about, for a model that pools; without it a new one is drawn.
     random_seed : int
@@ -117,7 +123,7 @@ def allocate(
     >>> bool((best["regret"] >= 0).all()), bool(best["params"][0] < best["params"][1])
     (True, True)
     """
-    whole = read_draws(fit, "compute-optimal", family, random_seed)
+    whole = read_draws(fit, "compute-optimal", family, random_seed, at)
     draws = without_drift(whole)
     scale = read_flops(flops, draws.saved)
     _check_near(near, probability)
@@ -190,6 +196,7 @@ def under_trained(
     table: Scales,
     *,
     inference_tokens: ArrayLike = 0.0,
+    at: Mapping[str, float] | None = None,
     family: Family = None,
     random_seed: int = 0,
 ) -> xr.Dataset:
@@ -203,6 +210,8 @@ def under_trained(
         Columns ``params`` and ``tokens``, one row a model.
     inference_tokens : array-like
         As for :func:`allocate`: with demand, what was trained beyond the compute-optimal tokens is not wasted.
+    at : mapping, optional
+        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``.
     family : str or mapping, optional
     random_seed : int
 
@@ -231,7 +240,7 @@ def under_trained(
     >>> bool(gpt3["p_under_trained"][0] > 0.5)
     True
     """
-    whole = read_draws(fit, "compute-optimal", family, random_seed)
+    whole = read_draws(fit, "compute-optimal", family, random_seed, at)
     draws = without_drift(whole)
     models = as_dataset(table, "table")
     for name in ("params", "tokens"):
@@ -408,12 +417,13 @@ def _check_budget(draws: Draws, flops: np.ndarray, feasible: Feasible) -> None:
             )
     if feasible.sizes is None:
         return
-    tokens = np.stack([tokens_within(flops.min(), size, feasible).min() for size in feasible.sizes])
-    most_tokens = tokens_within(flops.max(), feasible.sizes, feasible.expected)
-    fits = (tokens > 0) & (feasible.sizes <= feasible.params_max)
-    fits &= most_tokens.reshape(-1) <= feasible.tokens_max * (1 + 1e-12)
-    if not fits.any():
+    paid = [
+        allowed_tokens(tokens_within(flops, size, feasible).min(axis=0), size, feasible)
+        for size in feasible.sizes
+    ]
+    unpaid = flops[0, ~np.any(paid, axis=0)]
+    if unpaid.size:
         raise ValueError(
-            f"grid: no size of {feasible.sizes[0]:.3g} to {feasible.sizes[-1]:.3g} parameters spends every budget "
-            "within the bounds; add sizes, or change tokens_max, params_max or flops"
+            f"grid: no size of {feasible.sizes[0]:.3g} to {feasible.sizes[-1]:.3g} parameters spends {unpaid[0]:.4g} "
+            "FLOP within the bounds; add sizes, or change tokens_max, params_max or flops"
         )

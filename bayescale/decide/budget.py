@@ -87,7 +87,7 @@ def budget(
     'go'
     """
     plan = Scenario.load(scenario)
-    draws = read_draws(fit, plan.path, plan.family, random_seed)
+    draws = read_draws(fit, plan.path, plan.family, random_seed, plan.at)
     saved = draws.saved
     flops = read_flops(plan.flops, saved).values[None, :]
     inputs: dict[str, np.ndarray] = {

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
+from bayescale.decide.held import hold_inputs
 from bayescale.forecast.curve import Saved, blocks, log_location, read_fit, stream
 from bayescale.forecast.doubts import fit_notes, group_notes
 from bayescale.forecast.optimum import STEP
@@ -37,11 +38,15 @@ class Part:
     weight : float
         Share of the stack; one for a fit.
     route : Route
+        Of the law in params and tokens, or in its one input: any other input is held where it was asked.
+    whole : Saved
+        The fit with all of its inputs.
     """
 
     name: str
     weight: float
     route: Route
+    whole: Saved
 
     @property
     def saved(self) -> Saved:
@@ -90,7 +95,11 @@ class Draws:
 
 
 def read_draws(
-    fit: xr.DataTree, path: PathLike | None, family: Family = None, random_seed: int = 0
+    fit: xr.DataTree,
+    path: PathLike | None,
+    family: Family = None,
+    random_seed: int = 0,
+    at: Mapping[str, float] | None = None,
 ) -> Draws:
     """Read the draws of a fit or of a stack along a path.
 
@@ -104,6 +113,8 @@ def read_draws(
         Group to ask about, for a model that pools; without it a new one is drawn.
     random_seed : int
         Of a new group.
+    at : mapping, optional
+        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``.
 
     Returns
     -------
@@ -112,7 +123,7 @@ def read_draws(
     Raises
     ------
     ValueError
-        If the tree is no fit, or its law cannot grow along the path.
+        If the tree is no fit, its law cannot grow along the path, or another input is missing or makes no sense.
     """
     trees = (
         [(member.name, member.weight, member.share) for member in members(fit)]
@@ -121,8 +132,9 @@ def read_draws(
     )
     parts, notes = [], []
     for name, weight, tree in trees:
-        saved = read_fit(tree)
-        parts.append(Part(name, weight, route_for(saved, path, family, random_seed)))
+        whole = read_fit(tree)
+        saved = hold_inputs(whole, at or {})
+        parts.append(Part(name, weight, route_for(saved, path, family, random_seed), whole))
         notes += [*fit_notes(tree, saved), *group_notes(saved, [group_of(saved, family)])]
     return Draws(tuple(parts), tuple(dict.fromkeys(notes)))
 

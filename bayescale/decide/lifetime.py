@@ -100,7 +100,10 @@ def regret_of(
         # The loss is flat about its minimum: the optimum need not be known to the last digit.
         sizes = optimal_params(draws, less, feasible, near=best, tolerance=1e-6)
         there = loss_of(draws, sizes, tokens_within(less, sizes, feasible))
-        return np.log((loss - floor) / (there - floor))
+        with np.errstate(invalid="ignore"):
+            found = np.log((loss - floor) / (there - floor))
+        # So little compute trains none of the sizes.
+        return np.where(np.isfinite(found), found, -1.0)
 
     # Rounding may put a proposal that is the optimum a hair below it.
     regret = np.maximum(loss - at_best, 0.0)
@@ -222,9 +225,15 @@ def loss_of_size(draws: Draws, flops: np.ndarray, size: float, feasible: Feasibl
     """Loss of a size under a budget; infinite where the budget does not allow it."""
     params = np.full((1, 1), size)
     tokens = tokens_within(flops, params, feasible)
-    # A size that the budget only just pays for is allowed, whatever the rounding.
-    allowed = (
-        (tokens > 0) & (tokens <= feasible.tokens_max * (1 + 1e-12)) & (size <= feasible.params_max)
-    )
+    allowed = allowed_tokens(tokens, size, feasible)
     loss = loss_of(draws, params, np.where(allowed, tokens, 1.0))
     return np.where(allowed, loss, np.inf)
+
+
+def allowed_tokens(tokens: np.ndarray, size: float, feasible: Feasible) -> np.ndarray:
+    """Whether a size may be trained on so many tokens.
+
+    One that a budget only just pays for may, whatever the rounding.
+    """
+    within = (tokens > 0) & (tokens <= feasible.tokens_max * (1 + 1e-12))
+    return within & (size <= feasible.params_max * (1 + 1e-12))

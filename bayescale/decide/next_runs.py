@@ -56,6 +56,7 @@ def next_runs(
     target: Target | Scenario = "loss",
     flops: float | None = None,
     path: PathLike | None = None,
+    at: Mapping[str, float] | None = None,
     family: Family = None,
     replicates: int = 1,
     random_seed: int = 0,
@@ -77,6 +78,9 @@ def next_runs(
         Compute at which the target is asked [FLOP]; not with a scenario, which has its own.
     path : str, Path or table, optional
         Along which that compute grows, as for :func:`bayescale.returns`.
+    at : mapping, optional
+        Values at which the target is asked, of the inputs that a law of params and tokens has besides, such as
+        ``{"weight_bits": 8}``.
     family : str or mapping, optional
         Group that the target is about, for a model that pools; without it a new one.
     replicates : int
@@ -122,7 +126,7 @@ def next_runs(
     """
     if replicates < 1:
         raise ValueError(f"replicates = {replicates!r}: expected 1 or more")
-    about = _about(fit, target, flops, path, family, random_seed)
+    about = _about(fit, target, flops, path, family, random_seed, at)
     draws = about.draws
     limit = float(read_flops(budget, draws.saved, "budget").item())
     if candidates is None:
@@ -335,11 +339,12 @@ def _about(
     path: PathLike | None,
     family: Family,
     random_seed: int,
+    at: Mapping[str, float] | None = None,
 ) -> _About:
     if isinstance(target, Scenario):
         if flops is not None:
             raise ValueError("flops: a scenario states its own compute; leave it out")
-        draws = read_draws(fit, target.path, target.family, random_seed)
+        draws = read_draws(fit, target.path, target.family, random_seed, target.at)
         utility = judge(fit, target, random_seed=random_seed)["utility"]
         return _About(
             "decision", target.currency, utility.values.reshape(-1), draws, scenario=target
@@ -350,9 +355,8 @@ def _about(
         )
     if flops is None:
         raise ValueError(f"flops: at which compute is {TARGETS[target]} asked? Give flops=1e24")
-    draws = read_draws(
-        fit, "compute-optimal" if target == "optimal_params" else path, family, random_seed
-    )
+    along = "compute-optimal" if target == "optimal_params" else path
+    draws = read_draws(fit, along, family, random_seed, at)
     scale = read_flops(flops, draws.saved).values[None, :1]
     if target == "optimal_params":
         values = np.log(optimal_params(draws, scale, Feasible(np.zeros((1, 1)))))
@@ -368,7 +372,7 @@ def _about(
 
 def _candidates(draws: Draws, candidates: Scales, limit: float) -> tuple[xr.Dataset, np.ndarray]:
     """Table of the runs that can be made, and their cost."""
-    saved = draws.saved
+    saved = draws.parts[0].whole
     given = as_dataset(candidates, "candidates")
     table = read_scales(given, saved, where="candidates")
     sizes = [dim for dim in table.sizes if dim not in ("chain", "draw")]
@@ -397,7 +401,7 @@ def _candidates(draws: Draws, candidates: Scales, limit: float) -> tuple[xr.Data
 
 def _generated(draws: Draws, limit: float) -> Mapping[str, np.ndarray]:
     """A grid from the smallest run to one that takes the whole budget, over the runs' tokens per parameter."""
-    saved = draws.saved
+    saved = draws.parts[0].whole
     smallest = float(compute_of(saved, saved.runs).min())
     if limit < smallest:
         raise ValueError(
@@ -439,7 +443,7 @@ def _noise_variance(draws: Draws, table: xr.Dataset) -> np.ndarray:
 
 
 def _variance_of(part: Part, table: xr.Dataset) -> np.ndarray:
-    saved, noise = part.saved, part.saved.model.noise
+    saved, noise = part.whole, part.whole.model.noise
     variance = saved.draws_of("sigma")[:, None] ** 2
     if noise.slope is not None:
         decades = sum(

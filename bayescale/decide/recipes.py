@@ -32,6 +32,7 @@ def compare_recipes(
     path: PathLike | None = None,
     kind: Kind = "curve",
     horizon: float | None = None,
+    at: Mapping[str, float] | None = None,
     random_seed: int = 0,
 ) -> xr.Dataset:
     """Compare two recipes along a path of compute.
@@ -49,6 +50,8 @@ def compare_recipes(
         Whether the curves are compared, or one run of each with its scatter.
     horizon : float, optional
         Where the search for a crossing of the curves ends: 1e4 times the largest ``flops``, or the end of a plan.
+    at : mapping, optional
+        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``.
     random_seed : int
         Of new groups and of the scatter of runs.
 
@@ -86,7 +89,7 @@ def compare_recipes(
         raise ValueError(
             f"unknown kind {kind!r}: expected 'curve' (the law) or 'run' (one more run)"
         )
-    names, both = _read(recipes, path, random_seed)
+    names, both = _read(recipes, path, random_seed, at)
     pair = _paired(both)
     units, scale = both[0].saved.units, read_flops(flops, both[0].saved)
     start, end = _range(both, float(scale.max()), horizon)
@@ -131,7 +134,10 @@ def compare_recipes(
 
 
 def _read(
-    recipes: Mapping[str, Recipe], path: PathLike | None, random_seed: int
+    recipes: Mapping[str, Recipe],
+    path: PathLike | None,
+    random_seed: int,
+    at: Mapping[str, float] | None,
 ) -> tuple[list[str], list[Draws]]:
     if len(recipes) != 2:
         raise ValueError(
@@ -141,7 +147,7 @@ def _read(
     for place, (name, recipe) in enumerate(recipes.items()):
         fit, family = recipe if isinstance(recipe, tuple) else (recipe, None)
         try:
-            pair.append(read_draws(fit, path, family, random_seed + place))
+            pair.append(read_draws(fit, path, family, random_seed + place, at))
         except ValueError as error:
             raise ValueError(f"recipe {name!r}: {error}") from error
     units = [(draws.saved.units, tuple(draws.saved.model.inputs.values())) for draws in pair]

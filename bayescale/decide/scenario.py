@@ -28,7 +28,7 @@ currency = "USD"
 
 [run]
 flops = "1e24"                # training compute of the proposed run
-path = "compute-optimal"
+path = "compute-optimal"      # family, and at = { weight_bits = 8 }, where the model has such
 
 [hardware]
 accelerator = "H100-SXM"      # or peak_flops (dense, FLOP/s) and power (W)
@@ -105,6 +105,8 @@ class Scenario:
     confidence : float
         How probable it must be that the run pays, or that it does not, for a decision.
     path, family : str, optional
+    at : mapping, optional
+        Values of the law's inputs besides params and tokens.
     currency, name : str
 
     Examples
@@ -129,6 +131,7 @@ class Scenario:
     level: float = 0.1
     confidence: float = 0.8
     path: str | None = None
+    at: Mapping[str, float] | None = None
     family: str | None = None
     currency: str = "USD"
     name: str = "scenario"
@@ -235,7 +238,7 @@ def draw(value: Uncertain, size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 _KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "run": (("flops", "path", "family"), ("flops",)),
+    "run": (("flops", "path", "family", "at"), ("flops",)),
     "hardware": (
         (
             "accelerator",
@@ -294,6 +297,14 @@ class _ScenarioReader(Reader):
             except ValueError as error:
                 raise self.fail("run.path", str(error)) from error
             given["path"] = path
+        if "at" in run:
+            if not isinstance(run["at"], Mapping):
+                raise self.fail(
+                    "run.at", f"expected a table such as {{ weight_bits = 8 }}, got {run['at']!r}"
+                )
+            given["at"] = {
+                name: self.number(f"run.at.{name}", value) for name, value in run["at"].items()
+            }
         if "family" in run:
             given["family"] = self.string("run.family", run["family"], "the name of a family")
         for key in ("name", "currency"):

@@ -4,6 +4,7 @@ The compute at which a curve crosses a loss has heavy tails, and is infinite whe
 answer is quantiles and probabilities, never a mean.
 """
 
+from collections.abc import Mapping
 from typing import get_args
 
 import numpy as np
@@ -46,6 +47,7 @@ def compute_for(
     budget: float | None = None,
     path: PathLike | None = None,
     kind: Kind = "curve",
+    at: Mapping[str, float] | None = None,
     family: Family = None,
     random_seed: int = 0,
 ) -> xr.Dataset:
@@ -65,6 +67,8 @@ def compute_for(
         As for :func:`bayescale.returns`: compute-optimal if left out.
     kind : {"curve", "run"}
         Whether the law's curve is to meet the target, or one run with its scatter.
+    at : mapping, optional
+        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``.
     family : str or mapping, optional
         Group to ask about, for a model that pools; without it a new one is drawn.
     random_seed : int
@@ -112,7 +116,7 @@ def compute_for(
         raise ValueError(
             f"unknown kind {kind!r}: expected 'curve' (the law) or 'run' (one more run)"
         )
-    draws = read_draws(fit, path, family, random_seed)
+    draws = read_draws(fit, path, family, random_seed, at)
     saved = draws.saved
     targets = positive(
         xr.DataArray(np.atleast_1d(np.asarray(loss)).reshape(-1)), "loss: the target"
