@@ -507,6 +507,11 @@ def with_value(runs: xr.Dataset, column: str, value: float) -> xr.Dataset:
             r"column 'experts' .* must be at least 1; see rows 4\.",
         ),
         (
+            lambda runs: runs.drop_vars("precision").assign(precisions=runs["params"]),
+            "precision",
+            r"needs column 'precision' \(bits .*\[bits\]\).*Did you mean 'precisions'\? Add it",
+        ),
+        (
             lambda runs: runs.assign(precision=("run", ["bf16"] * runs.sizes["run"])),
             "precision",
             r"column 'precision' must hold numbers; .*'bf16'",

@@ -166,6 +166,13 @@ def test_a_run_table_is_checked_again():
         read_runs(runs.rename(run="row"))
 
 
+@pytest.mark.parametrize("name", ["context", "share"])
+def test_runs_may_differ_in_one_thing_that_is_no_size(name):
+    runs = read_runs(pd.DataFrame({name: [0.1, 0.2, 0.4], "loss": [3.0, 2.8, 2.6]}))
+    assert runs[name].values.tolist() == [0.1, 0.2, 0.4]
+    assert {note.code for note in get_notes(runs)} == set()
+
+
 def test_density_is_what_sparsity_leaves():
     runs = read_runs(table(sparsity=[0.0, 0.5] * 4))
     assert runs["density"].values.tolist() == [1.0, 0.5] * 4

@@ -8,6 +8,7 @@ import xarray as xr
 from bayescale import drift
 from bayescale.laws import Law
 from bayescale.model import Model, Pool, Prior
+from bayescale.runs.columns import nearest
 
 #: The observed variable: log loss, on whose scale the noise is stated.
 OBSERVED = "log_loss"
@@ -88,7 +89,7 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
             meaning = next(each for each in model.law_object.inputs if each.name == slot)
             raise ValueError(
                 f"{where}: model {model.name!r} needs column {column!r} ({meaning.meaning} [{meaning.unit}]); the "
-                f"table has {', '.join(map(str, runs))}. Add it, or choose another model"
+                f"table has {', '.join(map(str, runs))}. {_near(column, runs)}Add it, or choose another model"
             )
     for column in ("loss", *model.inputs.values()):
         try:
@@ -124,6 +125,11 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
             f"{where}: model {model.name!r} takes known noise from column {model.noise.known!r}, which the table "
             f"lacks; it has {', '.join(map(str, runs))}. Add it, or drop 'known' from [noise]"
         )
+
+
+def _near(column: str, runs: xr.Dataset) -> str:
+    found = nearest(column, [str(name) for name in runs])
+    return f"Did you mean {' or '.join(map(repr, found))}? " if found else ""
 
 
 def reference(runs: xr.Dataset, model: Model) -> dict[str, float]:

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-#: Columns that say how large a run was; a table needs at least one of them.
+#: Columns that say how large a run was; a table needs at least one of them, or of ALONE.
 INPUTS = ("params", "tokens", "flops", "examples")
+#: Columns that a law takes alone: a table of runs that differ in nothing else needs no size.
+ALONE = ("context", "share")
 
 Kind = Literal["size", "loss", "count", "text"]
 

@@ -20,7 +20,7 @@ import xarray as xr
 
 from bayescale.notes import Note, dump_notes, get_notes
 from bayescale.runs.cells import cell_values, check_values, keep, parse_size
-from bayescale.runs.columns import COLUMNS, INPUTS, describe, nearest, recognise
+from bayescale.runs.columns import ALONE, COLUMNS, INPUTS, describe, nearest, recognise
 from bayescale.runs.screen import design_notes, levels, tokens_per_param
 from bayescale.runs.tables import parse_table, read_bytes
 
@@ -48,7 +48,8 @@ def read_runs(
         Canonical name to column of the table, where spelling does not tell:
         ``{"loss": "val_loss"}``.
     need : sequence of str
-        Columns that must be there and complete, beyond one of params, tokens, flops and examples.
+        Columns that must be there and complete, beyond one of params, tokens, flops and examples
+        (or the context or the share of a domain, where runs differ in nothing else).
         A table of scales to forecast needs no losses: ``need=()``.
     allow_missing : sequence of str
         Columns among the sizes in which empty cells are kept as NaN rather than refused.
@@ -275,7 +276,7 @@ def _check_present(
                 + f"Add the column, or say which it is: "
                 f"columns={{{name!r}: {near[0] if near else '...'!r}}}"
             )
-    if not any(name in known for name in INPUTS):
+    if not any(name in known for name in (*INPUTS, *ALONE)):
         raise ValueError(
             f"{place}: no column says how large the runs were; expected at least one of "
             f"{', '.join(map(describe, INPUTS))}; {present}. Add one, or say which it is: "
