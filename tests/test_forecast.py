@@ -189,6 +189,8 @@ def test_predict_says_which_rows_lie_outside_a_law() -> None:
     at = {"params": 1e9, "tokens": [1e10, 2e10], "unique_tokens": [1e10, 3e10]}
     with pytest.raises(ValueError, match=r"'unique_tokens' must be at most 'tokens' .*rows 2$"):
         predict(fake_fit("repetition"), at)
+    with pytest.raises(ValueError, match=r"flops: column 'share' must be at most 1; see rows 2$"):
+        returns(fake_fit("mixture", t=1.0, reference={"share": 0.2}), flops=[0.5, 2.0])
     four_epochs = predict(fake_fit("repetition"), at | {"unique_tokens": [1e10, 5e9]})
     assert np.all(np.isfinite(four_epochs))
 

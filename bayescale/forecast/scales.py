@@ -48,10 +48,7 @@ def read_scales(at: Scales, saved: Saved, *, where: str = "at") -> xr.Dataset:
                 f"needs; it has {', '.join(map(str, table.variables)) or 'no columns'}. Add the column"
             )
         found[column] = positive(table[column], f"{where}: column {column!r}")
-    values = {name: found[column] for name, column in model.inputs.items()}
-    for name, outside, bound in law.outside(values):
-        rows = ", ".join(str(row + 1) for row in np.flatnonzero(outside)[:8])
-        raise ValueError(f"{where}: column {model.inputs[name]!r} must be {bound}; see rows {rows}")
+    _check_domain(saved, {slot: found[name] for slot, name in model.inputs.items()}, where)
     if saved.has_compute and "flops" in table:
         found["flops"] = positive(table["flops"], f"{where}: column 'flops'")
     for column in saved.pooled:
@@ -60,6 +57,15 @@ def read_scales(at: Scales, saved: Saved, *, where: str = "at") -> xr.Dataset:
     return xr.Dataset(
         {name: values.drop_vars(found, errors="ignore") for name, values in found.items()}
     )
+
+
+def _check_domain(
+    saved: Saved, values: Mapping[str, np.ndarray | xr.DataArray], where: str
+) -> None:
+    for slot, outside, bound in saved.law.outside(values):
+        rows = ", ".join(str(row + 1) for row in np.flatnonzero(outside)[:8])
+        column = saved.model.inputs[slot]
+        raise ValueError(f"{where}: column {column!r} must be {bound}; see rows {rows}")
 
 
 def as_dataset(table: Scales, where: str) -> xr.Dataset:
@@ -117,7 +123,9 @@ def read_flops(flops: ArrayLike, saved: Saved, label: str = "flops") -> xr.DataA
     if saved.has_compute:
         attrs = {"long_name": "training compute", "units": "FLOP", "column": "flops"}
     else:
-        column = next(iter(saved.model.inputs.values()))
+        slot, column = next(iter(saved.model.inputs.items()))
+        if len(saved.law.inputs) == 1:
+            _check_domain(saved, {slot: values}, label)
         attrs = {
             "long_name": column,
             "units": "FLOP" if column == "flops" else column,
