@@ -204,7 +204,7 @@ def curves(workers: int, every: int) -> list[Row]:
             workers,
         )
 
-    default = Model.load("power-drift")
+    default = Model.load("shifted-drift")
     found = {default.name: fits(default), "power": fits(Model.load("power"))}
     vague = fits(with_rate(default, *VAGUE))
     learned: dict[str, Scored] = {}
@@ -284,7 +284,7 @@ def chinchilla(workers: int, every: int) -> list[Row]:
         largest = np.argsort(ahead["flops"].values)[-10:]
         others = simple(train, ahead, "chinchilla", "flops")
         told = peer(train, ahead)
-        for name, value in others.items() | ({PEER: told}.items() if told else set()):
+        for name, value in (others | ({PEER: told} if told else {})).items():
             top = {k: v[largest] if np.ndim(v) == 1 else v for k, v in value.items()}
             both = [
                 peer_summary([each]) if name == PEER else summary(name, [each])

@@ -344,7 +344,7 @@ def test_the_models_by_default_are_the_default_and_the_same_without_drift(sample
     found = backtest(sweep(), cuts=[1e21], baselines=False)
     assert found["model"].values.tolist() == ["skaling-drift", "skaling"]
     one = backtest(sweep().drop_vars(["params", "tokens"]), cuts=[1e21], baselines=False)
-    assert one["model"].values.tolist() == ["power-drift", "power"]
+    assert one["model"].values.tolist() == ["shifted-drift", "shifted"]
 
 
 def test_scale_may_be_another_column(sampled) -> None:

@@ -221,7 +221,7 @@ def default_model(runs: xr.Dataset) -> tuple[Model, Note]:
         model = Model.load("skaling-drift-families" if families > 1 else "skaling-drift")
         found = f"params and tokens, {families} families" if families > 1 else "params and tokens"
     else:
-        model = _with_input(runs, Model.load("power-drift"))
+        model = _with_input(runs, Model.load("shifted-drift"))
         found = f"one input, {model.inputs['scale']!r}"
     advice = "name a model to choose another; `bayescale models` lists them"
     return model, Note(
