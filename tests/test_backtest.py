@@ -174,7 +174,20 @@ def test_every_law_finds_its_own_curve(name: str) -> None:
     model = Model.load(name)
     law = model.law_object
     rng = np.random.default_rng(5)
-    ranges = {"params": (7.5, 9.5), "tokens": (9.5, 11.5)}
+    ranges = {
+        "params": (7.5, 9.5),
+        "tokens": (9.5, 11.5),
+        "unique_tokens": (8.0, 9.5),
+        "vocab_params": (6.0, 8.5),
+        "characters": (10.0, 12.0),
+        "experts": (0.0, 2.7),
+        "granularity": (0.0, 1.2),
+        "precision": (0.5, 1.2),
+        "weight_bits": (0.5, 1.2),
+        "density": (-1.3, 0.0),
+        "share": (-1.5, 0.0),
+        "year": (np.log10(2013), np.log10(2024)),
+    }
     runs = xr.Dataset(
         {
             column: ("run", 10 ** rng.uniform(*ranges.get(slot, (18, 21)), 40))
