@@ -315,9 +315,7 @@ def next_table(facts: Mapping[str, Facts], most: int = 20) -> None:
         f"now, {number(facts['sd_after'], 3)} {escape(facts['unit'])} after {len(facts['picks'])} runs of "
         f"{number(facts['spent'], 3)} FLOP"
     )
-    told = (
-        "candidate cost share value_per_flop evsi spent sd_after sd_after_reweighted effective_size"
-    )
+    told = "candidate cost share value_per_flop evsi p_changes spent sd_after sd_after_reweighted effective_size"
     hidden = told.split()
     inputs = [name for name in facts["picks"][0] if name not in hidden]
     table = Table(
@@ -341,6 +339,9 @@ def next_table(facts: Mapping[str, Facts], most: int = 20) -> None:
     shown.print(table)
     if len(facts["picks"]) > most:
         shown.print(f"[dim]and {len(facts['picks']) - most} more; --json has them all[/]")
+    changes = [row["p_changes"] for row in facts["candidates"] if "p_changes" in row]
+    if changes:
+        shown.print(f"P(one more run changes the decision): {max(changes):.1%} at most")
     shown.print("[dim]alone takes: share of the target's variance; runs in the order of choice[/]")
     print_notes(facts["notes"])
 

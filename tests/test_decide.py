@@ -115,8 +115,29 @@ def test_demand_meets_the_first_order_condition(model: str, demand: float) -> No
     np.testing.assert_allclose(
         training_flops(params, tokens) + inference_flops(params, demand), flops
     )
-    of_params, of_tokens = marginal_losses(read_draws(fit, "compute-optimal"), params, tokens)
+    of_params, of_tokens = _exact_marginal_losses(fit, params, tokens)
     np.testing.assert_allclose(of_params / of_tokens, 1 + demand / (3 * tokens), rtol=1e-6)
+
+
+def _exact_marginal_losses(
+    fit: xr.DataTree, params: np.ndarray, tokens: np.ndarray
+) -> list[np.ndarray]:
+    """Derivatives of the law by complex inputs, without the room's own code."""
+    route = read_draws(fit, "compute-optimal").parts[0].route
+    ratios = [params / REFERENCE["params"], tokens / REFERENCE["tokens"]]
+    found = []
+    for slot in range(2):
+        turned = [each * (1 + 1e-30j * (place == slot)) for place, each in enumerate(ratios)]
+        found.append(-route.saved.law.loss(*turned, **route.params).imag / 1e-30)
+    return found
+
+
+def test_marginal_losses_are_derivatives() -> None:
+    fit = fake_fit("skaling", 1, 50, jitter=0.1)
+    params, tokens = np.full((1, 1), 3e10), np.full((1, 1), 2e12)
+    found = marginal_losses(read_draws(fit, "compute-optimal"), params, tokens)
+    for own, exact in zip(found, _exact_marginal_losses(fit, params, tokens), strict=True):
+        np.testing.assert_allclose(own, exact, rtol=1e-8)
 
 
 def test_the_worked_example_of_serving_is_reproduced() -> None:

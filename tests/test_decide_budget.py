@@ -321,3 +321,6 @@ def test_a_step_needs_no_baseline() -> None:
 def test_no_such_scenario(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such scenario"):
         Scenario.load(tmp_path / "budget.toml")
+    (tmp_path / "budget.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"budget.toml: not valid TOML"):
+        Scenario.load(tmp_path / "budget.toml")

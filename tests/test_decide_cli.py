@@ -185,7 +185,9 @@ def test_next_says_what_the_function_says(tree: xr.DataTree) -> None:
 def test_next_may_ask_about_a_decision() -> None:
     found = facts("next", "fit.nc", "--budget", "1e21", "--scenario", "budget.toml")
     assert found["target"] == "decision"
-    assert all("evsi" in each for each in found["picks"])
+    assert all({"evsi", "p_changes"} <= set(each) for each in found["picks"])
+    text = invoke("next", "fit.nc", "--budget", "1e21", "--scenario", "budget.toml").stdout
+    assert "P(one more run changes the decision)" in text
 
 
 def test_recipes_may_be_families_of_one_fit(tree: xr.DataTree) -> None:

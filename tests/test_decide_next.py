@@ -186,6 +186,7 @@ def test_a_decision_is_a_target(uncertain: xr.DataTree) -> None:
     asked = stop(uncertain, TABLE, plan)
     np.testing.assert_allclose(asked["p_changes"], norm.cdf(-mean / spread), rtol=0.02)
     np.testing.assert_allclose(asked["evsi"], found["evsi"], rtol=1e-9)
+    np.testing.assert_allclose(asked["p_changes"], found["p_changes"], rtol=1e-9)
     assert asked.attrs["stop"] == 0
 
 

@@ -13,7 +13,6 @@ import xarray as xr
 from bayescale.decide.held import hold_inputs
 from bayescale.forecast.curve import Saved, blocks, log_location, read_fit, stream
 from bayescale.forecast.doubts import fit_notes, group_notes
-from bayescale.forecast.optimum import STEP
 from bayescale.forecast.path import PathLike
 from bayescale.forecast.predict import Kind, run_noise
 from bayescale.forecast.returns import Route, route_for
@@ -23,6 +22,8 @@ from bayescale.notes import Note
 
 #: Members of a stack with less weight do not count where models disagree.
 COUNTS = 0.05
+#: Half the width of differences, in ln(params) and ln(tokens): squared it is the share by which they are off.
+WIDTH = 1e-4
 
 type Family = str | Mapping[str, str] | None
 
@@ -235,22 +236,13 @@ def marginal_losses(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fall of the loss for a relative increase of parameters, and of tokens: ``-dL/dln N`` and ``-dL/dln D``.
 
-    Exact, by complex inputs; axes (sample, point).
+    By central differences, good to nine digits: complex inputs would be exact, and take four times as long in the
+    searches that rest on these. Axes (sample, point).
     """
-    found = []
-    for turned in ("params", "tokens"):
-
-        def ask(part: Part, inputs: tuple[np.ndarray, ...], turned: str = turned) -> np.ndarray:
-            given = dict(zip(("params", "tokens"), inputs, strict=True))
-            ratios: dict[str, np.ndarray] = {
-                slot: each / part.saved.reference[slot] for slot, each in given.items()
-            }
-            ratios[turned] = ratios[turned] * (1 + STEP * 1j)
-            location = log_location(part.saved, ratios, part.route.params)
-            return -np.exp(location.real) * location.imag / STEP
-
-        found.append(evaluate(draws, ask, params, tokens))
-    return found[0], found[1]
+    up, down = np.exp(WIDTH), np.exp(-WIDTH)
+    of_params = loss_of(draws, params * down, tokens) - loss_of(draws, params * up, tokens)
+    of_tokens = loss_of(draws, params, tokens * down) - loss_of(draws, params, tokens * up)
+    return of_params / (2 * WIDTH), of_tokens / (2 * WIDTH)
 
 
 def as_draws(draws: Draws, values: np.ndarray, *dims: str) -> xr.DataArray:

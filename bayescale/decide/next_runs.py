@@ -95,7 +95,8 @@ def next_runs(
 
         - ``cost`` [FLOP]; ``share``: of the target's variance that this run alone would remove, 0 to 1;
         - ``value_per_flop``: that share for each FLOP; of a scenario, currency for each FLOP;
-        - ``evsi``, only of a scenario: value of seeing this run before the decision [currency];
+        - ``evsi``, ``p_changes``, only of a scenario: value of seeing this run before the decision [currency], and the
+          probability that it changes it; see :func:`stop`;
         - ``chosen``: how often it is in the batch.
 
         Dim pick, the batch in the order of choice: ``pick`` (which candidate), ``spent`` [FLOP] and ``sd_after``, the
@@ -156,7 +157,13 @@ def next_runs(
         "sd_after": ("pick", np.sqrt(after), {"units": about.unit}),
     }
     if about.scenario is not None:
-        worth = expected_gain(float(about.values.mean()), np.sqrt(alone))
+        mean = float(about.values.mean())
+        worth = expected_gain(mean, np.sqrt(alone))
+        found["p_changes"] = (
+            "candidate",
+            _chance_of_change(mean, np.sqrt(alone)),
+            {"units": "1"},
+        )
         found["evsi"] = ("candidate", worth, {"units": about.unit})
         found["value_per_flop"] = (
             "candidate",

@@ -159,7 +159,11 @@ class Scenario:
             raise FileNotFoundError(
                 f"{path}: no such scenario; `bayescale budget --example` prints one to start from"
             )
-        return cls.from_toml(path.read_text(encoding="utf-8"), where=str(path))
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: not valid TOML: {error}") from error
+        return cls.from_toml(text, where=str(path))
 
     @classmethod
     def from_toml(cls, text: str, *, where: str = "scenario") -> "Scenario":
