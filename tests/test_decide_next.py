@@ -13,7 +13,7 @@ from test_decide_budget import PLAIN
 
 import bayescale as bs
 from bayescale.decide import budget, next_runs, stop
-from bayescale.decide.next_runs import _reweighted, expected_gain, variance_after
+from bayescale.decide.preposterior import expected_gain, reweighted, variance_after
 
 TABLE = {
     "params": [1e8, 1e9, 1e9, 1e10, 3e10],
@@ -52,7 +52,7 @@ def test_reweighting_agrees_with_the_normal_formula_where_it_holds() -> None:
     target, seen = theta @ [1.0, 0.5], theta @ np.array([[1.0, 0.2], [0.0, 1.0]]).T
     noise = np.array([0.5, 0.8])
     covariance = np.cov(np.column_stack([target, seen]), rowvar=False)
-    spread, size = _reweighted(target, seen, noise, rng)
+    spread, size = reweighted(target, seen, noise, rng)
     np.testing.assert_allclose(
         spread, np.sqrt(variance_after(covariance, noise, [0, 1])), rtol=0.03
     )
@@ -62,7 +62,7 @@ def test_reweighting_agrees_with_the_normal_formula_where_it_holds() -> None:
 def test_few_draws_count_after_precise_runs() -> None:
     rng = np.random.default_rng(2)
     theta = rng.normal(size=(1000, 1))
-    spread, size = _reweighted(theta[:, 0], np.repeat(theta, 3, axis=1), np.full(3, 1e-4), rng)
+    spread, size = reweighted(theta[:, 0], np.repeat(theta, 3, axis=1), np.full(3, 1e-4), rng)
     assert size[0] < 100
     assert np.isnan(spread).all()
     assert np.isnan(size[1:]).all()

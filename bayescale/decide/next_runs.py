@@ -9,27 +9,33 @@ simulated outcomes checks the answer, and its effective sample size says when on
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
 from typing import Any, Literal, get_args
 
 import numpy as np
 import xarray as xr
 
-from bayescale.cost import accelerator_hours, params_at_ratio
+from bayescale.cost import accelerator_hours
 from bayescale.decide.budget import budget as judge
-from bayescale.decide.draws import Draws, Family, Part, as_draws, loss_along, read_draws, told
+from bayescale.decide.candidates import generated, noise_variance, read_candidates
+from bayescale.decide.draws import Draws, Family, as_draws, loss_along, read_draws, told
 from bayescale.decide.lifetime import Feasible, optimal_params
+from bayescale.decide.preposterior import (
+    LEAST_EFFECTIVE,
+    best_batch,
+    chance_of_change,
+    expected_gain,
+    reductions,
+    reweighted,
+    variance_after,
+)
 from bayescale.decide.scenario import Scenario, draw
-from bayescale.forecast.curve import compute_of, stream
+from bayescale.forecast.curve import stream
 from bayescale.forecast.path import PathLike
 from bayescale.forecast.predict import predict
 from bayescale.forecast.scales import (
     Scales,
-    as_dataset,
     group_of,
-    positive,
     read_flops,
-    read_scales,
 )
 from bayescale.notes import Note, dump_notes
 
@@ -40,12 +46,6 @@ TARGETS: dict[str, str] = {
     "gain": "what a doubling of the given compute would buy",
     "optimal_params": "log of the compute-optimal parameters at the given compute",
 }
-#: Effective draws under which reweighting tells nothing, and a refit is needed.
-LEAST_EFFECTIVE = 100
-#: Simulated outcomes of a batch.
-OUTCOMES = 200
-#: Generated candidates: levels of compute, and of tokens per parameter.
-_LEVELS, _RATIOS = 16, 5
 
 
 def next_runs(
@@ -132,11 +132,11 @@ def next_runs(
     limit = float(read_flops(budget, draws.saved, "budget").item())
     if candidates is None:
         # Runs of the family that is asked about.
-        candidates = {**_generated(draws, limit), **group_of(draws.saved, family)}
-    table, cost = _candidates(draws, candidates, limit)
+        candidates = {**generated(draws, limit), **group_of(draws.saved, family)}
+    table, cost = read_candidates(draws, candidates, limit)
     seen = np.log(predict(fit, table, random_seed=random_seed).values)
     seen = seen.reshape(-1, cost.size)
-    noise = _noise_variance(draws, table)
+    noise = noise_variance(draws, table)
     covariance = np.cov(np.column_stack([about.values, seen]), rowvar=False)
     before = float(np.sqrt(covariance[0, 0]))
     # Equal draws differ by rounding.
@@ -144,8 +144,8 @@ def next_runs(
         raise ValueError(
             f"target {about.name!r} is the same in every draw: no run can tell more about it"
         )
-    alone = _reductions(covariance, noise)
-    picks, rule = _best_batch(covariance, noise, cost, limit, replicates)
+    alone = reductions(covariance, noise)
+    picks, rule = best_batch(covariance, noise, cost, limit, replicates)
     after = variance_after(covariance, noise, picks)
     found: dict[str, tuple[Any, ...]] = {
         "cost": ("candidate", cost, {"units": "FLOP"}),
@@ -161,7 +161,7 @@ def next_runs(
         worth = expected_gain(mean, np.sqrt(alone))
         found["p_changes"] = (
             "candidate",
-            _chance_of_change(mean, np.sqrt(alone)),
+            chance_of_change(mean, np.sqrt(alone)),
             {"units": "1"},
         )
         found["evsi"] = ("candidate", worth, {"units": about.unit})
@@ -171,7 +171,7 @@ def next_runs(
             {"units": f"{about.unit}/FLOP"},
         )
     rng = stream(random_seed, "outcomes")
-    spread, size = _reweighted(about.values, seen[:, picks], noise[picks], rng)
+    spread, size = reweighted(about.values, seen[:, picks], noise[picks], rng)
     found["sd_after_reweighted"] = ("pick", spread, {"units": about.unit})
     found["effective_size"] = ("pick", size, {"units": "1"})
     result = xr.Dataset(found).assign(
@@ -241,11 +241,11 @@ def stop(
     1
     """
     about = _about(fit, scenario, None, None, None, random_seed)
-    table, cost = _candidates(about.draws, candidates, np.inf)
+    table, cost = read_candidates(about.draws, candidates, np.inf)
     seen = np.log(predict(fit, table, random_seed=random_seed).values).reshape(-1, cost.size)
-    noise = _noise_variance(about.draws, table)
+    noise = noise_variance(about.draws, table)
     covariance = np.cov(np.column_stack([about.values, seen]), rowvar=False)
-    spread = np.sqrt(_reductions(covariance, noise))
+    spread = np.sqrt(reductions(covariance, noise))
     mean = float(about.values.mean())
     hour, share = (
         draw(each, 4000, stream(random_seed, "scenario", name))
@@ -256,7 +256,7 @@ def stop(
     units = {"units": scenario.currency}
     return xr.Dataset(
         {
-            "p_changes": ("candidate", _chance_of_change(mean, spread), {"units": "1"}),
+            "p_changes": ("candidate", chance_of_change(mean, spread), {"units": "1"}),
             "evsi": ("candidate", worth, units),
             "money": ("candidate", money, units),
             "net_value": ("candidate", worth - money, units),
@@ -270,61 +270,6 @@ def stop(
             "notes": dump_notes(about.draws.notes),
         },
     )
-
-
-def expected_gain(mean: float, spread: np.ndarray) -> np.ndarray:
-    """Value of learning before a choice between something and nothing: ``E[max(X, 0)] - max(mean, 0)``.
-
-    ``X``, what the expectation will be once the run is seen, is normal about today's.
-
-    Parameters
-    ----------
-    mean : float
-        Expected utility now.
-    spread : numpy.ndarray
-        Standard deviation of what it will be.
-
-    Examples
-    --------
-    >>> expected_gain(0.0, np.array([1.0, 2.0])).round(3)
-    array([0.399, 0.798])
-    """
-    from scipy.special import ndtr
-
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.where(spread > 0, -np.abs(mean) / spread, -np.inf)
-    density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-    return np.maximum(spread * density - np.abs(mean) * ndtr(z), 0.0)
-
-
-def variance_after(covariance: np.ndarray, noise: np.ndarray, picks: list[int]) -> np.ndarray:
-    """Variance of a normal target after each of some measurements.
-
-    Parameters
-    ----------
-    covariance : numpy.ndarray
-        Of the target, first, and of what each candidate measures.
-    noise : numpy.ndarray
-        Variance of the noise of each candidate.
-    picks : list of int
-        Candidates in order; one may come again.
-
-    Returns
-    -------
-    numpy.ndarray
-        One variance a pick.
-
-    Examples
-    --------
-    >>> variance_after(np.ones((2, 2)), np.array([1.0]), [0, 0]).round(3)
-    array([0.5  , 0.333])
-    """
-    left = covariance.copy()
-    found = []
-    for pick in picks:
-        left = _measured(left, noise, pick)
-        found.append(max(left[0, 0], 0.0))
-    return np.array(found)
 
 
 @dataclass(frozen=True)
@@ -377,173 +322,6 @@ def _about(
     )
 
 
-def _candidates(draws: Draws, candidates: Scales, limit: float) -> tuple[xr.Dataset, np.ndarray]:
-    """Table of the runs that can be made, and their cost."""
-    saved = draws.parts[0].whole
-    given = as_dataset(candidates, "candidates")
-    table = read_scales(given, saved, where="candidates")
-    sizes = [dim for dim in table.sizes if dim not in ("chain", "draw")]
-    if len(sizes) != 1:
-        raise ValueError("candidates: expected a table with one row a run")
-    if "cost" in given:
-        cost = positive(given["cost"], "candidates: column 'cost'")
-    elif saved.has_compute:
-        cost = given["flops"] if "flops" in given else compute_of(saved, table)
-        cost = positive(cost, "candidates: column 'flops'")
-    elif "flops" in table:
-        cost = table["flops"]
-    else:
-        raise ValueError(
-            f"candidates: what does a run cost? Model {saved.model.name!r} has no params and tokens; add a column "
-            "'cost' [FLOP]"
-        )
-    costs = np.broadcast_to(cost.values, table.sizes[sizes[0]]).astype(float)
-    if not (costs <= limit).any():
-        raise ValueError(
-            f"budget = {limit:.4g} pays for no candidate: the cheapest costs {costs.min():.4g} FLOP; raise it, or add "
-            "smaller runs"
-        )
-    return table, costs
-
-
-def _generated(draws: Draws, limit: float) -> Mapping[str, np.ndarray]:
-    """A grid from the smallest run to one that takes the whole budget, over the runs' tokens per parameter."""
-    saved = draws.parts[0].whole
-    smallest = float(compute_of(saved, saved.runs).min())
-    if limit < smallest:
-        raise ValueError(
-            f"budget = {limit:.4g} pays for no candidate: it is less than the smallest run ({smallest:.4g}); raise it, "
-            "or give a table of smaller runs"
-        )
-    levels = np.geomspace(smallest, limit, _LEVELS)
-    if len(saved.law.inputs) == 1:
-        (column,) = saved.model.inputs.values()
-        if column != "flops":
-            raise ValueError(
-                f"candidates: model {saved.model.name!r} grows with {column}; give a table with it and a column 'cost'"
-            )
-        return {column: levels}
-    if not saved.has_compute or len(saved.law.inputs) > 2:
-        raise ValueError(
-            f"candidates: none can be generated for law {saved.law.name!r}; give a table of runs"
-        )
-    columns = saved.model.inputs
-    ratio = saved.runs[columns["tokens"]].values / saved.runs[columns["params"]].values
-    ratios = np.geomspace(ratio.min(), ratio.max(), _RATIOS)
-    grid = np.array(list(product(levels, np.unique(ratios))))
-    params = params_at_ratio(grid[:, 0], grid[:, 1])
-    # The largest pays the whole budget, to the last bit.
-    tokens = params * grid[:, 1] * (1 - 1e-12)
-    return {columns["params"]: params, columns["tokens"]: tokens}
-
-
-def _noise_variance(draws: Draws, table: xr.Dataset) -> np.ndarray:
-    """Variance of normal noise that tells as much as a run's does, for each candidate.
-
-    Student's t of scale s and nu degrees of freedom has the Fisher information (nu + 1) / ((nu + 3) s^2) about its
-    centre (Lange, Little and Taylor 1989, doi 10.1080/01621459.1989.10478852).
-    """
-    total = np.zeros(1)
-    for part in draws.parts:
-        total = total + part.weight * _variance_of(part, table)
-    return np.broadcast_to(total / sum(part.weight for part in draws.parts), _rows(table)).copy()
-
-
-def _variance_of(part: Part, table: xr.Dataset) -> np.ndarray:
-    saved, noise = part.whole, part.whole.model.noise
-    variance = saved.draws_of("sigma")[:, None] ** 2
-    if noise.slope is not None:
-        decades = sum(
-            np.log10(np.broadcast_to(table[column].values, _rows(table)) / saved.reference[slot])
-            for slot, column in saved.model.inputs.items()
-        )
-        variance = variance * 100 ** (saved.draws_of("noise_slope")[:, None] * decades)
-    if noise.nu is not None:
-        nu = noise.nu if isinstance(noise.nu, float) else saved.draws_of("nu")[:, None]
-        variance = variance * (nu + 3) / (nu + 1)
-    return variance.mean(axis=0)
-
-
-def _rows(table: xr.Dataset) -> int:
-    return next(size for dim, size in table.sizes.items() if dim not in ("chain", "draw"))
-
-
-def _reductions(covariance: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Variance that each candidate takes from the target."""
-    return covariance[0, 1:] ** 2 / (np.diag(covariance)[1:] + noise)
-
-
-def _measured(covariance: np.ndarray, noise: np.ndarray, pick: int) -> np.ndarray:
-    """The covariance that is left after a candidate has been measured."""
-    column = covariance[:, pick + 1]
-    return covariance - np.outer(column, column) / (column[pick + 1] + noise[pick])
-
-
-def _best_batch(
-    covariance: np.ndarray, noise: np.ndarray, cost: np.ndarray, limit: float, replicates: int
-) -> tuple[list[int], str]:
-    """The better of two greedy batches: most for each FLOP first, and most first.
-
-    Either alone can be far from the best batch, the better of the two cannot (Leskovec et al. 2007,
-    doi 10.1145/1281192.1281239).
-    """
-    batches = {
-        "most for each FLOP": _greedy(covariance, noise, cost, cost, limit, replicates),
-        "most": _greedy(covariance, noise, cost, np.ones_like(cost), limit, replicates),
-    }
-    left = {rule: variance_after(covariance, noise, picks)[-1] for rule, picks in batches.items()}
-    rule = min(left, key=lambda each: left[each])
-    return batches[rule], rule
-
-
-def _greedy(
-    covariance: np.ndarray,
-    noise: np.ndarray,
-    cost: np.ndarray,
-    price: np.ndarray,
-    limit: float,
-    replicates: int,
-) -> list[int]:
-    covariance, made = covariance.copy(), np.zeros(cost.size, dtype=int)
-    picks: list[int] = []
-    money = limit
-    while True:
-        allowed = (cost <= money * (1 + 1e-12)) & (made < replicates)
-        if not allowed.any():
-            return picks
-        worth = np.where(allowed, _reductions(covariance, noise) / price, -np.inf)
-        pick = int(worth.argmax())
-        picks.append(pick)
-        made[pick] += 1
-        money -= cost[pick]
-        covariance = _measured(covariance, noise, pick)
-
-
-def _reweighted(
-    target: np.ndarray, seen: np.ndarray, noise: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Target's standard deviation, and the draws that count, after each run of a batch.
-
-    The draws are reweighted to simulated outcomes; NaN from where too few of them count.
-    """
-    spread, size = np.full((2, seen.shape[1]), np.nan)
-    truth = rng.integers(target.size, size=OUTCOMES)
-    fit = np.zeros((OUTCOMES, target.size))
-    centered = target - target.mean()
-    for pick in range(seen.shape[1]):
-        scale = np.sqrt(noise[pick])
-        outcome = seen[truth, pick] + scale * rng.standard_normal(OUTCOMES)
-        fit -= 0.5 * ((outcome[:, None] - seen[:, pick]) / scale) ** 2
-        weights = np.exp(fit - fit.max(axis=1, keepdims=True))
-        weights /= weights.sum(axis=1, keepdims=True)
-        size[pick] = np.median(1 / (weights**2).sum(axis=1))
-        if size[pick] < LEAST_EFFECTIVE:
-            break
-        variance = weights @ centered**2 - (weights @ centered) ** 2
-        spread[pick] = np.sqrt(np.maximum(variance, 0.0).mean())
-    return spread, size
-
-
 def _refit_note(size: np.ndarray, samples: int) -> list[Note]:
     few = np.flatnonzero(size < LEAST_EFFECTIVE)
     if not few.size:
@@ -558,11 +336,3 @@ def _refit_note(size: np.ndarray, samples: int) -> list[Note]:
             f"make the first {'run' if checked < 2 else checked}, fit again, and ask again; or keep more draws",
         )
     ]
-
-
-def _chance_of_change(mean: float, spread: np.ndarray) -> np.ndarray:
-    """Probability that what is expected after a run has the other sign."""
-    from scipy.special import ndtr
-
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(spread > 0, ndtr(-np.abs(mean) / spread), 0.0)

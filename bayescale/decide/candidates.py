@@ -1,0 +1,108 @@
+"""Runs that can be made: read from a table or generated, with their cost and the noise of their loss."""
+
+from collections.abc import Mapping
+from itertools import product
+
+import numpy as np
+import xarray as xr
+
+from bayescale.cost import params_at_ratio
+from bayescale.decide.draws import Draws, Part
+from bayescale.forecast.curve import compute_of
+from bayescale.forecast.scales import Scales, as_dataset, positive, read_scales
+
+#: Generated candidates: levels of compute, and of tokens per parameter.
+_LEVELS, _RATIOS = 16, 5
+
+
+def read_candidates(
+    draws: Draws, candidates: Scales, limit: float
+) -> tuple[xr.Dataset, np.ndarray]:
+    """Table of the runs that can be made, and their cost."""
+    saved = draws.parts[0].whole
+    given = as_dataset(candidates, "candidates")
+    table = read_scales(given, saved, where="candidates")
+    sizes = [dim for dim in table.sizes if dim not in ("chain", "draw")]
+    if len(sizes) != 1:
+        raise ValueError("candidates: expected a table with one row a run")
+    if "cost" in given:
+        cost = positive(given["cost"], "candidates: column 'cost'")
+    elif saved.has_compute:
+        cost = given["flops"] if "flops" in given else compute_of(saved, table)
+        cost = positive(cost, "candidates: column 'flops'")
+    elif "flops" in table:
+        cost = table["flops"]
+    else:
+        raise ValueError(
+            f"candidates: what does a run cost? Model {saved.model.name!r} has no params and tokens; add a column "
+            "'cost' [FLOP]"
+        )
+    costs = np.broadcast_to(cost.values, table.sizes[sizes[0]]).astype(float)
+    if not (costs <= limit).any():
+        raise ValueError(
+            f"budget = {limit:.4g} pays for no candidate: the cheapest costs {costs.min():.4g} FLOP; raise it, or add "
+            "smaller runs"
+        )
+    return table, costs
+
+
+def generated(draws: Draws, limit: float) -> Mapping[str, np.ndarray]:
+    """A grid from the smallest run to one that takes the whole budget, over the runs' tokens per parameter."""
+    saved = draws.parts[0].whole
+    smallest = float(compute_of(saved, saved.runs).min())
+    if limit < smallest:
+        raise ValueError(
+            f"budget = {limit:.4g} pays for no candidate: it is less than the smallest run ({smallest:.4g}); raise it, "
+            "or give a table of smaller runs"
+        )
+    levels = np.geomspace(smallest, limit, _LEVELS)
+    if len(saved.law.inputs) == 1:
+        (column,) = saved.model.inputs.values()
+        if column != "flops":
+            raise ValueError(
+                f"candidates: model {saved.model.name!r} grows with {column}; give a table with it and a column 'cost'"
+            )
+        return {column: levels}
+    if not saved.has_compute or len(saved.law.inputs) > 2:
+        raise ValueError(
+            f"candidates: none can be generated for law {saved.law.name!r}; give a table of runs"
+        )
+    columns = saved.model.inputs
+    ratio = saved.runs[columns["tokens"]].values / saved.runs[columns["params"]].values
+    ratios = np.geomspace(ratio.min(), ratio.max(), _RATIOS)
+    grid = np.array(list(product(levels, np.unique(ratios))))
+    params = params_at_ratio(grid[:, 0], grid[:, 1])
+    # The largest pays the whole budget, to the last bit.
+    tokens = params * grid[:, 1] * (1 - 1e-12)
+    return {columns["params"]: params, columns["tokens"]: tokens}
+
+
+def noise_variance(draws: Draws, table: xr.Dataset) -> np.ndarray:
+    """Variance of normal noise that tells as much as a run's does, for each candidate.
+
+    Student's t of scale s and nu degrees of freedom has the Fisher information (nu + 1) / ((nu + 3) s^2) about its
+    centre (Lange, Little and Taylor 1989, doi 10.1080/01621459.1989.10478852).
+    """
+    total = np.zeros(1)
+    for part in draws.parts:
+        total = total + part.weight * _variance_of(part, table)
+    return np.broadcast_to(total / sum(part.weight for part in draws.parts), _rows(table)).copy()
+
+
+def _variance_of(part: Part, table: xr.Dataset) -> np.ndarray:
+    saved, noise = part.whole, part.whole.model.noise
+    variance = saved.draws_of("sigma")[:, None] ** 2
+    if noise.slope is not None:
+        decades = sum(
+            np.log10(np.broadcast_to(table[column].values, _rows(table)) / saved.reference[slot])
+            for slot, column in saved.model.inputs.items()
+        )
+        variance = variance * 100 ** (saved.draws_of("noise_slope")[:, None] * decades)
+    if noise.nu is not None:
+        nu = noise.nu if isinstance(noise.nu, float) else saved.draws_of("nu")[:, None]
+        variance = variance * (nu + 3) / (nu + 1)
+    return variance.mean(axis=0)
+
+
+def _rows(table: xr.Dataset) -> int:
+    return next(size for dim, size in table.sizes.items() if dim not in ("chain", "draw"))
