@@ -1,6 +1,6 @@
 """Are the intervals honest where nobody has trained yet? Measured on held-out runs, beside what others would have said.
 
-    python benchmarks/calibration.py [--part curves|chinchilla|sparse|simulated|designs|recovery] [--quick]
+    python benchmarks/calibration.py [--part curves|chinchilla|sparse|simulated|designs|recovery|ranks] [--quick]
 
 Each part writes its rows into ``results/calibration.json``; the page ``calibration.md`` is made from that file. The
 real tables come from the folder that BAYESCALE_DATA names; a part whose tables are missing is skipped and says so.
@@ -34,10 +34,12 @@ from bayescale.forecast import returns
 from bayescale.inference.many import Job, fit_many
 from bayescale.model import Model
 from bayescale.validate.baselines import least_squares, persistence
+from bayescale.validate.calibrate import calibrate
 from bayescale.validate.score import Predictive, predictive, score_runs, scores
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "calibration.json"
+RANKS = HERE / "results" / "ranks.json"
 PAGE = HERE / "calibration.md"
 CUTS = (1e19, 3e19, 1e20, 3e20, 1e21)
 
@@ -384,6 +386,56 @@ def recovered(fit: xr.DataTree, job: Job) -> dict[str, np.ndarray]:
     return found | {"converged": np.array(bool(fit.attrs["converged"]))}
 
 
+#: Models whose posteriors are ranked against truths from their own priors, and the input of those that have one.
+RANKED = {
+    "chinchilla": "",
+    "skaling": "",
+    "power": "flops",
+    "skaling-drift": "",
+    "shifted-drift": "flops",
+}
+
+
+def ranks(workers: int, every: int) -> list[Row]:
+    """Simulation-based calibration: 200 truths from each model's prior on 30 runs, ranked among the fits' answers."""
+    rng = np.random.default_rng(3)
+    flops = np.repeat(np.geomspace(1e18, 1e20, 6), 5)
+    ratio = np.tile(np.geomspace(3, 150, 5), 6)
+    rows: list[Row] = []
+    stored: dict[str, Any] = {}
+    for model, only in RANKED.items():
+        design = table(TRUTHS[IN_MODEL], flops, ratio, rng, noise=0.004)
+        if only:
+            # Along one input no two runs of one size: they would be repeats.
+            design = design.assign({only: ("run", np.geomspace(1e18, 1e20, flops.size))})
+            design = design[[only, "loss"]]
+        began = time.perf_counter()
+        found = calibrate(
+            design, model, simulations=200 if every == 1 else 10, random_seed=11, workers=workers
+        )
+        seconds = (time.perf_counter() - began) / found.sizes["simulation"]
+        stored[model] = {
+            str(answer): found["rank"].sel(answer=answer).values.tolist()
+            for answer in found["answer"].values
+        }
+        for answer in found["answer"].values:
+            one = found.sel(answer=answer)
+            row: Row = {
+                "model": model,
+                "answer": str(answer),
+                "fits": found.sizes["simulation"],
+                "coverage_90": float(one["inside"].mean()),
+                "p_value": float(one["p_value"]),
+                "converged": float(found["converged"].mean()),
+                "seconds": seconds,
+            }
+            rows.append(row)
+            print(row, flush=True)
+    if every == 1:
+        write(RANKS, json.dumps(stored))
+    return rows
+
+
 IN_MODEL = "in the model (Chinchilla's own law)"
 TRUTHS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     IN_MODEL: lambda n, d: 1.8172 + 482.01 / n**0.3478 + 2085.43 / d**0.3658,
@@ -510,6 +562,7 @@ PARTS = {
     "simulated": simulated,
     "designs": designs,
     "recovery": recovery,
+    "ranks": ranks,
 }
 INTRO = """# Calibration
 
@@ -539,7 +592,11 @@ def page(results: dict[str, list[Row]]) -> str:
 
 def markdown(rows: pd.DataFrame) -> str:
     """A table in Markdown; numbers with three digits."""
-    front = [name for name in ("set", "cut", "truth", "decades", "runs", "model") if name in rows]
+    front = [
+        name
+        for name in ("set", "cut", "truth", "decades", "runs", "model", "answer")
+        if name in rows
+    ]
     rows = rows[[*front, *(name for name in rows if name not in front)]]
     cells = [
         [f"{v:.3g}" if isinstance(v, float) else str(v) for v in row]

@@ -1,4 +1,4 @@
-"""Simulation-based calibration of a model's *answers*: loss far out, gain per doubling, onset.
+"""Simulation-based calibration of a model's *answers*: loss far out and the gain of a doubling there.
 
 Truths are drawn from the prior, runs are simulated from them, the model is fitted, and the rank of each true answer
 among the posterior's is kept: uniform ranks are what an honest posterior gives (Talts et al. 2018, arXiv 1804.06788).

@@ -1,0 +1,55 @@
+"""Simulation-based calibration: its own arithmetic, a small run of it, and the ranks that the benchmark stored."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bayescale.validate.calibrate import RANKS, calibrate, uniformity
+
+STORED = Path(__file__).parents[1] / "benchmarks" / "results" / "ranks.json"
+
+
+def test_even_ranks_pass_and_uneven_ones_do_not() -> None:
+    rng = np.random.default_rng(0)
+    even = [uniformity(rng.integers(0, RANKS + 1, 200)) for _ in range(300)]
+    # The test is of its stated size: 5 % of even ranks fall below .05, within three standard errors.
+    assert np.mean(np.array(even) < 0.05) == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / 300))
+    narrow = np.where(rng.random(200) < 0.5, rng.integers(0, 8, 200), rng.integers(92, 100, 200))
+    assert uniformity(narrow) < 1e-6
+    wide = rng.integers(30, 70, 200)
+    assert uniformity(wide) < 1e-6
+    biased = (RANKS * rng.beta(2, 1, 200)).astype(int)
+    assert uniformity(biased) < 1e-3
+
+
+def test_truths_from_the_prior_are_ranked_among_answers(simulate) -> None:
+    design = simulate(4, seed=1)[["params", "tokens", "flops", "loss"]]
+    found = calibrate(design, "chinchilla", simulations=4, draws=200, random_seed=2)
+    assert dict(found.sizes) == {"simulation": 4, "answer": 4}
+    assert found["answer"].values.tolist() == ["loss_10x", "loss_100x", "gain_10x", "gain_100x"]
+    ranks = found["rank"].values
+    assert ((ranks >= 0) & (ranks <= RANKS)).all()
+    # The truths differ, and so do their ranks: a truth that leaked into its own fit would sit in the middle.
+    assert np.unique(ranks).size > 4
+    assert found["inside"].mean() > 0.5
+
+
+def test_stored_ranks_are_even() -> None:
+    """Ranks of 200 simulations a model: none rejected at 1 %, corrected for the number of histograms."""
+    if not STORED.exists():
+        pytest.skip(
+            "benchmarks/results/ranks.json is not there: python benchmarks/calibration.py --part ranks"
+        )
+    stored = json.loads(STORED.read_text())
+    found = {
+        (model, answer): uniformity(np.array(ranks))
+        for model, answers in stored.items()
+        for answer, ranks in answers.items()
+    }
+    assert (
+        min(map(len, (ranks for answers in stored.values() for ranks in answers.values()))) >= 190
+    )
+    rejected = {name: value for name, value in found.items() if value < 0.01 / len(found)}
+    assert rejected == {}
