@@ -308,3 +308,36 @@ def test_a_sampler_without_energy_has_no_row_of_it(fit: xr.DataTree) -> None:
     tree = fit.copy()
     tree["sample_stats"] = xr.DataTree(tree["sample_stats"].to_dataset().drop_vars("energy"))
     assert list(bs.check(tree).index) == [name for name in CHECKS if name != "E-BFMI"]
+
+
+def test_chains_in_two_places_are_told_from_a_slow_chain() -> None:
+    rng = np.random.default_rng(0)
+    calm = rng.normal(size=(4, 500))
+    slow = calm + np.array([0.0, 0.0, 0.0, 1.5])[:, None]
+    apart = calm + np.array([0.0, 20.0, 0.0, 0.0])[:, None]
+    drift = rng.normal(size=(4, 500, 3))
+    found = {
+        name: sampler.modes(
+            xr.Dataset(
+                {"alpha": (("chain", "draw"), draws), "drift": (("chain", "draw", "mode"), drift)}
+            )
+        )
+        for name, draws in {"calm": calm, "slow": slow, "apart": apart}.items()
+    }
+    assert found == {"calm": [[0, 1, 2, 3]], "slow": [[0, 1, 2, 3]], "apart": [[0, 2, 3], [1]]}
+
+
+def test_a_fit_whose_chains_settled_apart_says_where() -> None:
+    from bayescale.inference.fit import LADDER, _sampling_notes
+
+    rng = np.random.default_rng(0)
+    draws = 0.01 * rng.normal(size=(4, 500)) + np.array([0.3, 0.3, 0.9, 0.3])[:, None]
+    posterior = xr.Dataset({"alpha": (("chain", "draw"), draws)})
+    stats = xr.Dataset({"diverging": (("chain", "draw"), np.zeros((4, 500), bool))})
+    verdict = sampler.judge(posterior, stats)
+    tree = xr.DataTree.from_dict({"posterior": posterior})
+    notes = {note.code: note for note in _sampling_notes([(LADDER[0], verdict)], verdict, tree)}
+    assert set(notes) == {"not_converged", "multimodal"}
+    assert notes["multimodal"].message == (
+        "chains settled in 2 modes: chain 0 and 1 and 3 about alpha = 0.3; chain 2 about alpha = 0.9"
+    )

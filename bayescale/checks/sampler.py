@@ -9,12 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from arviz_stats import ess, rhat
+from scipy.sparse.csgraph import connected_components
 
 RHAT_MAX = 1.01
 ESS_MIN = 400.0
 BFMI_MIN = 0.3
 #: Share of divergent transitions that a fit may keep: none among 1,000 draws, four among 4,000.
 DIVERGENT_MAX = 0.001
+#: Half-widths by which the medians of two chains differ if they are said to lie in different modes.
+APART = 4.0
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,40 @@ def judge(posterior: xr.Dataset, sample_stats: xr.Dataset) -> SamplerVerdict:
         if "energy" in sample_stats
         else float("nan"),
     )
+
+
+def modes(posterior: xr.Dataset) -> list[list[int]]:
+    """Group the chains that settled in one place.
+
+    Two chains are in one mode if no quantity's medians lie further apart than :data:`APART` times the larger of the
+    two chains' half-widths of a central 68 % interval, and so are chains that a third one links. A high R-hat alone may
+    be a chain that is merely slow.
+
+    Parameters
+    ----------
+    posterior : xr.Dataset
+        Dims chain, draw and those of each variable.
+
+    Returns
+    -------
+    list of list of int
+        Indices of the chains of each mode, the largest mode first; one list if all agree.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> draws = rng.normal(size=(4, 500)) + np.array([[0.0], [9.0], [0.0], [9.1]])
+    >>> modes(xr.Dataset({"beta": (("chain", "draw"), draws)}))
+    [[0, 2], [1, 3]]
+    """
+    flat = _flatten(posterior).values
+    low, middle, high = np.quantile(flat, [0.16, 0.5, 0.84], axis=1)
+    half = (high - low) / 2
+    spread = np.maximum(np.maximum(half[:, None], half[None, :]), 1e-300)
+    near = (np.abs(middle[:, None] - middle[None, :]) <= APART * spread).all(axis=2)
+    _, label = connected_components(near, directed=False)
+    groups = [np.flatnonzero(label == each).tolist() for each in np.unique(label)]
+    return sorted(groups, key=lambda group: (-len(group), group[0]))
 
 
 def _flatten(posterior: xr.Dataset) -> xr.DataArray:

@@ -13,7 +13,7 @@ import pymc as pm
 import xarray as xr
 
 from bayescale import drift
-from bayescale.checks.sampler import SamplerVerdict, judge
+from bayescale.checks.sampler import SamplerVerdict, judge, modes
 from bayescale.drift import Marginal
 from bayescale.inference.build import (
     OBSERVED,
@@ -166,7 +166,7 @@ def fit(
             break
     assert best is not None
     verdict, tree = best
-    notes += _sampling_notes(tried, verdict)
+    notes += _sampling_notes(tried, verdict, tree)
     tree["prior"] = _prior(graph, seed)
     return _with_facts(
         tree,
@@ -513,7 +513,7 @@ def _version(name: str) -> str:
 
 
 def _sampling_notes(
-    tried: list[tuple[Attempt, SamplerVerdict]], verdict: SamplerVerdict
+    tried: list[tuple[Attempt, SamplerVerdict]], verdict: SamplerVerdict, tree: xr.DataTree
 ) -> list[Note]:
     notes = []
     if len(tried) > 1:
@@ -530,4 +530,25 @@ def _sampling_notes(
         message = "; ".join(verdict.problems)
         advice = "do not use these numbers: simplify the model, tighten its priors or add runs that tell inputs apart"
         notes.append(Note("not_converged", "error", message, advice))
+        found = modes(tree["posterior"].dataset)
+        if len(found) > 1:
+            where = "; ".join(
+                f"chain {' and '.join(map(str, group))} about {verdict.worst} = "
+                f"{_median(tree, verdict.worst, group):.2g}"
+                for group in found
+            )
+            advice = "each is a way to read the runs: add runs that tell them apart, or a prior that rules one out"
+            notes.append(
+                Note(
+                    "multimodal", "error", f"chains settled in {len(found)} modes: {where}", advice
+                )
+            )
     return notes
+
+
+def _median(tree: xr.DataTree, quantity: str, chains: list[int]) -> float:
+    """Median over some chains of a quantity as :class:`SamplerVerdict` names it, such as ``alpha`` or ``drift[3]``."""
+    name, _, index = quantity.partition("[")
+    values = tree["posterior"][name].transpose("chain", "draw", ...).values[chains]
+    column = int(index.rstrip("]")) if index else 0
+    return float(np.median(values.reshape(*values.shape[:2], -1)[..., column]))
