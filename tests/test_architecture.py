@@ -28,7 +28,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "drift": (set(), {"numpy", "xarray"}),
     "model": ({"laws", "notes"}, {"tomli_w"}),
     "saving": ({"model", "notes", "runs"}, {"xarray"}),
-    "checks.sampler": ({"notes"}, ARRAYS | {"arviz_base", "arviz_stats"}),
+    "checks.sampler": ({"notes"}, ARRAYS | {"arviz_base", "arviz_stats", "scipy"}),
     "inference": (
         FIT_READERS | {"checks.sampler"},
         ARRAYS | {"dask", "distributed", "numba", "nutpie", "pymc", "pytensor", "rich", "scipy"},
