@@ -578,7 +578,7 @@ Published for the same curves, for comparison (marked as published, not measured
 
 def page(results: dict[str, list[Row]]) -> str:
     """The page, from the stored rows."""
-    text = INTRO
+    text = INTRO + marks(results)
     for part, function in PARTS.items():
         if part not in results:
             continue
@@ -587,6 +587,58 @@ def page(results: dict[str, list[Row]]) -> str:
         text += PUBLISHED if part == "curves" else ""
         text += "\n"
     return text
+
+
+def marks(results: dict[str, list[Row]]) -> str:
+    """What was asked of the default models before anything was measured, and whether it was met."""
+
+    def of(part: str, column: str, **where: Any) -> list[float]:
+        rows = [row for row in results.get(part, []) if where.items() <= row.items()]
+        return [float(row[column]) for row in rows if column in row]
+
+    drift = {"model": "skaling-drift"}
+    inside = {**drift, "truth": IN_MODEL, "decades": 1}
+    bare = of("simulated", "width_90", model="chinchilla", truth=IN_MODEL, decades=1)
+    asked: list[tuple[str, list[float], float, float]] = [
+        ("Chinchilla cuts: coverage", of("chinchilla", "coverage_90", **drift), 0.80, 0.98),
+        ("of the ten largest runs", of("chinchilla", "coverage_90_top10", **drift), 0.70, 1.0),
+        ("Sparse: pooled coverage", of("sparse", "coverage_90", cut="all"), 0.85, 0.98),
+        ("error beside that of all runs", of("sparse", "times_that_of_all_runs"), 0.0, 1.6),
+        ("In-model truth, a decade out: coverage", of("simulated", "coverage_90", **inside), 0.85, 0.95),
+        (
+            "width beside the bare law's",
+            [a / b for a, b in zip(of("simulated", "width_90", **inside), bare, strict=False)],
+            0.0,
+            2.5,
+        ),
+        (
+            "Three components, two decades out: coverage",
+            of("simulated", "coverage_90", **drift, truth="three components", decades=2),
+            0.80,
+            1.0,
+        ),
+        ("Recovery of alpha, E, loss and gain: coverage",
+         [v for name in ("alpha", "E", "loss at 100x", "gain at 100x") for v in of("recovery", name, runs="all")],
+         0.80, 0.98),
+        ("Vision curves: log density", of("curves", "ll", set="IC", model="shifted-drift"), 3.25, np.inf),
+        ("error", of("curves", "rmsle", set="IC", model="shifted-drift"), 0.0, 0.033),
+        ("coverage", of("curves", "coverage_90", set="IC", model="shifted-drift"), 0.85, 0.95),
+    ]  # fmt: skip
+    lines = [
+        "## Marks set beforehand",
+        "",
+        "| what | asked | measured | met |",
+        "|---|---|---|---|",
+    ]
+    for what, found, low, high in asked:
+        if not found:
+            continue
+        bounds = f"≥ {low:g}" if np.isinf(high) or high == 1.0 else f"{low:g} to {high:g}"
+        bounds = f"≤ {high:g}" if low == 0.0 else bounds
+        met = all(low <= value <= high for value in found)
+        shown = ", ".join(f"{value:.3g}" for value in found)
+        lines.append(f"| {what} | {bounds} | {shown} | {'yes' if met else '**no**'} |")
+    return "\n".join(lines) + "\n\n"
 
 
 def markdown(rows: pd.DataFrame) -> str:
@@ -598,7 +650,7 @@ def markdown(rows: pd.DataFrame) -> str:
     ]
     rows = rows[[*front, *(name for name in rows if name not in front)]]
     cells = [
-        [f"{v:.3g}" if isinstance(v, float) else str(v) for v in row]
+        ["" if v != v else f"{v:.3g}" if isinstance(v, float) else str(v) for v in row]
         for row in rows.itertuples(index=False)
     ]
     lines = ["| " + " | ".join(rows.columns) + " |", "|" + "---|" * rows.shape[1]]
