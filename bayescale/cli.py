@@ -25,6 +25,7 @@ from bayescale.cli_options import (
     FitFile,
     Force,
     Json,
+    Kind,
     ModelName,
     PathOption,
     Quiet,
@@ -81,13 +82,6 @@ class Discrepancy(StrEnum):
 
     drift = "drift"
     none = "none"
-
-
-class Kind(StrEnum):
-    """What is forecast."""
-
-    curve = "curve"
-    run = "run"
 
 
 @app.command()

@@ -17,17 +17,11 @@ from bayescale.cli_options import (
     FitFile,
     Force,
     Json,
+    Kind,
     PathOption,
     finish,
     sizes,
 )
-
-
-class Kind(StrEnum):
-    """What is to meet a target, or is compared."""
-
-    curve = "curve"
-    run = "run"
 
 
 class Target(StrEnum):

@@ -1,5 +1,6 @@
 """What the verbs of the command line share: their common options, exit codes and endings."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,14 @@ EXIT_NOT_CONVERGED = 3
 #: Of ``bayescale budget``: do not make the run; the asked confidence is not reached either way.
 EXIT_NO_GO, EXIT_UNDECIDED = 10, 20
 EXIT_INTERRUPTED = 130
+
+
+class Kind(StrEnum):
+    """What is forecast, is to meet a target, or is compared."""
+
+    curve = "curve"
+    run = "run"
+
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON with stable keys instead of tables.")

@@ -223,7 +223,7 @@ class Model:
             return cls.from_toml(_text_of(path), where=str(path))
         if str(source) not in shipped():
             raise ValueError(
-                f"unknown model {str(source)!r}: {_hint(str(source), shipped())}"
+                f"unknown model {str(source)!r}: {hint(str(source), shipped())}"
                 f"shipped models are {', '.join(shipped())}; a file of your own ends in .toml"
             )
         path = models_dir() / f"{source}.toml"
@@ -320,7 +320,8 @@ def _text_of(path: Path) -> str:
         raise ValueError(f"{path}: not valid TOML: {error}") from error
 
 
-def _hint(given: str, known: Iterable[str]) -> str:
+def hint(given: str, known: Iterable[str]) -> str:
+    """What was probably meant by a name, as the start of a sentence; empty if nothing comes near."""
     near = difflib.get_close_matches(given, list(known), n=1)
     return f"did you mean {near[0]!r}? " if near else ""
 
@@ -350,9 +351,9 @@ class Reader:
             raise self.fail(key, f"expected a table with keys {', '.join(allowed)}; got {table!r}")
         for name in table:
             if name not in allowed:
-                hint = _hint(name, allowed)
+                meant = hint(name, allowed)
                 raise self.fail(
-                    key, f"unknown key {name!r}; {hint}The keys here are {', '.join(allowed)}"
+                    key, f"unknown key {name!r}; {meant}The keys here are {', '.join(allowed)}"
                 )
         for name in required:
             if name not in table:
@@ -371,8 +372,8 @@ class Reader:
         known = ", ".join(DISTRIBUTIONS)
         self.string(f"{key}.dist", dist, f"one of {known}")
         if dist not in DISTRIBUTIONS:
-            hint = _hint(dist, DISTRIBUTIONS)
-            raise self.fail(f"{key}.dist", f"unknown distribution {dist!r}; {hint}Known: {known}")
+            meant = hint(dist, DISTRIBUTIONS)
+            raise self.fail(f"{key}.dist", f"unknown distribution {dist!r}; {meant}Known: {known}")
         wanted, _ = DISTRIBUTIONS[dist]
         optional = _OPTIONAL.get(dist, set())
         self.check_keys(

@@ -95,7 +95,7 @@ def judge(posterior: xr.Dataset, sample_stats: xr.Dataset) -> SamplerVerdict:
     >>> judge(good, stats).converged
     True
     """
-    flat = _flatten(posterior)
+    flat = scalars(posterior)
     rhats = rhat(flat)
     worst = int(np.nanargmax(np.where(np.isfinite(rhats), rhats, np.inf)))
     diverging = sample_stats["diverging"].values
@@ -136,7 +136,7 @@ def modes(posterior: xr.Dataset) -> list[list[int]]:
     >>> modes(xr.Dataset({"beta": (("chain", "draw"), draws)}))
     [[0, 2], [1, 3]]
     """
-    flat = _flatten(posterior).values
+    flat = scalars(posterior).values
     low, middle, high = np.quantile(flat, [0.16, 0.5, 0.84], axis=1)
     half = (high - low) / 2
     spread = np.maximum(np.maximum(half[:, None], half[None, :]), 1e-300)
@@ -146,7 +146,7 @@ def modes(posterior: xr.Dataset) -> list[list[int]]:
     return sorted(groups, key=lambda group: (-len(group), group[0]))
 
 
-def _flatten(posterior: xr.Dataset) -> xr.DataArray:
+def scalars(posterior: xr.Dataset) -> xr.DataArray:
     """All scalars of a posterior along one dim: one call of a vectorised diagnostic instead of one a variable."""
     columns, names = [], []
     for name, values in posterior.data_vars.items():

@@ -358,7 +358,7 @@ def _most_params(flops: np.ndarray, feasible: Feasible) -> np.ndarray:
 
 def law_only_note(whole: Draws) -> list[Note]:
     """The note that allocations are compared without the drift that the model allows for."""
-    if all(part.saved.drift is None for part in whole.parts):
+    if not whole.drifts:
         return []
     return [
         Note(

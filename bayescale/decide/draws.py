@@ -16,7 +16,7 @@ from bayescale.forecast.doubts import fit_notes, group_notes
 from bayescale.forecast.path import PathLike
 from bayescale.forecast.predict import Kind, run_noise
 from bayescale.forecast.returns import Route, route_for
-from bayescale.forecast.scales import group_of
+from bayescale.forecast.scales import group_label, group_of
 from bayescale.forecast.stacked import is_stack, members
 from bayescale.notes import Note
 
@@ -85,6 +85,11 @@ class Draws:
         return ", ".join(part.name for part in self.parts)
 
     @property
+    def drifts(self) -> bool:
+        """Whether the slope of any member's law may drift."""
+        return any(part.saved.drift is not None for part in self.parts)
+
+    @property
     def lowest(self) -> float:
         """Least compute that the path covers."""
         return max(part.route.growth.lowest for part in self.parts)
@@ -145,7 +150,7 @@ def without_drift(draws: Draws) -> Draws:
 
     A drawn drift is not to be known beforehand: allocations of one budget are compared under the law.
     """
-    if all(part.saved.drift is None for part in draws.parts):
+    if not draws.drifts:
         return draws
     parts = [
         replace(part, route=replace(part.route, saved=replace(part.saved, drift=None)))
@@ -208,8 +213,7 @@ def loss_along(
         loss = loss_at_inputs(part, grown)
         if kind == "curve":
             return loss
-        ratios = {slot: values / saved.reference[slot] for slot, values in grown.items()}
-        noise = run_noise(saved, ratios, 1, stream(random_seed, "noise", part.name))
+        noise = run_noise(saved, saved.ratios(grown), 1, stream(random_seed, "noise", part.name))
         return loss * np.exp(noise)
 
     return evaluate(draws, ask, flops)
@@ -227,8 +231,7 @@ def loss_of(draws: Draws, params: np.ndarray, tokens: np.ndarray) -> np.ndarray:
 
 def loss_at_inputs(part: Part, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
     """Loss of one member's draws at inputs of its law; axes (sample, point)."""
-    ratios = {slot: values / part.saved.reference[slot] for slot, values in inputs.items()}
-    return np.exp(log_location(part.saved, ratios, part.route.params))
+    return np.exp(log_location(part.saved, part.saved.ratios(inputs), part.route.params))
 
 
 def marginal_losses(
@@ -260,12 +263,7 @@ def as_draws(draws: Draws, values: np.ndarray, *dims: str) -> xr.DataArray:
 
 def told(draws: Draws, family: Family) -> dict[str, str]:
     """What every decision says of the draws that it rests on."""
-    named = (
-        family
-        if isinstance(family, str)
-        else ", ".join(f"{k}={v}" for k, v in (family or {}).items())
-    )
-    return {"model": draws.name, "family": named or ("new" if draws.saved.pooled else "")}
+    return {"model": draws.name, "family": group_label(draws.saved, family)}
 
 
 def models_note(draws: Draws, values: np.ndarray, what: str, unit: str) -> list[Note]:

@@ -3,7 +3,6 @@
 So allocations, targets and paths of compute are asked of laws of precision, sparsity or repeated data as of any other.
 """
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from bayescale.drift import Paths
 from bayescale.forecast.curve import Saved
+from bayescale.model import hint
 
 
 def hold_inputs(saved: Saved, at: Mapping[str, float]) -> Saved:
@@ -36,12 +36,10 @@ def hold_inputs(saved: Saved, at: Mapping[str, float]) -> Saved:
     known = {columns[each.name]: each for each in others}
     for name in at:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
             listed = ", ".join(known) or "none"
             raise ValueError(
-                f"at: law {law.name!r} has no input {name!r} to hold; {hint}Those besides params and tokens "
-                f"are {listed}"
+                f"at: law {law.name!r} has no input {name!r} to hold; {hint(name, known)}Those besides params and "
+                f"tokens are {listed}"
             )
     missing = [each for name, each in known.items() if name not in at]
     if missing:

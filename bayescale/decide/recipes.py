@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 import xarray as xr
@@ -15,7 +14,7 @@ from bayescale.forecast.doubts import distance_note
 from bayescale.forecast.montecarlo import SAMPLE_DIMS, effective_size, probability_mcse, quantiles
 from bayescale.forecast.optimum import SPACING, falling_root
 from bayescale.forecast.path import PathLike
-from bayescale.forecast.predict import Kind
+from bayescale.forecast.predict import Kind, check_kind
 from bayescale.forecast.scales import read_flops
 from bayescale.notes import dump_notes
 
@@ -85,10 +84,7 @@ def compare_recipes(
     >>> found["p_better"].sizes, found.attrs["a"]
     (Frozen({'flops': 2}), 'GPT')
     """
-    if kind not in get_args(Kind):
-        raise ValueError(
-            f"unknown kind {kind!r}: expected 'curve' (the law) or 'run' (one more run)"
-        )
+    check_kind(kind)
     names, both = _read(recipes, path, random_seed, at)
     pair = _paired(both)
     units, scale = both[0].saved.units, read_flops(flops, both[0].saved)
@@ -252,7 +248,7 @@ def _crossing(pair: _Pair, start: float, end: float) -> tuple[np.ndarray, np.nda
         return np.where(crosses[:, None], sign * pair.lead(np.exp(at)), 0.0)
 
     lower, upper = logs[place][:, None], logs[place + 1][:, None]
-    drifts = any(part.saved.drift is not None for draws in pair.recipes for part in draws.parts)
+    drifts = any(draws.drifts for draws in pair.recipes)
     steps = DRIFT_STEPS if drifts else 200
     found = np.exp(falling_root(falling, lower, upper, (lower + upper) / 2, iterations=steps))
     return np.where(crosses, found[:, 0], np.inf), lead[:, 0], lead[:, -1]

@@ -4,7 +4,6 @@ A TOML file, read key by key: :data:`EXAMPLE` is one. Every uncertain input is a
 of the model files.
 """
 
-import difflib
 import math
 import tomllib
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ import numpy as np
 
 from bayescale.decide.hardware import check_dense, find_accelerator
 from bayescale.forecast.path import parse_path
-from bayescale.model import Prior, Reader
+from bayescale.model import Prior, Reader, hint
 from bayescale.runs import parse_size
 
 FORMAT = 1
@@ -384,12 +383,9 @@ class _ScenarioReader(Reader):
         found = {}
         if "risk" in table:
             if table["risk"] not in ("expected", "cvar"):
-                near = difflib.get_close_matches(
-                    str(table["risk"]).lower(), ("expected", "cvar"), n=1
-                )
-                hint = f"did you mean {near[0]!r}? " if near else ""
+                meant = hint(str(table["risk"]).lower(), ("expected", "cvar"))
                 raise self.fail(
-                    "decision.risk", f"got {table['risk']!r}; {hint}Expected 'expected' or 'cvar'"
+                    "decision.risk", f"got {table['risk']!r}; {meant}Expected 'expected' or 'cvar'"
                 )
             found["risk"] = table["risk"]
         for key in ("level", "confidence"):

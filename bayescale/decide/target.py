@@ -5,7 +5,6 @@ answer is quantiles and probabilities, never a mean.
 """
 
 from collections.abc import Mapping
-from typing import get_args
 
 import numpy as np
 import xarray as xr
@@ -25,7 +24,7 @@ from bayescale.forecast.doubts import distance_note, scale_unit
 from bayescale.forecast.montecarlo import SAMPLE_DIMS, effective_size, probability_mcse, quantiles
 from bayescale.forecast.optimum import SPACING, falling_root
 from bayescale.forecast.path import PathLike
-from bayescale.forecast.predict import Kind
+from bayescale.forecast.predict import Kind, check_kind
 from bayescale.forecast.returns import FARTHEST
 from bayescale.forecast.scales import positive, read_flops
 from bayescale.forecast.sensitivity import prior_note
@@ -112,10 +111,7 @@ def compute_for(
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence = {confidence!r}: expected a probability, such as 0.9")
-    if kind not in get_args(Kind):
-        raise ValueError(
-            f"unknown kind {kind!r}: expected 'curve' (the law) or 'run' (one more run)"
-        )
+    check_kind(kind)
     draws = read_draws(fit, path, family, random_seed, at)
     saved = draws.saved
     targets = positive(
@@ -183,14 +179,10 @@ def _range(draws: Draws) -> tuple[float, float]:
     """
     saved = draws.saved
     start = saved.largest * START
-    if _drifts(draws):
+    if draws.drifts:
         start = float(compute_of(saved, saved.runs).min())
-    horizon = saved.largest * FARTHEST[_drifts(draws)]
+    horizon = saved.largest * FARTHEST[draws.drifts]
     return max(start, draws.lowest), min(horizon, draws.highest)
-
-
-def _drifts(draws: Draws) -> bool:
-    return any(part.saved.drift is not None for part in draws.parts)
 
 
 def _first_crossing(
@@ -222,7 +214,7 @@ def _first_crossing(
         return np.where(inside, log_loss(np.exp(at)) - wanted, 0.0)
 
     # A drawn drift is known on a lattice: the last digits of its crossing mean nothing, and each step is dear.
-    steps = DRIFT_STEPS if _drifts(draws) else 200
+    steps = DRIFT_STEPS if draws.drifts else 200
     found = np.exp(falling_root(excess, lower, upper, (lower + upper) / 2, iterations=steps))
     return np.where(reached, np.where(inside, found, start), np.inf)
 

@@ -78,6 +78,10 @@ class Saved:
         """Whether the law grows with parameters and tokens, hence with compute."""
         return {"params", "tokens"} <= set(self.law.input_names)
 
+    def ratios(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Inputs of the law as ratios to the reference scale, as :func:`log_location` takes them."""
+        return {slot: values / self.reference[slot] for slot, values in inputs.items()}
+
     def draws_of(self, name: str) -> np.ndarray:
         """Draws of a scalar quantity of the posterior, along one axis."""
         return self.posterior[name].transpose("chain", "draw").values.reshape(-1).astype(float)
@@ -178,7 +182,7 @@ def _draw_drift(saved: Saved, seed: int) -> Paths:
 
     def elasticity(ray: dict[str, np.ndarray]) -> np.ndarray:
         turn = 1 + 1e-30j / len(ray)
-        ratios = {slot: values / saved.reference[slot] * turn for slot, values in ray.items()}
+        ratios = {slot: values * turn for slot, values in saved.ratios(ray).items()}
         return -log_location(saved, ratios, params).imag / 1e-30
 
     reference = {slot: saved.reference[slot] for slot in inputs}

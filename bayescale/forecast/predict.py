@@ -59,10 +59,7 @@ def predict(
     ValueError
         If an input is missing or not positive, or ``kind`` is not known.
     """
-    if kind not in get_args(Kind):
-        raise ValueError(
-            f"unknown kind {kind!r}: expected 'curve' (the law) or 'run' (one more run)"
-        )
+    check_kind(kind)
     if is_stack(fit):
         return of_stack(
             fit,
@@ -75,11 +72,11 @@ def predict(
     dims = tuple(dim for dim in table.sizes if dim not in SAMPLE_DIMS)
     sizes = tuple(table.sizes[dim] for dim in dims)
     inputs = {
-        slot: _flat(saved, table[column], dims, sizes) / saved.reference[slot]
+        slot: _flat(saved, table[column], dims, sizes)
         for slot, column in saved.model.inputs.items()
     }
     groups = _groups(saved, table, dims, sizes)
-    loss = _evaluate(saved, inputs, groups, int(np.prod(sizes)), kind, random_seed)
+    loss = _evaluate(saved, saved.ratios(inputs), groups, int(np.prod(sizes)), kind, random_seed)
     result = xr.DataArray(
         loss.reshape(*saved.shape, *sizes),
         dims=(*SAMPLE_DIMS, *dims),
@@ -93,10 +90,17 @@ def predict(
         },
     )
     notes = [*fit_notes(fit, saved), *group_notes(saved, groups)]
-    asked = {slot: values * saved.reference[slot] for slot, values in inputs.items()}
-    notes += design_note(saved, asked, "a scale") if result.size else []
+    notes += design_note(saved, inputs, "a scale") if result.size else []
     result.attrs["notes"] = dump_notes([*notes, *_point_notes(fit, saved, result, table)])
     return result
+
+
+def check_kind(kind: str) -> None:
+    """Raise ValueError unless a kind of loss is known."""
+    if kind not in get_args(Kind):
+        raise ValueError(
+            f"unknown kind {kind!r}: expected 'curve' (the law) or 'run' (one more run)"
+        )
 
 
 def _these(at: Scales, draws: slice) -> Scales:

@@ -25,7 +25,7 @@ from bayescale.forecast.doubts import design_note, distance_note, fit_notes, gro
 from bayescale.forecast.growth import Growth, check_range, growth
 from bayescale.forecast.optimum import SPACING, STEP, falling_root
 from bayescale.forecast.path import PathLike, resolve_path
-from bayescale.forecast.scales import group_of, read_flops
+from bayescale.forecast.scales import group_label, group_of, read_flops
 from bayescale.forecast.sensitivity import prior_note
 from bayescale.forecast.stacked import is_stack, of_stack
 from bayescale.notes import dump_notes
@@ -86,8 +86,7 @@ def elasticity_at(route: Route, flops: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _log_loss(route: Route, flops: np.ndarray) -> np.ndarray:
-    reference = route.saved.reference
-    ratios = {slot: values / reference[slot] for slot, values in route.growth.inputs(flops).items()}
+    ratios = route.saved.ratios(route.growth.inputs(flops))
     return log_location(route.saved, ratios, route.params)
 
 
@@ -197,15 +196,10 @@ def route_attrs(
     route: Route, step: float, family: str | Mapping[str, str] | None
 ) -> dict[str, str | float]:
     """What every answer along a path says of itself."""
-    named = (
-        family
-        if isinstance(family, str)
-        else ", ".join(f"{k}={v}" for k, v in (family or {}).items())
-    )
     return {
         "path": str(route.growth.path),
         "step": float(step),
-        "family": named or ("new" if route.saved.pooled else ""),
+        "family": group_label(route.saved, family),
         "model": route.saved.model.name,
         "kind": "curve",
     }

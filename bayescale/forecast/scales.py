@@ -136,6 +136,16 @@ def read_flops(flops: ArrayLike, saved: Saved, label: str = "flops") -> xr.DataA
     )
 
 
+def group_label(saved: Saved, family: str | Mapping[str, str] | None) -> str:
+    """The group asked about, as answers name it: "new" where the model pools and none was given."""
+    named = (
+        family
+        if isinstance(family, str)
+        else ", ".join(f"{column}={name}" for column, name in (family or {}).items())
+    )
+    return named or ("new" if saved.pooled else "")
+
+
 def group_of(saved: Saved, family: str | Mapping[str, str] | None) -> Group:
     """The group in every pooling column; an empty name where none is given.
 

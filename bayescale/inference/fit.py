@@ -13,7 +13,7 @@ import pymc as pm
 import xarray as xr
 
 from bayescale import drift
-from bayescale.checks.sampler import SamplerVerdict, judge, modes
+from bayescale.checks.sampler import SamplerVerdict, judge, modes, scalars
 from bayescale.drift import Marginal
 from bayescale.inference.build import (
     OBSERVED,
@@ -532,9 +532,10 @@ def _sampling_notes(
         notes.append(Note("not_converged", "error", message, advice))
         found = modes(tree["posterior"].dataset)
         if len(found) > 1:
+            draws = scalars(tree["posterior"].dataset).sel(quantity=verdict.worst).values
             where = "; ".join(
                 f"chain {' and '.join(map(str, group))} about {verdict.worst} = "
-                f"{_median(tree, verdict.worst, group):.2g}"
+                f"{np.median(draws[group]):.2g}"
                 for group in found
             )
             advice = "each is a way to read the runs: add runs that tell them apart, or a prior that rules one out"
@@ -544,11 +545,3 @@ def _sampling_notes(
                 )
             )
     return notes
-
-
-def _median(tree: xr.DataTree, quantity: str, chains: list[int]) -> float:
-    """Median over some chains of a quantity as :class:`SamplerVerdict` names it, such as ``alpha`` or ``drift[3]``."""
-    name, _, index = quantity.partition("[")
-    values = tree["posterior"][name].transpose("chain", "draw", ...).values[chains]
-    column = int(index.rstrip("]")) if index else 0
-    return float(np.median(values.reshape(*values.shape[:2], -1)[..., column]))
