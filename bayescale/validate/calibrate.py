@@ -1,4 +1,4 @@
-"""Simulation-based calibration of a model's *answers*: loss far out and the gain of a doubling there.
+"""Simulation-based calibration of a model's *answers*: loss far out, the gain of a doubling there, and the onset.
 
 Truths are drawn from the prior, runs are simulated from them, the model is fitted, and the rank of each true answer
 among the posterior's is kept: uniform ranks are what an honest posterior gives (Talts et al. 2018, arXiv 1804.06788).
@@ -8,13 +8,15 @@ import numpy as np
 import xarray as xr
 from scipy.stats import chi2
 
-from bayescale.forecast import predict, returns
+from bayescale.forecast import diminishing, predict, returns
 from bayescale.inference.fit import prior_tree
 from bayescale.inference.many import Job, fit_many
 from bayescale.model import Model
 
 #: How far beyond the largest run the answers lie, as factors of compute.
 FACTORS = (10.0, 100.0)
+#: Elasticity of the loss below which returns count as diminishing, for the onset: 1.4 % of loss a doubling.
+ELASTICITY = 0.02
 #: Draws of the posterior among which the truth is ranked.
 RANKS = 99
 
@@ -112,8 +114,9 @@ def uniformity(rank: np.ndarray, bins: int = 20) -> float:
 def answers(fit: xr.DataTree) -> xr.DataArray:
     """The answers that are calibrated, dims chain, draw, answer.
 
-    Log loss at :data:`FACTORS` times the largest run, and the gain of a doubling there, along the runs' own ratio of
-    tokens to parameters.
+    Log loss at :data:`FACTORS` times the largest run, the gain of a doubling there as a share of the loss, and the
+    compute from which the elasticity stays below :data:`ELASTICITY` (as it is, infinite where it never does), along
+    the runs' own ratio of tokens to parameters.
     """
     runs = fit["constant_data"].to_dataset()
     if {"params", "tokens"} <= set(runs):
@@ -130,9 +133,11 @@ def answers(fit: xr.DataTree) -> xr.DataArray:
     )
     names = [f"{name}_{factor:g}x" for name in relative for factor in FACTORS]
     stacked = relative.drop_attrs().to_dataarray("name").stack(answer=("name", "flops"))
-    return stacked.drop_vars(["answer", "name", "flops", "decades_beyond"]).assign_coords(
-        answer=names
-    )
+    stacked = stacked.drop_vars(["answer", "name", "flops", "decades_beyond"])
+    onset = diminishing(fit, beyond=largest, elasticity_below=ELASTICITY, path=path, grid=50)
+    draws = onset["onset_draws"].drop_attrs().expand_dims("answer")
+    both = xr.concat([stacked, draws], "answer")
+    return both.assign_coords(answer=[*names, "onset"])
 
 
 def _rank(fit: xr.DataTree, job: Job) -> dict[str, np.ndarray]:
@@ -140,9 +145,13 @@ def _rank(fit: xr.DataTree, job: Job) -> dict[str, np.ndarray]:
     found = answers(fit).stack(sample=("chain", "draw")).transpose("answer", "sample").values
     truth = job.aside["truth"].values[:, None]
     thinned = found[:, np.linspace(0, found.shape[1] - 1, RANKS).astype(int)]
-    lower, upper = np.quantile(found, [0.05, 0.95], axis=1)
+    # Not interpolated: an onset may be infinite.
+    lower, upper = np.quantile(found, [0.05, 0.95], axis=1, method="nearest")
+    # An onset that has come, or never comes, equals many draws: its place among them is left to chance.
+    equal = (thinned == truth).sum(axis=1)
+    rng = np.random.default_rng(job.random_seed)
     return {
-        "rank": (thinned < truth).sum(axis=1),
+        "rank": (thinned < truth).sum(axis=1) + rng.integers(0, equal + 1),
         "inside": (truth[:, 0] >= lower) & (truth[:, 0] <= upper),
         "converged": np.array(fit.attrs["converged"]),
     }
