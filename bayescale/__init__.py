@@ -32,7 +32,15 @@ if TYPE_CHECKING:
         stop,
         under_trained,
     )
-    from bayescale.forecast import diminishing, inputs_along, predict, returns, summarise  # type: ignore[no-redef]
+    from bayescale.forecast import (  # type: ignore[no-redef]
+        capability,
+        diminishing,
+        inputs_along,
+        predict,
+        predict_scores,
+        returns,
+        summarise,
+    )
     from bayescale.inference import build, fit  # type: ignore[no-redef]
     from bayescale.laws import Input, Law, Param
     from bayescale.model import Model
@@ -56,6 +64,7 @@ _HOMES = {
     "allocate": "decide",
     "budget": "decide",
     "build": "inference",
+    "capability": "forecast",
     "check": "checks",
     "compare_recipes": "decide",
     "compute_for": "decide",
@@ -69,6 +78,7 @@ _HOMES = {
     "load_dataset": "datasets",
     "next_runs": "decide",
     "predict": "forecast",
+    "predict_scores": "forecast",
     "read_runs": "runs",
     "returns": "forecast",
     "save": "saving",
@@ -96,6 +106,7 @@ __all__ = [
     "backtest",
     "budget",
     "build",
+    "capability",
     "check",
     "compare_recipes",
     "compute_for",
@@ -109,6 +120,7 @@ __all__ = [
     "load_dataset",
     "next_runs",
     "predict",
+    "predict_scores",
     "read_runs",
     "returns",
     "save",

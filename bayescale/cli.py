@@ -220,6 +220,14 @@ def returns(
     flattening: Annotated[
         float | None, typer.Option(help="Elasticity fell by more than this over a decade.")
     ] = None,
+    price_above: Annotated[
+        str | None,
+        typer.Option(help="W@P: a nat costs more money than W, where a FLOP costs P."),
+    ] = None,
+    capability_below: Annotated[
+        float | None, typer.Option(help="A step adds less than this to the score of --task.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Task of --capability-below.")] = None,
     step: Annotated[float, typer.Option(help="Factor of compute of one step.")] = 2.0,
     path: PathOption = None,
     family: Family = None,
@@ -241,9 +249,12 @@ def returns(
         to=None if to is None else parse_size(to),
         gain_below=gain_below,
         elasticity_below=elasticity_below,
-        relative_below=_relative(relative_below),
+        relative_below=_pair("--relative-below", relative_below, "R@C0, such as 0.5@1e22"),
         floor=floor,
         flattening=flattening,
+        price_above=_pair("--price-above", price_above, "W@P, such as 1e9@2e-18"),
+        capability_below=capability_below,
+        task=task,
         step=step,
         path=path,
         family=family,
@@ -344,16 +355,53 @@ def _plan(tree: "xr.DataTree", at: str) -> "xr.Dataset":
     return read_runs(at, need=tuple(columns))
 
 
-def _relative(text: str | None) -> tuple[float, float] | None:
+def _pair(option: str, text: str | None, wanted: str) -> tuple[float, float] | None:
     if text is None:
         return None
     from bayescale.runs import parse_size
 
-    ratio, _, scale = text.partition("@")
+    first, _, second = text.partition("@")
     try:
-        return float(ratio), parse_size(scale)
+        return parse_size(first), parse_size(second)
     except ValueError as error:
-        raise ValueError(f"--relative-below {text!r}: expected R@C0, such as 0.5@1e22") from error
+        raise ValueError(f"{option} {text!r}: expected {wanted}") from error
+
+
+@app.command()
+def capability(
+    fit: FitFile,
+    flops: Annotated[str, typer.Option(help="Compute asked about [FLOP]: 1e23,1e24.")],
+    task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
+    length: Annotated[
+        str, typer.Option(help="Steps that a task chains, all of which must succeed.")
+    ] = "1,10,100,1000",
+    dependence: Annotated[
+        float, typer.Option(help="Correlation of the steps of one attempt; 0 to below 1.")
+    ] = 0.0,
+    step: Annotated[float, typer.Option(help="Factor of compute of one step.")] = 2.0,
+    path: PathOption = None,
+    family: Family = None,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """What does compute buy in loss, and what in scores of tasks? For a fit of a model with tasks."""
+    from bayescale import render
+    from bayescale.forecast import capability as both
+    from bayescale.saving import FORECAST, load
+
+    tree = load(fit, groups=FORECAST)
+    found = both(
+        tree,
+        flops=sizes(flops),
+        step=step,
+        path=path,
+        family=family,
+        tasks=task,
+        length=[int(each) for each in sizes(length)],
+        dependence=dependence,
+    )
+    render.out(render.capability_facts(tree, found), json, render.capability_table)
+    finish(tree, force)
 
 
 @app.command()

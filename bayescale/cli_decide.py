@@ -106,7 +106,15 @@ def allocate(
 
 def target(
     fit: FitFile,
-    loss: Annotated[str, typer.Option(help="Target losses, separated by commas: 2.0,1.9.")],
+    loss: Annotated[
+        str | None, typer.Option(help="Target losses, separated by commas: 2.0,1.9.")
+    ] = None,
+    accuracy: Annotated[
+        str | None, typer.Option(help="Target scores of --task, separated by commas: 0.6,0.7.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Task of --accuracy, for a fit of a model with tasks.")
+    ] = None,
     confidence: Annotated[
         float, typer.Option(help="How probable meeting the target must be.")
     ] = 0.9,
@@ -121,11 +129,11 @@ def target(
     json: Json = False,
     force: Force = False,
 ) -> None:
-    """Ask how much compute reaches a loss, and how likely it is that none does."""
-    try:
-        targets = [float(each) for each in loss.split(",")]
-    except ValueError as error:
-        raise ValueError(f"--loss {loss!r}: expected numbers such as 2.0,1.9") from error
+    """Ask how much compute reaches a loss or a score, and how likely it is that none does."""
+    targets = {
+        name: None if text is None else _numbers(f"--{name}", text)
+        for name, text in (("loss", loss), ("accuracy", accuracy))
+    }
     from bayescale import decide, render, render_decide
     from bayescale.runs import parse_size
     from bayescale.saving import FORECAST, load
@@ -133,7 +141,9 @@ def target(
     tree = load(fit, groups=FORECAST)
     found = decide.compute_for(
         tree,
-        loss=targets,
+        loss=targets["loss"],
+        accuracy=targets["accuracy"],
+        task=task,
         confidence=confidence,
         budget=None if budget is None else parse_size(budget),
         path=path,
@@ -144,6 +154,13 @@ def target(
     )
     render.out(render_decide.target_facts(tree, found), json, render_decide.target_table)
     finish(tree, force)
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        return [float(each) for each in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"{option} {text!r}: expected numbers separated by commas") from error
 
 
 def held(given: list[str] | None) -> dict[str, float]:

@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 import tomli_w
 
-from bayescale import laws
+from bayescale import laws, links
 from bayescale.laws import Law
+from bayescale.links import Link
 
 FORMAT = 1
 
@@ -137,6 +138,71 @@ class Discrepancy:
     rate: Prior
 
 
+#: How scores scatter about the link, and whether that needs the number of trials of each.
+SCORES = {"LogitNormal": False, "Beta": False, "BetaBinomial": True, "Binomial": True}
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """Scores of tasks, each linked to the loss of its run.
+
+    Parameters
+    ----------
+    columns : tuple of str
+        Columns with scores between 0 and 1; a name that ends in ``*`` stands for all that begin so.
+    link : str
+        Name of a link, the same for all tasks.
+    dist : {"LogitNormal", "Beta", "BetaBinomial", "Binomial"}
+        How a score scatters about the link.
+    priors : mapping of Prior
+        Of the typical task, by name of the link's parameter.
+    sds : mapping of Prior
+        Spread between tasks: of the log for a positive parameter, of the value for a real one.
+    floor, ceiling : float, mapping of float, or Prior
+        Score of a model that knows nothing, and of one that lacks nothing: known for all tasks or for each, or
+        estimated. The ceiling's prior is on its share of the way from the floor to 1.
+    scatter : Prior or None
+        Scale of the scatter: the standard deviation of the logit of a score, or the trials that a score is worth.
+    trials : int, str, mapping of int, or None
+        Trials behind each score: a number, by task, or the column that holds it.
+    """
+
+    columns: tuple[str, ...]
+    link: str
+    dist: Literal["LogitNormal", "Beta", "BetaBinomial", "Binomial"]
+    priors: Mapping[str, Prior]
+    sds: Mapping[str, Prior]
+    floor: float | Mapping[str, float] | Prior
+    ceiling: float | Mapping[str, float] | Prior
+    scatter: Prior | None = None
+    trials: int | str | Mapping[str, int] | None = None
+
+    @property
+    def link_object(self) -> Link:
+        """The link itself."""
+        return links.get(self.link)
+
+    def names(self, columns: Iterable[str]) -> list[str]:
+        """Columns of a table that hold scores.
+
+        Examples
+        --------
+        >>> Model.load("tasks").tasks.names(["loss", "acc_piqa", "acc_lambada"])
+        ['acc_piqa', 'acc_lambada']
+        """
+        present = list(columns)
+        found = [
+            name
+            for wanted in self.columns
+            for name in (
+                [each for each in present if each.startswith(wanted[:-1])]
+                if wanted.endswith("*")
+                else [wanted]
+            )
+        ]
+        return list(dict.fromkeys(found))
+
+
 @dataclass(frozen=True)
 class Model:
     """A law with its priors, pooling and noise.
@@ -156,6 +222,8 @@ class Model:
     noise : Noise
     discrepancy : Discrepancy or None
         Drift of the law's slope; None trusts the law exactly.
+    tasks : Tasks or None
+        Scores that follow from the loss.
     cite : str
         Where the priors come from.
     text : str
@@ -176,6 +244,7 @@ class Model:
     noise: Noise
     pool: Mapping[str, Pool] = field(default_factory=dict)
     discrepancy: Discrepancy | None = None
+    tasks: Tasks | None = None
     cite: str = ""
     text: str = ""
 
@@ -426,6 +495,7 @@ class _ModelReader(Reader):
             "pool",
             "noise",
             "discrepancy",
+            "tasks",
         )
         self.check_keys("", table, allowed, required=("law",))
         wanted = self.string("law", table["law"], "the name of a law")
@@ -447,9 +517,98 @@ class _ModelReader(Reader):
             noise=self.noise(table.get("noise", {}), drifts=discrepancy is not None),
             pool=self.pools(priors, table.get("pool", {})),
             discrepancy=discrepancy,
+            tasks=None if "tasks" not in table else self.tasks(table["tasks"]),
             cite=cite,
             text=text,
         )
+
+    def tasks(self, table: Any) -> Tasks:
+        keys = ("columns", "link", "dist", "priors", "sd", "floor", "ceiling", "scatter", "trials")
+        self.check_keys("tasks", table, keys, required=("columns",))
+        columns = table["columns"]
+        columns = [columns] if isinstance(columns, str) else columns
+        if not isinstance(columns, list) or not columns:
+            raise self.fail("tasks.columns", f"expected names of columns, got {columns!r}")
+        for name in columns:
+            self.string("tasks.columns", name, "the name of a column, such as 'acc_piqa'")
+        dist = table.get("dist", "LogitNormal")
+        if dist not in SCORES:
+            raise self.fail("tasks.dist", f"expected one of {', '.join(SCORES)}; got {dist!r}")
+        if SCORES[dist] != ("trials" in table):
+            need = "needs" if SCORES[dist] else "takes no"
+            raise self.fail(
+                "tasks.trials",
+                f"{dist} {need} number of trials; Binomial and BetaBinomial count them",
+            )
+        name = self.string("tasks.link", table.get("link", "sigmoid"), "the name of a link")
+        if name not in links.names():
+            meant = hint(name, links.names())
+            raise self.fail(
+                "tasks.link",
+                f"unknown link {name!r}; {meant}The links are {', '.join(links.names())}",
+            )
+        params = links.get(name).params
+        given, sds = table.get("priors", {}), table.get("sd", {})
+        self.check_keys("tasks.priors", given, [each.name for each in params])
+        self.check_keys("tasks.sd", sds, [each.name for each in params])
+        between = {"dist": "HalfNormal", "kwargs": {"sigma": 0.3}}
+        # A standard deviation of 3 to 30 points of logit; or as many trials as 5 to 0.5 points are worth.
+        median, sigma = (0.1, 0.8) if dist == "LogitNormal" else (300.0, 1.5)
+        around = {"dist": "LogNormal", "kwargs": {"median": median, "sigma": sigma}}
+        if dist == "Binomial" and "scatter" in table:
+            raise self.fail("tasks.scatter", "a Binomial scatters by its trials alone; drop it")
+        return Tasks(
+            columns=tuple(columns),
+            link=name,
+            dist=dist,
+            priors={
+                each.name: self.prior(
+                    f"tasks.priors.{each.name}", given.get(each.name, each.prior), each.support
+                )
+                for each in params
+            },
+            sds={
+                each.name: self.prior(
+                    f"tasks.sd.{each.name}", sds.get(each.name, between), "positive"
+                )
+                for each in params
+            },
+            # Chance on four choices is .25, on generated answers 0; scores may lie below the chance of a guess.
+            floor=self.bound("tasks.floor", table, {"alpha": 1.5, "beta": 6.0}),
+            # What no model gets right: faulty questions are a few per cent of most tasks.
+            ceiling=self.bound("tasks.ceiling", table, {"alpha": 9.0, "beta": 1.5}),
+            scatter=None
+            if dist == "Binomial"
+            else self.prior("tasks.scatter", table.get("scatter", around), "positive"),
+            trials=self.trials(table.get("trials")),
+        )
+
+    def bound(
+        self, key: str, table: Mapping[str, Any], default: dict[str, float]
+    ) -> float | Mapping[str, float] | Prior:
+        value = table.get(key.removeprefix("tasks."), {"dist": "Beta", "kwargs": default})
+        if isinstance(value, Mapping) and "dist" in value:
+            return self.prior(key, value, "unit")
+        for each in value.values() if isinstance(value, Mapping) else [value]:
+            if not _fits(each, _NUMBER) or not 0 <= each <= 1:
+                raise self.fail(
+                    key,
+                    f"expected a score between 0 and 1, one for each task, or a prior; got {value!r}",
+                )
+        if isinstance(value, Mapping):
+            return {name: float(each) for name, each in value.items()}
+        return float(value)
+
+    def trials(self, value: Any) -> int | str | Mapping[str, int] | None:
+        if value is None or (isinstance(value, str) and value.strip()):
+            return value
+        for each in value.values() if isinstance(value, Mapping) else [value]:
+            if not isinstance(each, int) or isinstance(each, bool) or each < 1:
+                raise self.fail(
+                    "tasks.trials",
+                    f"expected a whole number, one for each task, or the name of a column; got {value!r}",
+                )
+        return value
 
     def inputs(self, law: Law, table: Mapping[str, Any]) -> dict[str, str]:
         self.check_keys("inputs", table, law.input_names)

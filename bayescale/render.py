@@ -318,6 +318,8 @@ def returns_facts(tree: xr.DataTree, answer: xr.Dataset, table: xr.Dataset) -> d
         "predicate",
         "threshold",
         "relative_to",
+        "price",
+        "task",
         "beyond",
         "to",
         "start",
@@ -338,12 +340,127 @@ def returns_facts(tree: xr.DataTree, answer: xr.Dataset, table: xr.Dataset) -> d
     }
 
 
+def capability_facts(tree: xr.DataTree, found: xr.Dataset) -> dict[str, Facts]:
+    """Facts of returns in loss and in capability: one row a scale, a task and a length."""
+    from bayescale.forecast import summarise
+
+    levels = list(QUANTILES.values())
+    drawn = summarise(found[["loss", "loss_gain", "score", "gain"]], levels)
+
+    def spread(values: xr.DataArray) -> dict[str, float]:
+        return {key: float(values.sel(quantile=level)) for key, level in QUANTILES.items()}
+
+    rows: list[dict[str, Facts]] = []
+    for place, flops in enumerate(found["flops"].values):
+        here = drawn.isel(flops=place)
+        row = {
+            "flops": float(flops),
+            "decades_beyond": float(found["decades_beyond"][place]),
+            "loss": spread(here["loss"]),
+            "loss_gain": spread(here["loss_gain"]),
+        }
+        for task in found["task"].values:
+            for length in found["length"].values:
+                at = here.sel(task=task, length=length)
+                both = {"score": spread(at["score"]), "gain": spread(at["gain"])}
+                rows.append({**row, "task": str(task), "length": int(length), **both})
+    peaks = []
+    for task in found["task"].values:
+        for length in found["length"].values:
+            at = found[["peak_quantile", "p_peak_passed", "p_peak_beyond"]].sel(
+                task=task, length=length
+            )
+            peaks.append(
+                {
+                    "task": str(task),
+                    "length": int(length),
+                    "peak": spread(at["peak_quantile"]),
+                    "p_peak_passed": float(at["p_peak_passed"]),
+                    "p_peak_beyond": float(at["p_peak_beyond"]),
+                }
+            )
+    kept = ("path", "step", "dependence", "start", "horizon", "family")
+    return {
+        **verdict_facts(tree),
+        **{key: found.attrs[key] for key in kept},
+        "loss_unit": found["loss"].attrs["units"],
+        "rows": rows,
+        "peaks": peaks,
+        "notes": notes_of(tree, found),
+    }
+
+
+def capability_table(facts: Mapping[str, Facts]) -> None:
+    """Show what compute buys in loss and in capability."""
+    print_verdict(facts)
+    shown = console()
+    shown.print(
+        f"a step is {facts['step']:g}x the compute, path {escape(facts['path'])}; medians, and 90 % of the draws"
+    )
+    table = Table(
+        "compute",
+        f"a step takes off [{facts['loss_unit']}]",
+        "task",
+        "steps",
+        "chance [%]",
+        "a step adds [points]",
+        box=None,
+        pad_edge=False,
+    )
+
+    def points(values: Mapping[str, float]) -> str:
+        low, middle, high = (100 * values[key] for key in ("q05", "median", "q95"))
+        return f"{middle:.1f} ({low:.1f} to {high:.1f})"
+
+    last = None
+    for row in facts["rows"]:
+        gain = row["loss_gain"]
+        what = f"{number(gain['median'])} ({number(gain['q05'])} to {number(gain['q95'])})"
+        fresh = row["flops"] != last
+        last = row["flops"]
+        table.add_row(
+            number(row["flops"], 3) if fresh else "",
+            what if fresh else "",
+            escape(row["task"]) if row["length"] == facts["rows"][0]["length"] else "",
+            str(row["length"]),
+            points(row["score"]),
+            points(row["gain"]),
+        )
+    shown.print(table)
+    shown.print(
+        f"\nwhere a step adds most, from the largest run {number(facts['start'], 3)} to {number(facts['horizon'], 3)}"
+    )
+    table = Table(
+        "task",
+        "steps",
+        "median",
+        "5 %",
+        "95 %",
+        "P(behind the runs)",
+        "P(not yet)",
+        box=None,
+        pad_edge=False,
+    )
+    for row in facts["peaks"]:
+        table.add_row(
+            escape(row["task"]),
+            str(row["length"]),
+            *(number(row["peak"][key], 3) for key in ("median", "q05", "q95")),
+            f"{row['p_peak_passed']:.0%}",
+            f"{row['p_peak_beyond']:.0%}",
+        )
+    shown.print(table)
+    print_notes(facts["notes"])
+
+
 _PREDICATES = {
     "gain_below": "a step of {step:g}x buys less than {threshold:g} {loss_unit}",
     "elasticity_below": "the elasticity of the loss is below {threshold:g}",
     "relative_below": "a step is worth less than {threshold:g} of what it was at {relative_to:.3g}",
     "floor": "less than {threshold:g} of the loss is reducible",
     "flattening": "the elasticity fell by more than {threshold:g} over a decade",
+    "price_above": "a {loss_unit} costs more than {threshold:g}, at {price:g} a FLOP",
+    "capability_below": "a step of {step:g}x adds less than {threshold:g} to {task}",
 }
 
 

@@ -166,21 +166,23 @@ def released_table(facts: Mapping[str, Facts]) -> None:
 
 
 def target_facts(tree: xr.DataTree, found: xr.Dataset) -> dict[str, Facts]:
-    """Facts of a target: one row a loss."""
+    """Facts of a target: one row a loss or a score."""
     rows = []
-    for index, loss in enumerate(found["loss"].values):
-        here = found.isel(loss=index)
-        row: dict[str, Facts] = {"loss": float(loss), **_scalars(here)}
+    target = "loss" if "loss" in found.dims else "accuracy"
+    for index, value in enumerate(found[target].values):
+        here = found.isel({target: index})
+        row: dict[str, Facts] = {target: float(value), **_scalars(here)}
         row["compute"] = {
             key: float(here["compute_quantile"].sel(quantile=level))
             for key, level in QUANTILES.items()
         }
         rows.append(row)
-    kept = ("confidence", "budget", "path", "kind", "start", "horizon", "family")
+    kept = ("confidence", "budget", "task", "path", "kind", "start", "horizon", "family")
     return {
         **verdict_facts(tree),
         **{key: found.attrs[key] for key in kept if key in found.attrs},
-        "units": found["loss"].attrs["units"],
+        "target": target,
+        "units": found[target].attrs["units"],
         "compute_units": found["compute"].attrs["units"],
         "rows": rows,
         "notes": notes_of(tree, found),
@@ -194,8 +196,9 @@ def target_table(facts: Mapping[str, Facts]) -> None:
     what = {"curve": "the law's curve meets it", "run": "one run meets it"}[facts["kind"]]
     shown.print(f"compute [{facts['compute_units']}] at which {what}; path {escape(facts['path'])}")
     budget = facts.get("budget")
+    target = facts["target"]
     table = Table(
-        f"loss [{facts['units']}]",
+        f"loss [{facts['units']}]" if target == "loss" else escape(facts["task"]),
         "median",
         "5 %",
         "95 %",
@@ -209,7 +212,7 @@ def target_table(facts: Mapping[str, Facts]) -> None:
     for row in facts["rows"]:
         compute = row["compute"]
         table.add_row(
-            number(row["loss"]),
+            number(row[target]),
             *(number(compute[key], 3) for key in ("median", "q05", "q95")),
             number(row["compute_at_confidence"], 3),
             f"{row['p_unreachable']:.1%}",

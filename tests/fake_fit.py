@@ -171,6 +171,35 @@ def fake_fit(
     return tree
 
 
+def with_tasks(
+    tree: xr.DataTree,
+    tasks: Mapping[str, tuple[float, float, float, float]],
+    *,
+    link: str = "sigmoid",
+    jitter: float = 0.0,
+    scatter: float = 0.05,
+    seed: int = 0,
+) -> xr.DataTree:
+    """Add to a fit of :func:`fake_fit` tasks with known links: location, rate, floor and ceiling of each."""
+    table = {"columns": list(tasks), "link": link}
+    model = Model.from_toml(tree.attrs["model"]).changed(tasks=table)
+    assert model.tasks is not None
+    rng = np.random.default_rng(seed)
+    posterior = tree["posterior"].to_dataset()
+    shape = (posterior.sizes["chain"], posterior.sizes["draw"], len(tasks))
+    values = np.array(list(tasks.values())).T
+    location, rate = (each.name for each in model.tasks.link_object.params)
+    names = (location, rate, "floor", "ceiling")
+    for name, value in zip(names, values, strict=True):
+        noise = jitter * rng.standard_normal(shape) if name in (location, rate) else 0.0
+        drawn = value + noise if name == location else value * np.exp(noise)
+        posterior[f"{name}_task"] = ("chain", "draw", "task"), np.broadcast_to(drawn, shape)
+    posterior["scatter_task"] = ("chain", "draw", "task"), np.full(shape, scatter)
+    tree["posterior"] = xr.DataTree(posterior.assign_coords(task=list(tasks)))
+    tree.attrs["model"] = model.text
+    return tree
+
+
 def _runs(
     model: Model, scale: Mapping[str, float], families: Mapping[str, float] | None
 ) -> xr.Dataset:

@@ -1,4 +1,4 @@
-"""Compute to a target: how much it takes to reach a loss, and how likely that is not to be enough.
+"""Compute to a target: how much it takes to reach a loss or a score, and how likely that is not to be enough.
 
 The compute at which a curve crosses a loss has heavy tails, and is infinite where the curve levels out above it. So the
 answer is quantiles and probabilities, never a mean.
@@ -19,6 +19,7 @@ from bayescale.decide.draws import (
     read_draws,
     told,
 )
+from bayescale.forecast.capability import linked
 from bayescale.forecast.curve import compute_of
 from bayescale.forecast.doubts import distance_note, scale_unit
 from bayescale.forecast.montecarlo import SAMPLE_DIMS, effective_size, probability_mcse, quantiles
@@ -41,7 +42,9 @@ DRIFT_STEPS = 5
 def compute_for(
     fit: xr.DataTree,
     *,
-    loss: ArrayLike,
+    loss: ArrayLike | None = None,
+    accuracy: ArrayLike | None = None,
+    task: str | None = None,
     confidence: float = 0.9,
     budget: float | None = None,
     path: PathLike | None = None,
@@ -50,7 +53,9 @@ def compute_for(
     family: Family = None,
     random_seed: int = 0,
 ) -> xr.Dataset:
-    """Compute that reaches a target loss along a path.
+    """Compute that reaches a target loss, or a target score of a task, along a path.
+
+    Give either ``loss`` or ``accuracy``.
 
     Parameters
     ----------
@@ -58,6 +63,10 @@ def compute_for(
         From :func:`bayescale.fit` or :func:`bayescale.stack`.
     loss : array-like
         Targets [nat/token, or the unit of the runs].
+    accuracy : array-like
+        Targets for the score of ``task``; in (0, 1). Of a model with ``[tasks]``.
+    task : str, optional
+        Task of ``accuracy``; may be left out where there is one.
     confidence : float
         How probable meeting the target must be; in (0, 1).
     budget : float, optional
@@ -76,29 +85,30 @@ def compute_for(
     Returns
     -------
     xr.Dataset
-        Dim ``loss``, the targets. *How to read it*: every ``*_mcse`` is a Monte Carlo standard error.
+        Dim ``loss`` or ``accuracy``, the targets. *How to read it*: every ``*_mcse`` is a Monte Carlo standard error.
 
-        - ``compute``, dims chain, draw, loss: least compute of each draw that meets the target [FLOP]; infinite where
+        - ``compute``, dims chain, draw, target: least compute of each draw that meets the target [FLOP]; infinite where
           none does up to the end of the search;
-        - ``compute_quantile``, ``compute_quantile_mcse``, dims loss, quantile: among all draws, the infinite ones
+        - ``compute_quantile``, ``compute_quantile_mcse``, dims target, quantile: among all draws, the infinite ones
           included;
         - ``compute_at_confidence``, ``compute_at_confidence_mcse``: smallest compute that meets the target with
           probability ``confidence``; infinite if there is none;
         - ``p_unreachable``: that no compute up to the end of the search meets it;
-        - ``p_below_floor``: that the target is not above the law's irreducible loss: a part of it, unless the slope
-          drifts;
+        - ``p_below_floor``: that the target is not above the law's irreducible loss, or that the score's ceiling or the
+          score at the irreducible loss is not above the target: a part of it, unless the slope drifts;
         - ``p_over_budget``: that it takes more than ``budget``, unreachable included; only where a budget is given;
         - ``decades_beyond``: of ``compute_at_confidence``, beyond the largest run.
 
-        In attrs: ``confidence``, ``budget``, ``path``, ``kind``, ``horizon`` (where the search ends), ``start`` (where
-        it starts: compute equal to it reads "at most"), ``family``, ``model``, ``notes``. The note
+        In attrs: ``confidence``, ``budget``, ``task``, ``path``, ``kind``, ``horizon`` (where the search ends),
+        ``start`` (where it starts: compute equal to it reads "at most"), ``family``, ``model``, ``notes``. The note
         ``unreachable_target`` is an error where no draw, a warning where too few draws for the asked confidence reach
         a target.
 
     Raises
     ------
     ValueError
-        If a target or the budget is not positive, the confidence is none, or the law cannot grow along the path.
+        If not one of ``loss`` and ``accuracy`` is given, a target or the budget makes no sense, the confidence is
+        none, the fit does not know the task, or the law cannot grow along the path.
 
     Examples
     --------
@@ -114,19 +124,25 @@ def compute_for(
     check_kind(kind)
     draws = read_draws(fit, path, family, random_seed, at)
     saved = draws.saved
-    targets = positive(
-        xr.DataArray(np.atleast_1d(np.asarray(loss)).reshape(-1)), "loss: the target"
-    ).values
+    name, targets = _targets(loss, accuracy)
+    if name == "loss":
+        if task is not None:
+            raise ValueError(f"task = {task!r} goes with accuracy, not with loss")
+        wanted = targets[None, :]
+    else:
+        links = [linked(part.whole, task) for part in draws.parts]
+        task = links[0].task
+        wanted = np.concatenate([link.loss(targets[None, :]) for link in links])
     if budget is not None:
         budget = float(read_flops(budget, saved, "budget").item())
     start, horizon = _range(draws)
-    crossing = _first_crossing(draws, targets, start, horizon, kind, random_seed)
+    crossing = _first_crossing(draws, wanted, start, horizon, kind, random_seed)
     unit = read_flops(1.0, saved).attrs["units"]
-    compute = as_draws(draws, crossing, "loss").assign_coords(loss=targets)
+    compute = as_draws(draws, crossing, name).assign_coords({name: targets})
     floors = [np.broadcast_to(p.route.floor, (p.saved.samples, 1)) for p in draws.parts]
     chances = {
         "p_unreachable": np.isinf(crossing),
-        "p_below_floor": np.concatenate(floors) >= targets,
+        "p_below_floor": np.concatenate(floors) >= wanted,
     }
     if budget is not None:
         chances["p_over_budget"] = crossing > budget
@@ -138,28 +154,26 @@ def compute_for(
     # The order statistic itself: so many draws meet the target there, and not one fewer.
     place = int(np.ceil(confidence * draws.samples - 1e-9)) - 1
     enough = np.partition(crossing, place, axis=0)[place]
-    found["compute_at_confidence"] = xr.DataArray(enough, dims="loss", attrs={"units": unit})
+    found["compute_at_confidence"] = xr.DataArray(enough, dims=name, attrs={"units": unit})
     _, error = quantiles(compute, (confidence,))
     found["compute_at_confidence_mcse"] = error.isel(quantile=0, drop=True).assign_attrs(units=unit)
-    for name, holds in chances.items():
-        each = as_draws(draws, holds, "loss")
-        found[name] = each.mean(SAMPLE_DIMS).assign_attrs(units="1")
-        found[f"{name}_mcse"] = probability_mcse(each, size).assign_attrs(units="1")
+    for chance, holds in chances.items():
+        each = as_draws(draws, holds, name)
+        found[chance] = each.mean(SAMPLE_DIMS).assign_attrs(units="1")
+        found[f"{chance}_mcse"] = probability_mcse(each, size).assign_attrs(units="1")
     result = xr.Dataset(found)
-    beyond = xr.DataArray(np.log10(enough / saved.largest).clip(min=0.0), dims="loss")
+    beyond = xr.DataArray(np.log10(enough / saved.largest).clip(min=0.0), dims=name)
     result["decades_beyond"] = beyond.assign_attrs(units="decade")
-    result["loss"] = result["loss"].assign_attrs(units=saved.units)
+    result[name] = result[name].assign_attrs(units=saved.units if name == "loss" else "1")
+    result = result.assign_attrs({} if task is None else {"task": task})
     notes = [*draws.notes, *_unreachable_notes(result, confidence, horizon, scale_unit(saved))]
     reached = enough[np.isfinite(enough)]
     notes += distance_note(saved, reached) if reached.size else []
-    hardest = crossing[:, int(targets.argmin())]
-    notes += models_note(
-        draws, np.minimum(hardest, horizon), f"the compute to {targets.min():.4g}", unit
-    )
+    last = int(targets.argmin() if name == "loss" else targets.argmax())
+    hardest, what = crossing[:, last], f"the compute to {targets[last]:.4g}"
+    notes += models_note(draws, np.minimum(hardest, horizon), what, unit)
     if not is_stack(fit) and np.isfinite(hardest).all():
-        notes += prior_note(
-            fit, saved, as_draws(draws, np.log(hardest)), f"the compute to {targets.min():.4g}"
-        )
+        notes += prior_note(fit, saved, as_draws(draws, np.log(hardest)), what)
     return result.assign_attrs(
         confidence=float(confidence),
         **({} if budget is None else {"budget": budget}),
@@ -170,6 +184,22 @@ def compute_for(
         **told(draws, family),
         notes=dump_notes(notes),
     )
+
+
+def _targets(loss: ArrayLike | None, accuracy: ArrayLike | None) -> tuple[str, np.ndarray]:
+    """What is asked for, and the values."""
+    if (loss is None) == (accuracy is None):
+        what = "neither" if loss is None else "both"
+        raise ValueError(f"a target is either a loss or an accuracy; got {what}")
+    if accuracy is None:
+        given = xr.DataArray(np.atleast_1d(np.asarray(loss)).reshape(-1))
+        return "loss", positive(given, "loss: the target").values
+    values = np.atleast_1d(np.asarray(accuracy, dtype=float)).reshape(-1)
+    if not ((values > 0) & (values < 1)).all():
+        raise ValueError(
+            f"accuracy = {accuracy!r}: expected scores between 0 and 1, such as 0.7 for 70 %"
+        )
+    return "accuracy", values
 
 
 def _range(draws: Draws) -> tuple[float, float]:
@@ -188,7 +218,7 @@ def _range(draws: Draws) -> tuple[float, float]:
 def _first_crossing(
     draws: Draws, targets: np.ndarray, start: float, horizon: float, kind: Kind, random_seed: int
 ) -> np.ndarray:
-    """Least compute at which each draw is at or below each target; axes (sample, target).
+    """Least compute at which each draw is at or below its target losses, both with axes (sample, target).
 
     Bracketed on a lattice of compute, since a drift or a plan may let the loss rise for a while.
     """
@@ -199,19 +229,23 @@ def _first_crossing(
     nodes = np.exp(np.arange(np.log(start), np.log(horizon), SPACING))
     nodes[0], nodes = start, np.append(nodes, horizon)
     ahead = log_loss(nodes[None, :])
-    wanted = np.log(targets)
-    place = np.empty((draws.samples, targets.size), dtype=int)
+    # A target of zero is never met, an infinite one at once.
+    with np.errstate(divide="ignore"):
+        wanted = np.log(targets)
+    place = np.empty((draws.samples, targets.shape[1]), dtype=int)
     reached = np.empty_like(place, dtype=bool)
-    for index, target in enumerate(wanted):
-        below = ahead <= target
+    for index in range(targets.shape[1]):
+        below = ahead <= wanted[:, [index]]
         place[:, index], reached[:, index] = below.argmax(axis=1), below.any(axis=1)
     logs = np.log(nodes)
     inside = reached & (place > 0)
     lower = logs[np.maximum(place - 1, 0)]
     upper = np.where(inside, logs[place], lower)
 
+    level = np.where(np.isfinite(wanted), wanted, 0.0)
+
     def excess(at: np.ndarray) -> np.ndarray:
-        return np.where(inside, log_loss(np.exp(at)) - wanted, 0.0)
+        return np.where(inside, log_loss(np.exp(at)) - level, 0.0)
 
     # A drawn drift is known on a lattice: the last digits of its crossing mean nothing, and each step is dear.
     steps = DRIFT_STEPS if draws.drifts else 200
@@ -223,20 +257,29 @@ def _unreachable_notes(
     found: xr.Dataset, confidence: float, horizon: float, unit: str
 ) -> list[Note]:
     notes = []
-    for target in found["loss"].values:
-        here = found.sel(loss=target)
+    name = "loss" if "loss" in found.dims else "accuracy"
+    what = {
+        "loss": ("a loss of", "irreducible loss above it", "a higher one"),
+        "accuracy": (
+            f"{found.attrs.get('task', 'a score')} of",
+            "score at the irreducible loss below it",
+            "a lower one",
+        ),
+    }[name]
+    for target in found[name].values:
+        here = found.sel({name: target})
         share, floor = float(here["p_unreachable"]), float(here["p_below_floor"])
         if share == 0:
             continue
-        why = f"{floor:.1%} have an irreducible loss above it" if floor else "it lies too far off"
+        why = f"{floor:.1%} have their {what[1]}" if floor else "it lies too far off"
         if share == 1:
             notes.append(
                 Note(
                     "unreachable_target",
                     "error",
-                    f"a loss of {target:.4g} is unreachable in every draw: none meets it up to {horizon:.3g}{unit}; "
+                    f"{what[0]} {target:.4g} is unreachable in every draw: none meets it up to {horizon:.3g}{unit}; "
                     f"{why}",
-                    "no budget buys this target by this law; choose a higher one, another path or another recipe",
+                    f"no budget buys this target by this law; choose {what[2]}, another path or another recipe",
                 )
             )
         elif share > 1 - confidence:
@@ -244,9 +287,9 @@ def _unreachable_notes(
                 Note(
                     "unreachable_target",
                     "warning",
-                    f"a loss of {target:.4g} is unreachable in {share:.1%} of draws ({why}): no compute meets it with "
+                    f"{what[0]} {target:.4g} is unreachable in {share:.1%} of draws ({why}): no compute meets it with "
                     f"{confidence:.0%} confidence",
-                    "choose a higher target or less confidence, or make runs that tell the floor",
+                    f"choose {what[2]} or less confidence, or make runs that tell the floor",
                 )
             )
         else:
@@ -254,7 +297,7 @@ def _unreachable_notes(
                 Note(
                     "unreachable_target",
                     "info",
-                    f"a loss of {target:.4g} is unreachable in {share:.1%} of draws ({why})",
+                    f"{what[0]} {target:.4g} is unreachable in {share:.1%} of draws ({why})",
                     "quantiles of the compute count these as infinite",
                 )
             )

@@ -3,10 +3,20 @@
 Nothing here samples: a fit is opened, its draws are read, the law is evaluated.
 """
 
+from bayescale.forecast.capability import capability, predict_scores
 from bayescale.forecast.diminishing import diminishing
 from bayescale.forecast.growth import inputs_along
 from bayescale.forecast.predict import predict, summarise
 from bayescale.forecast.returns import returns
 from bayescale.forecast.sensitivity import prior_sensitivity
 
-__all__ = ["diminishing", "inputs_along", "predict", "prior_sensitivity", "returns", "summarise"]
+__all__ = [
+    "capability",
+    "diminishing",
+    "inputs_along",
+    "predict",
+    "predict_scores",
+    "prior_sensitivity",
+    "returns",
+    "summarise",
+]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescale.forecast.capability import linked
 from bayescale.forecast.curve import Saved, blocks, decades_beyond, read_fit, samples
 from bayescale.forecast.doubts import design_note, distance_note, fit_notes, group_notes
 from bayescale.forecast.growth import check_range
@@ -52,6 +53,9 @@ def diminishing(
     relative_below: tuple[float, float] | None = None,
     floor: float | None = None,
     flattening: float | None = None,
+    price_above: tuple[float, float] | None = None,
+    capability_below: float | None = None,
+    task: str | None = None,
     step: float = 2.0,
     path: PathLike | None = None,
     family: str | Mapping[str, str] | None = None,
@@ -61,7 +65,8 @@ def diminishing(
 ) -> xr.Dataset:
     """Probability that returns to compute are diminishing, in the sense that the asker chooses.
 
-    Give exactly one of ``gain_below``, ``elasticity_below``, ``relative_below``, ``floor`` and ``flattening``.
+    Give exactly one of ``gain_below``, ``elasticity_below``, ``relative_below``, ``floor``, ``flattening``,
+    ``price_above`` and ``capability_below``.
 
     Parameters
     ----------
@@ -83,6 +88,13 @@ def diminishing(
         Of a model whose slope may drift: where the elasticity of the loss is lower than the law alone would give, by
         more than this. Of a law that can bend: where the elasticity of the reducible loss is lower than one decade
         earlier, by more than this. Of any other the answer is 0 by construction, and a note says so.
+    price_above : tuple of float
+        ``(worth, price)``: where an improvement by one nat, at the pace of the next step, costs more money than it is
+        worth; ``price`` is that of a FLOP.
+    capability_below : float
+        Where the next step adds less to the score of ``task`` (0.01 is one point); of a model with ``[tasks]``.
+    task : str, optional
+        Of ``capability_below``; may be left out where there is one.
     step : float
         Factor of compute of one step; above 1.
     path : str, Path or table, optional
@@ -115,8 +127,8 @@ def diminishing(
         - ``decades_beyond``: of ``beyond``;
         - ``onset_draws``, dims chain, draw: the onset of each draw [FLOP].
 
-        In attrs: ``predicate``, ``threshold``, ``relative_to`` (C0), ``beyond``, ``to``, ``start``, ``horizon``,
-        ``largest_run``, ``path``, ``step``, ``family``, ``model``, ``kind``, ``notes``.
+        In attrs: ``predicate``, ``threshold``, ``relative_to`` (C0), ``price``, ``task``, ``beyond``, ``to``,
+        ``start``, ``horizon``, ``largest_run``, ``path``, ``step``, ``family``, ``model``, ``kind``, ``notes``.
 
     Raises
     ------
@@ -132,6 +144,9 @@ def diminishing(
             "relative_below": relative_below,
             "floor": floor,
             "flattening": flattening,
+            "price_above": price_above,
+            "capability_below": capability_below,
+            "task": task,
             "step": step,
             "path": path,
             "family": family,
@@ -150,7 +165,10 @@ def diminishing(
             "relative_below": relative_below,
             "floor": floor,
             "flattening": flattening,
+            "price_above": price_above,
+            "capability_below": capability_below,
         },
+        task,
     )
     route = route_for(saved, path, family, random_seed)
     beyond, to, start, horizon = _range(route, beyond, to, horizon, predicate, step)
@@ -186,6 +204,8 @@ def diminishing(
         predicate=predicate.name,
         threshold=predicate.threshold,
         **({"relative_to": float(relative_below[1])} if relative_below else {}),
+        **({"price": float(price_above[1])} if price_above else {}),
+        **({"task": linked(saved, task).task} if capability_below else {}),
         beyond=beyond,
         **({"to": to} if to else {}),
         start=start,

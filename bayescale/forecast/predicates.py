@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bayescale.forecast.capability import linked, score_gain
 from bayescale.forecast.curve import Saved
 from bayescale.forecast.returns import Route, check_step, elasticity_at, loss_at
 
@@ -42,7 +43,10 @@ class Predicate:
 
 
 def choose(
-    saved: Saved, step: float, given: Mapping[str, float | tuple[float, float] | None]
+    saved: Saved,
+    step: float,
+    given: Mapping[str, float | tuple[float, float] | None],
+    task: str | None = None,
 ) -> Predicate:
     """The one predicate that was given.
 
@@ -53,6 +57,8 @@ def choose(
         Factor of compute of one step.
     given : mapping
         Threshold by name; all but one None.
+    task : str, optional
+        Whose score ``capability_below`` asks about.
 
     Raises
     ------
@@ -67,12 +73,32 @@ def choose(
             f"diminishing in which sense? Give exactly one of {', '.join(given)}; {what}"
         )
     ((name, value),) = chosen.items()
-    pair = name == "relative_below"
+    pair = name in ("relative_below", "price_above")
     numbers = np.asarray(value, dtype=float).reshape(-1)
     if numbers.size != (2 if pair else 1) or not (np.isfinite(numbers) & (numbers > 0)).all():
-        wanted = "a pair (r, C0) of numbers above zero" if pair else "a number above zero"
+        wanted = {
+            "relative_below": "a pair (r, C0) of numbers above zero",
+            "price_above": "a pair (worth, price) of numbers above zero: money for a nat, money for a FLOP",
+        }.get(name, "a number above zero")
         raise ValueError(f"{name} = {value!r}: expected {wanted}")
     threshold = float(numbers[0])
+    if task is not None and name != "capability_below":
+        raise ValueError(f"task = {task!r} goes with capability_below; {name} asks about the loss")
+    if name == "capability_below":
+        link = linked(saved, task)
+        return Predicate(
+            name, threshold, lambda r, c: score_gain(r, link, c, step), threshold, (step,)
+        )
+    if name == "price_above":
+        # What a unit of money buys, which falls below what it must.
+        price = float(numbers[1])
+        return Predicate(
+            name,
+            threshold,
+            lambda r, c: gain_at(r, c, step) / ((step - 1) * c * price),
+            1 / threshold,
+            (step,),
+        )
     if name == "gain_below":
         return Predicate(name, threshold, lambda r, c: gain_at(r, c, step), threshold, (step,))
     if name == "elasticity_below":

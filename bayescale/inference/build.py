@@ -1,5 +1,7 @@
 """From a model file and a run table to a plain ``pm.Model``."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
@@ -7,11 +9,13 @@ import xarray as xr
 
 from bayescale import drift
 from bayescale.laws import Law
-from bayescale.model import Model, Pool, Prior
+from bayescale.model import SCORES, Model, Pool, Prior, Tasks
 from bayescale.runs.columns import nearest
 
 #: The observed variable: log loss, on whose scale the noise is stated.
 OBSERVED = "log_loss"
+#: The other observed variable of a model with tasks: their scores, one of each pair of task and run that has one.
+SCORE = "score"
 #: Least elasticity that the drift's rate multiplies, for one input and for several.
 ELASTICITY_FLOOR = (0.03, 0.01)
 
@@ -49,7 +53,8 @@ def build(runs: xr.Dataset, model: str | Model = "chinchilla") -> pm.Model:
     groups = {
         pool.over: np.unique(runs[pool.over].values.astype(str)) for pool in model.pool.values()
     }
-    with pm.Model(coords={"term": list(law.terms), **groups}) as graph:
+    tasks = {"task": task_names(runs, model)} if model.tasks else {}
+    with pm.Model(coords={"term": list(law.terms), **groups, **tasks}) as graph:
         graph.add_coord("run", length=runs.sizes["run"])
         data = {name: pm.Data(name, values) for name, values in graph_data(runs, model).items()}
         typical, grouped = _parameters(law, model, data["log_center"])
@@ -74,7 +79,15 @@ def build(runs: xr.Dataset, model: str | Model = "chinchilla") -> pm.Model:
                 else _variable("nu", model.noise.nu)
             )
             pm.StudentT(OBSERVED, nu=nu, mu=location, sigma=sigma, observed=data["observed"])
+        if model.tasks is not None:
+            _scores(model.tasks, tasks["task"], data)
     return graph
+
+
+def task_names(runs: xr.Dataset, model: Model) -> list[str]:
+    """Columns of the run table that hold the scores of the model's tasks."""
+    assert model.tasks is not None
+    return model.tasks.names(map(str, runs.data_vars))
 
 
 def check_columns(runs: xr.Dataset, model: Model) -> None:
@@ -124,6 +137,59 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
         raise ValueError(
             f"{where}: model {model.name!r} takes known noise from column {model.noise.known!r}, which the table "
             f"lacks; it has {', '.join(map(str, runs))}. Add it, or drop 'known' from [noise]"
+        )
+    if model.tasks is not None:
+        _check_scores(runs, model, model.tasks, where)
+
+
+def _check_scores(runs: xr.Dataset, model: Model, tasks: Tasks, where: str) -> None:
+    names = task_names(runs, model)
+    missing = [name for name in names if name not in runs]
+    if missing or not names:
+        wanted = ", ".join(map(repr, missing or tasks.columns))
+        raise ValueError(
+            f"{where}: model {model.name!r} needs scores in column {wanted}; the table has "
+            f"{', '.join(map(str, runs))}. Add it, or drop it from 'columns' of [tasks]"
+        )
+    for key in ("floor", "ceiling", "trials"):
+        value = getattr(tasks, key)
+        if isinstance(value, Mapping) and set(value) != set(names):
+            odd = ", ".join(map(repr, sorted(set(value) ^ set(names))))
+            raise ValueError(
+                f"{where}: [tasks] {key} of model {model.name!r} must give one number for each of "
+                f"{', '.join(names)}; see {odd}"
+            )
+    if isinstance(tasks.trials, str) and tasks.trials not in runs:
+        raise ValueError(
+            f"{where}: model {model.name!r} takes the trials of each score from column {tasks.trials!r}, which the "
+            f"table lacks. {_near(tasks.trials, runs)}Add it, or give a number"
+        )
+    # The logit of a score of exactly 0 or 1 is infinite; counts may be all or none.
+    open_ends = not SCORES[tasks.dist]
+    for name in names:
+        try:
+            values = runs[name].values.astype(float)
+        except ValueError as error:
+            raise ValueError(f"{where}: column {name!r} must hold scores; {error}") from error
+        wrong = (values < 0) | (values > 1) | (open_ends & ((values == 0) | (values == 1)))
+        if wrong.any():
+            rows = ", ".join(str(row + 1) for row in np.flatnonzero(wrong)[:8])
+            between = "above 0 and below 1" if open_ends else "from 0 to 1"
+            advice = "; per cent must be divided by 100" if (values > 1).any() else ""
+            advice += (
+                "; scores of all or none need their trials, with dist = 'BetaBinomial'" * open_ends
+            )
+            raise ValueError(
+                f"{where}: column {name!r} must hold scores {between}; see rows {rows}{advice}"
+            )
+        if np.isfinite(values).sum() < 3:
+            raise ValueError(
+                f"{where}: column {name!r} has fewer than three scores; drop it from 'columns' of [tasks]"
+            )
+    known = _trials(runs, tasks, names)
+    if known is not None and not (np.isfinite(known) & (known >= 1)).all():
+        raise ValueError(
+            f"{where}: trials of [tasks] must be whole numbers above zero in every row that has a score"
         )
 
 
@@ -198,7 +264,45 @@ def graph_data(runs: xr.Dataset, model: Model) -> dict[str, np.ndarray]:
     if model.noise.known is not None:
         sd = runs[model.noise.known].values.astype(float) / runs["loss"].values
         data["known_sd"] = np.where(np.isfinite(sd), sd, 0.0)
+    if model.tasks is not None:
+        data |= _score_data(runs, model, model.tasks, scale["loss"])
     return data
+
+
+def _score_data(
+    runs: xr.Dataset, model: Model, tasks: Tasks, reference_loss: float
+) -> dict[str, np.ndarray]:
+    """Every pair of a task and a run that has a score, as flat arrays."""
+    names = task_names(runs, model)
+    scores = np.stack([runs[name].values.astype(float) for name in names])
+    task, run = np.nonzero(np.isfinite(scores))
+    score = scores[task, run]
+    data = {
+        # Scores follow the run's own loss, lucky or not, so that loss and scores share the run's luck.
+        "score_gap": 1 - runs["loss"].values.astype(float)[run] / reference_loss,
+        "score_task": task.astype(np.int64),
+    }
+    trials = _trials(runs, tasks, names)
+    if trials is None:
+        logit = tasks.dist == "LogitNormal"
+        return data | {"score_observed": np.log(score / (1 - score)) if logit else score}
+    return data | {
+        "score_trials": trials.astype(np.int64),
+        "score_observed": np.rint(score * trials).astype(np.int64),
+    }
+
+
+def _trials(runs: xr.Dataset, tasks: Tasks, names: list[str]) -> np.ndarray | None:
+    """Trials of every pair of a task and a run that has a score; None if the model counts none."""
+    if tasks.trials is None:
+        return None
+    scores = np.stack([runs[name].values.astype(float) for name in names])
+    task, run = np.nonzero(np.isfinite(scores))
+    if isinstance(tasks.trials, str):
+        return np.asarray(runs[tasks.trials].values.astype(float)[run])
+    if isinstance(tasks.trials, int):
+        return np.full(task.size, float(tasks.trials))
+    return np.array([float(tasks.trials[name]) for name in names])[task]
 
 
 def marginal(runs: xr.Dataset, model: Model) -> drift.Marginal:
@@ -322,6 +426,62 @@ def _drifting(
         signature="(n),(),(),(n),(n,m),(m)->(n)",
         observed=data["observed"],
     )
+
+
+def _scores(tasks: Tasks, names: list[str], data: dict[str, pt.TensorVariable]) -> None:
+    """Scores of tasks about their link to the loss, with tasks partially pooled."""
+    link = tasks.link_object
+    at = data["score_task"]
+    params = []
+    for each in link.params:
+        prior = tasks.priors[each.name]
+        if len(names) == 1:
+            value = _variable(f"{each.name}_task", prior, dims="task")
+        else:
+            pool = Pool("task", tasks.sds[each.name])
+            value = _groups(
+                each.name, _variable(each.name, prior), pool, each.support == "positive"
+            )
+        params.append(value[at])
+    floor = _bound("floor_task", tasks.floor, names)
+    ceiling = _bound("reach_task" if isinstance(tasks.ceiling, Prior) else "", tasks.ceiling, names)
+    if isinstance(tasks.ceiling, Prior):
+        # Above the floor, whatever that is.
+        ceiling = pm.Deterministic("ceiling_task", floor + (1 - floor) * ceiling, dims="task")
+    location, rate = params
+    mean = link.score(data["score_gap"], location, rate, floor[at], ceiling[at])
+    mean = pt.clip(mean, 1e-9, 1 - 1e-9)
+    if tasks.scatter is None:
+        pm.Binomial(SCORE, n=data["score_trials"], p=mean, observed=data["score_observed"])
+        return
+    scatter = _variable("scatter_task", tasks.scatter, dims="task")[at]
+    if tasks.dist == "LogitNormal":
+        logit = pt.log(mean) - pt.log1p(-mean)
+        pm.Normal(SCORE, logit, scatter, observed=data["score_observed"])
+    elif tasks.dist == "Beta":
+        pm.Beta(
+            SCORE,
+            alpha=mean * scatter,
+            beta=(1 - mean) * scatter,
+            observed=data["score_observed"],
+        )
+    else:
+        pm.BetaBinomial(
+            SCORE,
+            alpha=mean * scatter,
+            beta=(1 - mean) * scatter,
+            n=data["score_trials"],
+            observed=data["score_observed"],
+        )
+
+
+def _bound(
+    name: str, value: float | Mapping[str, float] | Prior, names: list[str]
+) -> pt.TensorVariable:
+    if isinstance(value, Prior):
+        return _variable(name, value, dims="task")
+    known = [value[task] for task in names] if isinstance(value, Mapping) else [value] * len(names)
+    return pt.as_tensor(np.array(known))
 
 
 def _noise_scale(model: Model, data: dict[str, pt.TensorVariable]) -> pt.TensorVariable:

@@ -17,6 +17,7 @@ from bayescale.checks.sampler import SamplerVerdict, judge, modes, scalars
 from bayescale.drift import Marginal
 from bayescale.inference.build import (
     OBSERVED,
+    SCORE,
     build,
     check_columns,
     graph_data,
@@ -367,9 +368,12 @@ def _groups(
             noise[name] = each.reshape(chains, draws, -1)
             continue
         shaped = value.reshape(chains, draws, *value.shape[1:])
-        dims = ("run",) if group == "log_likelihood" else graph.named_vars_to_dims.get(name, ())
+        density = {OBSERVED: ("run",), SCORE: ("scored",)}
+        dims = (
+            density[name] if group == "log_likelihood" else graph.named_vars_to_dims.get(name, ())
+        )
         dims = dims[: shaped.ndim - 2]
-        coords = {dim: list(graph.coords[dim]) for dim in dims if dim != "run"}
+        coords = {dim: list(graph.coords[dim]) for dim in dims if dim not in ("run", "scored")}
         groups.setdefault(group, {})[name] = xr.DataArray(
             shaped, dims=("chain", "draw", *dims), coords=coords
         )
@@ -386,6 +390,8 @@ def _groups(
         densities = groups["log_likelihood"][OBSERVED].values
     # The law and its noise are stated for log loss; the tree speaks of loss, so densities carry the Jacobian.
     log_likelihood = {"loss": xr.DataArray(densities - observed, dims=("chain", "draw", "run"))}
+    if SCORE in groups["log_likelihood"]:
+        log_likelihood[SCORE] = groups["log_likelihood"][SCORE]
     replicated = {"loss": _replicate(noise, rng)}
     named: dict[str, Mapping[Any, xr.DataArray]] = {
         "posterior": groups["posterior"],

@@ -77,6 +77,8 @@ def question(answer: xr.Dataset, summary: xr.Dataset) -> str:
         "relative_below": f"{more} is worth less than {threshold} of what it was",
         "floor": f"less than {threshold} of the loss is reducible",
         "flattening": f"the elasticity fell by {threshold} over a decade",
+        "price_above": f"a unit of loss costs more than {threshold}",
+        "capability_below": f"{more} adds less than {threshold} to {answer.attrs.get('task')}",
     }
     return f"P({senses[answer.attrs['predicate']]})"
 
