@@ -14,7 +14,7 @@ SUITABLE := (3, 12) <= sys.version_info[:2] < (3, 15)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test slow lint notebooks bench docs-check clean FORCE
+.PHONY: help demo test slow lint notebooks bench gallery docs-check clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +38,9 @@ notebooks: $(VENV)/.test ## execute every notebook into build/notebooks
 	if [ ! -e "$$1" ]; then echo "notebooks/ holds no notebook"; exit 0; fi; \
 	$(PY) -m nbconvert --to notebook --execute --ExecutePreprocessor.timeout=600 \
 	    --output-dir build/notebooks "$$@"
+
+gallery: $(VENV)/.test ## every figure as a PNG, with a page, in docs/_build/gallery
+	MPLBACKEND=Agg $(PY) docs/gallery.py
 
 bench: $(VENV)/.bench ## run every benchmarks/*.py
 	@set -e; for script in benchmarks/[!_]*.py; do \

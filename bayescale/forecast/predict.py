@@ -259,6 +259,8 @@ def _point_notes(
     fit: xr.DataTree, saved: Saved, result: xr.DataArray, table: xr.Dataset
 ) -> list[Note]:
     compute = compute_of(saved, table)
+    # A column of compute may be the same for all of a row of scales.
+    compute, *_ = xr.broadcast(compute, *(table[each] for each in saved.model.inputs.values()))
     if not compute.size:
         return []
     points = compute.median([dim for dim in SAMPLE_DIMS if dim in compute.dims])

@@ -4,16 +4,20 @@ Families take the palette of Okabe and Ito 2008, without yellow, which fades on 
 bands. Each colour has a marker of its own, so that families stay apart in greyscale.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 #: Bounds of the central 90 % and 50 % intervals, and the median.
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 #: Width and height of a figure [inch]: the width of a page.
 SIZE = (6.5, 6.4)
+WIDE_SIZE, LOW_SIZE, TALL_SIZE = (6.5, 4.2), (6.5, 2.7), (6.5, 6.0)
 SMALL, NORMAL, LARGE = 8, 9, 10
 
 FAMILIES = (
@@ -69,3 +73,34 @@ def limit(axis: Axes, values: np.ndarray) -> None:
     low, high = float(values.min()), float(values.max())
     room = 0.06 * (high - low or abs(high) or 1.0)
     axis.set_ylim(low - room, high + room)
+
+
+def new_figure(size: tuple[float, float]) -> Figure:
+    """A figure whose parts keep apart."""
+    return Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.03, hspace=0.02))
+
+
+def log_scale(axis: Axes) -> None:
+    """A logarithmic horizontal axis with as many labels as fit."""
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(numticks=8))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}".replace("+", "")))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.tick_params(labelsize=SMALL, length=3)
+    axis.tick_params(which="minor", length=0)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def draw_edge(axes: Iterable[Axes], summary: xr.Dataset) -> None:
+    """Shade where there are no runs, if the summary says how far beyond them it goes."""
+    beyond = summary.coords.get("decades_beyond")
+    if beyond is None or not float(beyond.max()) > 0:
+        return
+    last = int(np.argmax(beyond.values))
+    edge = float(summary["flops"][last] / 10 ** beyond[last])
+    for axis in axes:
+        left, right = axis.get_xlim()
+        if edge < right:
+            axis.axvspan(max(edge, left), right, color=BEYOND, lw=0, zorder=0)
+            axis.axvline(max(edge, left), color="0.35", lw=0.8, ls=(0, (2, 2)), zorder=1)
+            axis.set_xlim(left, right)

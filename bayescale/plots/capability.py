@@ -1,0 +1,96 @@
+"""Returns in loss beside returns in capability: the one may shrink where the other grows."""
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from bayescale.plots import style, wording
+
+
+def plot_capability(
+    summary: xr.Dataset,
+    *,
+    task: str | None = None,
+    size: tuple[float, float] = style.TALL_SIZE,
+) -> Figure:
+    """Plot what a step of compute buys in loss, and what it adds to a task of one or of many steps.
+
+    Parameters
+    ----------
+    summary : xr.Dataset
+        ``summarise(capability(fit, flops=grid)[["loss_gain", "gain", "score"]])``; dims flops, task, length, quantile.
+    task : str, optional
+        By default the first.
+    size : tuple of float
+        Width and height [inch].
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        *How to read it*: above, what a step takes off the loss; in the middle, the chance of a whole task; below,
+        what a step adds to it, in points. Lines are medians, bands hold 90 %. Its label is a description in words.
+
+    Raises
+    ------
+    ValueError
+        If the summary has no such task.
+
+    Examples
+    --------
+    >>> levels = {"quantile": [0.05, 0.25, 0.5, 0.75, 0.95], "flops": [1e23, 1e25]}
+    >>> loss = (("flops", "quantile"), [[0.02] * 5, [0.01] * 5])
+    >>> score = (("flops", "task", "length", "quantile"), np.full((2, 1, 2, 5), 0.3))
+    >>> coords = levels | {"task": ["acc_piqa"], "length": [1, 10]}
+    >>> summary = xr.Dataset({"loss_gain": loss, "gain": score, "score": score}, coords)
+    >>> len(plot_capability(summary).axes)
+    3
+    """
+    names = [str(each) for each in summary["task"].values]
+    task = names[0] if task is None else task
+    if task not in names:
+        raise ValueError(f"task = {task!r}: the summary has {', '.join(names)}")
+    flops = summary["flops"].values
+    figure = style.new_figure(size)
+    axes = figure.subplots(3, 1, sharex=True)
+    style.draw_bands(axes[0], flops, summary["loss_gain"])
+    step = summary.attrs.get("step", 2.0)
+    what = "a doubling" if step == 2 else f"{step:g} times the compute"
+    axes[0].set_ylabel(f"{what} takes\noff the loss", fontsize=style.NORMAL)
+    axes[0].legend(fontsize=style.SMALL, frameon=False, loc="upper right")
+    style.limit(
+        axes[0], np.concatenate([style.quantile(summary["loss_gain"], q) for q in (0.05, 0.95)])
+    )
+    told = []
+    for axis, name, label in (
+        (axes[1], "score", f"chance of {task}\n[%]"),
+        (axes[2], "gain", f"{what} adds\n[points]"),
+    ):
+        shown = []
+        for place, length in enumerate(summary["length"].values):
+            color = style.FAMILIES[place % len(style.FAMILIES)][0]
+            values = 100 * summary[name].sel(task=task, length=length)
+            low, middle, high = (style.quantile(values, level) for level in (0.05, 0.5, 0.95))
+            axis.fill_between(flops, low, high, color=color, alpha=0.18, lw=0, label="_band")
+            axis.plot(
+                flops,
+                middle,
+                color=color,
+                lw=1.4,
+                label=f"{length} {'step' if length == 1 else 'steps'}",
+            )
+            shown += [low, high]
+            if name == "gain":
+                told.append(f"{length} steps: most at {flops[int(middle.argmax())]:.3g} FLOP")
+        style.limit(axis, np.concatenate(shown))
+        axis.set_ylabel(label, fontsize=style.NORMAL)
+    axes[1].legend(fontsize=style.SMALL, frameon=False, loc="upper left", ncols=2)
+    for axis in axes:
+        style.log_scale(axis)
+    style.draw_edge(axes, summary)
+    axes[2].set_xlabel("training compute [FLOP]", fontsize=style.NORMAL)
+    ends = [wording.interval(summary["loss_gain"].isel(flops=place)) for place in (0, -1)]
+    figure.set_label(
+        f"Above: what {what} takes off the loss, from {ends[0]} to {ends[1]}. Below: the chance of {task} and what "
+        f"{what} adds to it; {'; '.join(told)}."
+    )
+    return figure

@@ -1,0 +1,83 @@
+"""From which compute on returns are diminishing: a distribution with two masses of its own."""
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from bayescale.plots import style
+
+
+def plot_onset(
+    answer: xr.Dataset, *, bins: int = 30, size: tuple[float, float] = style.LOW_SIZE
+) -> Figure:
+    """Plot the onset of diminishing returns.
+
+    Parameters
+    ----------
+    answer : xr.Dataset
+        From :func:`bayescale.diminishing`.
+    bins : int
+    size : tuple of float
+        Width and height [inch].
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        *How to read it*: the histogram is of the draws whose onset lies within the search, as shares of all; the bar
+        on the left is the probability that it holds all along, that on the right that it does not hold at the
+        horizon. Its label is a description in words.
+
+    Examples
+    --------
+    >>> draws = xr.DataArray([[1e23, 1e24, 1e25, np.inf]], dims=("chain", "draw"), attrs={"units": "FLOP"})
+    >>> answer = xr.Dataset({"onset_draws": draws, "p_already": 0.25, "p_never": 0.25})
+    >>> len(plot_onset(answer.assign_attrs(start=1e23, horizon=1e27)).axes)
+    3
+    """
+    draws = answer["onset_draws"].values.ravel()
+    start, horizon = answer.attrs["start"], answer.attrs["horizon"]
+    already, never = float(answer["p_already"]), float(answer["p_never"])
+    inside = draws[np.isfinite(draws) & (draws > start)]
+    figure = style.new_figure(size)
+    left, middle, right = figure.subplots(
+        1, 3, sharey=True, gridspec_kw={"width_ratios": [1, 8, 1], "wspace": 0.02}
+    )
+    edges = np.geomspace(start, horizon, bins + 1)
+    counts, _ = np.histogram(inside, edges)
+    shares = counts / draws.size
+    middle.stairs(shares, edges, fill=True, color=style.HALF, label="onset")
+    style.log_scale(middle)
+    middle.set_xlim(start, horizon)
+    top = max(float(shares.max()), 0.02)
+    for axis, share, text in (
+        (left, already, "already"),
+        (right, never, "not before\nthe horizon"),
+    ):
+        # These masses may dwarf the histogram: their number is written, the bar is cut.
+        axis.bar([0], [min(share, 1.25 * top)], width=0.6, color=style.THRESHOLD, label=text)
+        axis.set_xticks([0], [text], fontsize=style.SMALL)
+        axis.set_xlim(-0.6, 0.6)
+        axis.tick_params(length=0)
+        axis.annotate(
+            f"{share:.0%}",
+            (0, min(share, 1.25 * top)),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="center",
+            fontsize=style.NORMAL,
+            fontweight="bold",
+        )
+        axis.spines[["top", "right", "left"]].set_visible(False)
+    left.set_ylim(0, 1.4 * top)
+    left.set_ylabel("share of draws", fontsize=style.NORMAL)
+    left.tick_params(axis="y", labelsize=style.SMALL)
+    middle.spines[["left"]].set_visible(False)
+    middle.tick_params(axis="y", length=0)
+    unit = answer["onset_draws"].attrs.get("units", "FLOP")
+    middle.set_xlabel(f"onset [{unit}]", fontsize=style.NORMAL)
+    levels = np.quantile(draws, (0.05, 0.5, 0.95), method="nearest")
+    figure.set_label(
+        f"Onset of diminishing returns between {start:.3g} and {horizon:.3g} {unit}: median {levels[1]:.3g}, 90 %: "
+        f"{levels[0]:.3g} to {levels[2]:.3g}; already with {already:.0%}, not before the horizon with {never:.0%}."
+    )
+    return figure

@@ -1,0 +1,207 @@
+"""Figures of single answers show what they were given: data in the artists, not pixels."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import xarray as xr
+from fake_fit import fake_fit, with_tasks
+from matplotlib.figure import Figure
+
+import bayescale as bs
+from bayescale import plots
+
+GRID = np.geomspace(1e19, 1e25, 12)
+LOW, MIDDLE, HIGH = 0.05, 0.5, 0.95
+
+
+@pytest.fixture(scope="module")
+def fit() -> xr.DataTree:
+    """As many draws as a real fit has."""
+    tree = fake_fit("chinchilla", chains=4, draws=1000, jitter=0.05)
+    tasks = {"acc_easy": (-0.2, 8.0, 0.25, 0.95), "acc_hard": (0.2, 10.0, 0.0, 1.0)}
+    return with_tasks(tree, tasks, jitter=0.02)
+
+
+@pytest.fixture(scope="module")
+def runs(fit: xr.DataTree) -> xr.Dataset:
+    table = fit["constant_data"].to_dataset().assign(loss=fit["observed_data"]["loss"])
+    return table.assign(family=("run", ["a", "b"] * 6))
+
+
+def lines(axis, label: str) -> list[np.ndarray]:
+    return [each.get_xydata() for each in axis.lines if each.get_label() == label]
+
+
+def test_gain_and_the_probability_that_it_is_too_small(fit: xr.DataTree) -> None:
+    table = bs.returns(fit, flops=GRID)
+    below = (table["gain"] < 0.02).mean(("chain", "draw"))
+    summary = bs.summarise(table)
+    above, lower = plots.plot_returns(summary, below, threshold=0.02).axes
+    (median,) = lines(above, "curve, median")
+    np.testing.assert_allclose(median[:, 1], summary["gain"].sel(quantile=MIDDLE))
+    (chance,) = lines(lower, "probability")
+    np.testing.assert_allclose(chance, np.column_stack([GRID, below]))
+    assert any(np.allclose(each.get_ydata(), 0.02) for each in above.lines)
+
+
+def test_the_onset_keeps_its_two_masses_apart(fit: xr.DataTree) -> None:
+    answer = bs.diminishing(fit, beyond=1e24, gain_below=0.02)
+    left, middle, right = plots.plot_onset(answer, bins=20).axes
+    (stairs,) = middle.patches
+    values, edges, _ = stairs.get_data()
+    draws = answer["onset_draws"].values
+    inside = (draws > answer.attrs["start"]) & np.isfinite(draws)
+    assert values.sum() == pytest.approx(inside.mean())
+    assert (edges[0], edges[-1]) == pytest.approx((answer.attrs["start"], answer.attrs["horizon"]))
+    written = [axis.texts[0].get_text() for axis in (left, right)]
+    assert written == [f"{float(answer[name]):.0%}" for name in ("p_already", "p_never")]
+
+
+def test_a_budget_is_divided(fit: xr.DataTree, runs: xr.Dataset) -> None:
+    found = bs.allocate(fit, flops=GRID)
+    names = ["params_optimal", "tokens_optimal", "tokens_per_param"]
+    summary = bs.summarise(found[names])
+    figure = plots.plot_allocation(found, summary, runs=runs)
+    chosen = (found["params"], found["tokens"], found["tokens"] / found["params"])
+    for axis, name, one in zip(figure.axes, names, chosen, strict=True):
+        (median,) = lines(axis, "curve, median")
+        np.testing.assert_allclose(median[:, 1], summary[name].sel(quantile=MIDDLE))
+        (least,) = lines(axis, "least expected loss")
+        np.testing.assert_allclose(least[:, 1], one)
+    np.testing.assert_allclose(lines(figure.axes[0], "a")[0][:, 1], runs["params"][::2])
+
+
+def test_bowls_mark_the_near_optimal_set(fit: xr.DataTree) -> None:
+    budgets = np.array([1e21, 1e23])
+    found = bs.allocate(fit, flops=budgets, near=0.05)
+    sizes = found["params"].values[:, None] * np.geomspace(0.1, 10, 9)
+    tokens = budgets[:, None] / (6 * sizes)
+    table = xr.Dataset(
+        {"params": (("flops", "size"), sizes), "tokens": (("flops", "size"), tokens)},
+        {"flops": budgets},
+    )
+    summary = bs.summarise(bs.predict(fit, table)).assign_coords(params=table["params"])
+    (axis,) = plots.plot_isoflops(summary, found).axes
+    for place, label in enumerate(("1e21 FLOP", "1e23 FLOP")):
+        (bowl,) = lines(axis, label)
+        np.testing.assert_allclose(bowl[:, 0], sizes[place])
+        np.testing.assert_allclose(
+            bowl[:, 1], summary["loss"].isel(flops=place).sel(quantile=MIDDLE)
+        )
+    near = [each[:, 0] for each in lines(axis, "_near")]
+    np.testing.assert_allclose(near, found["near_params"].values)
+    narrow = bs.allocate(fit, flops=budgets, near=1e-12)
+    title = plots.plot_isoflops(summary, narrow).axes[0].get_title(loc="left")
+    assert title.startswith("no size is within")
+
+
+def test_posterior_over_prior(fit: xr.DataTree) -> None:
+    figure = plots.plot_prior(fit, ("E", "alpha"), published={"alpha": 0.36})
+    for axis, name in zip(figure.axes, ("E", "alpha"), strict=False):
+        heights, edges, _ = axis.patches[1].get_data()
+        shares, _ = np.histogram(fit["posterior"][name].values, edges)
+        assert (heights * np.diff(edges)).sum() == pytest.approx(shares.sum() / 4000)
+    assert lines(figure.axes[1], "published")[0][0, 0] == 0.36
+    with pytest.raises(ValueError, match="'shares' is no scalar of the fit; it has"):
+        plots.plot_prior(fit, ("shares",))
+
+
+def test_residuals_are_per_cent_above_the_law(fit: xr.DataTree, runs: xr.Dataset) -> None:
+    fitted = bs.summarise(bs.predict(fit, runs))
+    figure = plots.plot_residuals(runs, fitted)
+    expected = 100 * (runs["loss"] / fitted["loss"].sel(quantile=MIDDLE) - 1).values
+    for axis, along in zip(
+        figure.axes, (runs["flops"], runs["tokens"] / runs["params"]), strict=False
+    ):
+        (shown,) = lines(axis, "b")
+        np.testing.assert_allclose(shown, np.column_stack([along[1::2], expected[1::2]]))
+    assert [each.get_text() for each in figure.axes[2].get_xticklabels()] == ["a", "b"]
+
+
+def test_loss_beside_capability(fit: xr.DataTree) -> None:
+    found = bs.capability(fit, flops=GRID[4:], length=[1, 10])
+    summary = bs.summarise(found[["loss_gain", "gain", "score"]])
+    figure = plots.plot_capability(summary, task="acc_hard")
+    (median,) = lines(figure.axes[0], "curve, median")
+    np.testing.assert_allclose(median[:, 1], summary["loss_gain"].sel(quantile=MIDDLE))
+    for axis, name in zip(figure.axes[1:], ("score", "gain"), strict=True):
+        for length, label in ((1, "1 step"), (10, "10 steps")):
+            wanted = 100 * summary[name].sel(task="acc_hard", length=length, quantile=MIDDLE)
+            np.testing.assert_allclose(lines(axis, label)[0][:, 1], wanted)
+    with pytest.raises(ValueError, match="the summary has acc_easy, acc_hard"):
+        plots.plot_capability(summary, task="acc_other")
+
+
+def test_a_forest_is_relative_to_the_posterior(fit: xr.DataTree) -> None:
+    summary = bs.summarise(fit["posterior"].to_dataset()[["alpha", "beta"]])
+    (axis,) = plots.plot_forest(summary, published={"alpha": (0.3478, 0.02)}).axes
+    middle = float(summary["alpha"].sel(quantile=MIDDLE))
+    (star,) = lines(axis, "_published")
+    assert star[0, 0] == pytest.approx(0.3478 / middle)
+    wide = next(each for each in axis.collections if each.get_label() == "_wide")
+    ends = wide.get_segments()[0][:, 0]
+    np.testing.assert_allclose(
+        ends, [float(summary["alpha"].sel(quantile=q)) / middle for q in (LOW, HIGH)]
+    )
+
+
+def test_weights_are_bars() -> None:
+    (axis,) = plots.plot_weights({"a": 0.2, "b": 0.8}).axes
+    assert [bar.get_width() for bar in axis.patches] == [0.8, 0.2]
+    assert [each.get_text() for each in axis.get_yticklabels()] == ["b", "a"]
+
+
+def test_candidates_and_what_is_bought(fit: xr.DataTree, runs: xr.Dataset) -> None:
+    found = bs.next_runs(fit, budget=1e22, flops=1e24)
+    axis = plots.plot_candidates(found, runs=runs).axes[0]
+    points, rings = axis.collections
+    np.testing.assert_allclose(
+        points.get_offsets(), np.column_stack([found["params"], found["tokens"]])
+    )
+    assert len(rings.get_offsets()) == int((found["chosen"] > 0).sum()) > 0
+
+
+def _makers(fit: xr.DataTree, runs: xr.Dataset) -> dict[str, Callable[[], Figure]]:
+    table = bs.returns(fit, flops=GRID)
+    summary, below = bs.summarise(table), (table["gain"] < 0.02).mean(("chain", "draw"))
+    answer = bs.diminishing(fit, beyond=1e24, gain_below=0.02)
+    found = bs.allocate(fit, flops=GRID)
+    divided = bs.summarise(found[["params_optimal", "tokens_optimal", "tokens_per_param"]])
+    fitted = bs.summarise(bs.predict(fit, runs))
+    gains = bs.summarise(bs.capability(fit, flops=GRID[6:])[["loss_gain", "gain", "score"]])
+    bought = bs.next_runs(fit, budget=1e22, flops=1e24)
+    return {
+        "returns": lambda: plots.plot_returns(summary, below, threshold=0.02),
+        "onset": lambda: plots.plot_onset(answer),
+        "allocation": lambda: plots.plot_allocation(found, divided, runs=runs),
+        "prior": lambda: plots.plot_prior(fit, ("E", "alpha", "beta")),
+        "residuals": lambda: plots.plot_residuals(runs, fitted),
+        "capability": lambda: plots.plot_capability(gains),
+        "candidates": lambda: plots.plot_candidates(bought, runs=runs),
+    }
+
+
+def test_every_figure_is_quick_and_says_what_it_shows(
+    fit: xr.DataTree, runs: xr.Dataset, tmp_path
+) -> None:
+    for name, make in _makers(fit, runs).items():
+        began = time.perf_counter()
+        figure = make()
+        figure.savefig(tmp_path / f"{name}.png")
+        # A second is asked for; a machine that does other things gets five.
+        assert time.perf_counter() - began < 5, name
+        assert len(str(figure.get_label())) > 40, name
+
+
+def test_heavy_tails_do_not_explode_the_axes(fit: xr.DataTree) -> None:
+    table = bs.returns(fit, flops=GRID)
+    table["gain"][0, :3] = 1e6
+    figure = plots.plot_returns(bs.summarise(table), xr.zeros_like(table["flops"]), threshold=0.02)
+    assert figure.axes[0].get_ylim()[1] < 1
+    tree = xr.DataTree.from_dict(
+        {name: fit[name].to_dataset().copy(deep=True) for name in ("prior", "posterior")}
+    )
+    tree["posterior"]["E"][0, 0] = 1e9
+    assert plots.plot_prior(tree).axes[0].get_xlim()[1] < 100
