@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from bayescale.laws import Input, Law, Param
     from bayescale.model import Model
     from bayescale.notes import Note, get_notes
+    from bayescale.report import write_report
     from bayescale.runs import read_runs, summarise_runs
     from bayescale.saving import load, save
     from bayescale.validate import backtest, verdict  # type: ignore[no-redef]
@@ -89,8 +90,9 @@ _HOMES = {
     "summarise_runs": "runs",
     "under_trained": "decide",
     "verdict": "validate",
+    "write_report": "report",
 }
-_ROOMS = ("cost", "decide", "forecast", "inference", "laws", "plots", "validate")
+_ROOMS = ("cost", "decide", "forecast", "inference", "laws", "plots", "report", "validate")
 
 __all__ = [
     "Input",
@@ -130,6 +132,7 @@ __all__ = [
     "summarise_runs",
     "under_trained",
     "verdict",
+    "write_report",
 ]
 
 

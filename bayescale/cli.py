@@ -264,6 +264,62 @@ def returns(
     finish(tree, force)
 
 
+class ReportFormat(StrEnum):
+    """Forms of a report."""
+
+    html = "html"
+    md = "md"
+    json = "json"
+
+
+@app.command()
+def report(
+    fit: FitFile,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write: .html, .md or .json.")
+    ] = Path("report.html"),
+    format: Annotated[
+        ReportFormat | None, typer.Option(help="By default what the file's name ends in.")
+    ] = None,
+    beyond: Annotated[
+        str | None,
+        typer.Option(help="Compute asked about [FLOP]; by default ten times the largest run."),
+    ] = None,
+    gain_below: Annotated[
+        float | None,
+        typer.Option(help="What a step has to be worth; by default 0.01 in the unit of the loss."),
+    ] = None,
+    step: Annotated[float, typer.Option(help="Factor of compute of one step.")] = 2.0,
+    path: PathOption = None,
+    family: Family = None,
+    json: Json = False,
+    force: Force = False,
+) -> None:
+    """Write one file for a decision-maker and a reviewer: the answer, figures, assumptions, checks."""
+    import shlex
+
+    from bayescale import render
+    from bayescale.report import write_report
+    from bayescale.runs import parse_size
+    from bayescale.saving import load
+
+    tree = load(fit)
+    written = write_report(
+        tree,
+        output,
+        format=None if format is None else format.value,
+        beyond=None if beyond is None else parse_size(beyond),
+        gain_below=gain_below,
+        step=step,
+        along=path,
+        family=family,
+        command=shlex.join(["bayescale", *sys.argv[1:]]),
+    )
+    facts = {"report": str(written), "converged": bool(tree.attrs["converged"])}
+    render.out(facts, json, lambda told: render.console().print(f"written to {told['report']}"))
+    finish(tree, force)
+
+
 @app.command()
 def models(
     name: Annotated[str | None, typer.Argument(help="Print this model's file.")] = None,

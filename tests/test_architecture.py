@@ -49,7 +49,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "report": (
         FIT_READERS
         | {"checks", "checks.sampler", "cost", "datasets", "decide", "forecast", "plots"},
-        ARRAYS | {"arviz_base", "arviz_plots", "arviz_stats", "jinja2", "matplotlib"},
+        ARRAYS | {"arviz_base", "arviz_plots", "arviz_stats", "jinja2", "markupsafe", "matplotlib"},
     ),
 }
 ROOMS["cli"] = ({*ROOMS, "front door"}, ARRAYS | {"arviz_base", "matplotlib", "rich", "typer"})

@@ -29,6 +29,7 @@ FAMILIES = (
     ("#6B6B6B", "P"),
     ("#000000", "X"),
 )
+_LONGEST = 28  # letters of a family's name
 MEDIAN, HALF, WIDE = "#0B4F80", "#7FAFD4", "#C3D9EC"
 BEYOND, HELD_OUT, STAR, THRESHOLD = "#F6F4EF", "#000000", "#FFE14D", "#A31621"
 
@@ -62,7 +63,9 @@ def families(runs: xr.Dataset) -> Iterator[tuple[str, np.ndarray, str, str]]:
     names = list(dict.fromkeys(family.tolist()))
     own = names if len(names) <= len(FAMILIES) else names[: len(FAMILIES) - 1]
     for name, (color, marker) in zip(own, FAMILIES, strict=False):
-        yield name, family == name, color, marker
+        # A name as long as a sentence would leave no room for the figure.
+        shown = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+        yield shown, family == name, color, marker
     if len(own) < len(names):
         yield f"{len(names) - len(own)} other families", ~np.isin(family, own), *FAMILIES[-1]
 
