@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 PYTHON ?=
 PYTEST_ARGS ?= -n 2 --dist loadscope
 PYTEST := MPLBACKEND=Agg $(PY) -m pytest
-TESTED_EXTRAS := dask,numpyro,parquet,polars
+TESTED_EXTRAS := dask,numpyro,parquet,polars,tensorboard
 SUITABLE := (3, 12) <= sys.version_info[:2] < (3, 15)
 
 .DEFAULT_GOAL := help

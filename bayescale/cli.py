@@ -24,6 +24,8 @@ from bayescale.cli_options import (
     Family,
     FitFile,
     Force,
+    From,
+    Join,
     Json,
     Kind,
     ModelName,
@@ -31,6 +33,8 @@ from bayescale.cli_options import (
     Quiet,
     RunsFile,
     Seed,
+    TokensPerByte,
+    Unit,
     finish,
     sizes,
 )
@@ -85,12 +89,20 @@ class Discrepancy(StrEnum):
 
 
 @app.command()
-def runs(table: RunsFile, column: Columns = None, json: Json = False) -> None:
+def runs(
+    table: RunsFile,
+    column: Columns = None,
+    form: From = None,
+    join: Join = None,
+    unit: Unit = None,
+    tokens_per_byte: TokensPerByte = None,
+    json: Json = False,
+) -> None:
     """Show what was understood of a table of runs."""
     from bayescale import render
     from bayescale.runs import summarise_runs
 
-    summary = summarise_runs(_read(table, column))
+    summary = summarise_runs(_read(table, column, form, join, unit, tokens_per_byte))
     render.out(summary, json, render.runs_summary)
     render.next_step(json, f"bayescale fit {table}")
 
@@ -115,6 +127,10 @@ def fit(
         ),
     ] = None,
     column: Columns = None,
+    form: From = None,
+    join: Join = None,
+    unit: Unit = None,
+    tokens_per_byte: TokensPerByte = None,
     quiet: Quiet = False,
     json: Json = False,
     force: Force = False,
@@ -123,7 +139,7 @@ def fit(
     from bayescale.saving import check_folder, save
 
     check_folder(output)
-    runs = _read(table, column)
+    runs = _read(table, column, form, join, unit, tokens_per_byte)
     from bayescale import render
     from bayescale.inference import fit as sample
 
@@ -380,7 +396,14 @@ def demo(
     run_demo(output, seed=seed, json=json)
 
 
-def _read(table: str, column: list[str] | None) -> "xr.Dataset":
+def _read(
+    table: str,
+    column: list[str] | None,
+    form: str | None = None,
+    join: str | None = None,
+    unit: str | None = None,
+    tokens_per_byte: float | None = None,
+) -> "xr.Dataset":
     from bayescale.datasets import list_datasets, load_dataset
     from bayescale.runs import read_runs
 
@@ -391,7 +414,14 @@ def _read(table: str, column: list[str] | None) -> "xr.Dataset":
         and table in set(list_datasets()["name"])
     ):
         return load_dataset(table)
-    return read_runs(table, columns=chosen or None)
+    return read_runs(
+        table,
+        columns=chosen or None,
+        form=form,  # type: ignore[arg-type]
+        join=join,
+        unit=unit,  # type: ignore[arg-type]
+        tokens_per_byte=tokens_per_byte,
+    )
 
 
 def _assignment(text: str) -> tuple[str, str]:

@@ -35,6 +35,24 @@ Columns = Annotated[
         "--column", "-c", help="Name a column yourself: --column loss=val_ppl. May be repeated."
     ),
 ]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        help="What RUNS is, if that cannot be told: table, wandb, mlflow, trainer, tensorboard, lm-eval.",
+    ),
+]
+Join = Annotated[
+    str | None,
+    typer.Option("--join", help="Further columns of the same runs, by run_id: sizes or scores."),
+]
+Unit = Annotated[
+    str | None,
+    typer.Option("--unit", help="Unit of the losses: nat/token, bit/token, bit/byte, perplexity."),
+]
+TokensPerByte = Annotated[
+    float | None, typer.Option("--tokens-per-byte", help="For --unit bit/byte, such as 0.25.")
+]
 RunsFile = Annotated[
     str,
     typer.Argument(

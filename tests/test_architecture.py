@@ -21,7 +21,7 @@ FIT_READERS = {"drift", "laws", "links", "model", "notes", "runs", "saving"}
 #: Room -> (rooms that it may import, libraries that it may import), ground floor first.
 ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "notes": (set(), {"xarray"}),
-    "runs": ({"notes"}, ARRAYS | {"polars"}),
+    "runs": ({"notes"}, ARRAYS | {"polars", "tensorboard"}),
     "datasets": ({"notes", "runs"}, ARRAYS | {"pooch"}),
     "cost": ({"notes"}, {"numpy", "xarray"}),
     "laws": (set(), {"numpy"}),

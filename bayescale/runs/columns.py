@@ -1,7 +1,7 @@
 """Names, units and spellings of the columns of a run table.
 
 A table says ``N``, ``n_params`` or ``Model Size``; bayescale says ``params``. Spellings are
-compared without case and without ``_``, ``-``, ``.`` and spaces. What is not spelled out here is
+compared without case and without ``_``, ``-``, ``.``, ``/`` and spaces. What is not spelled out here is
 kept under its own name, never guessed at: ``flops_6nd`` is not ``flops``.
 """
 
@@ -328,7 +328,7 @@ def hint(word: str, known: Iterable[str]) -> str:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[_\-.\s]", "", str(name)).lower()
+    return re.sub(r"[_\-./\s]", "", str(name)).lower()
 
 
 def _quoted(names: Iterable[str]) -> str:

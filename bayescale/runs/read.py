@@ -23,6 +23,8 @@ from bayescale.runs.cells import cell_values, check_values, keep, parse_size
 from bayescale.runs.columns import ALONE, COLUMNS, INPUTS, describe, nearest, recognise
 from bayescale.runs.screen import design_notes, levels, tokens_per_param
 from bayescale.runs.tables import parse_table, read_bytes
+from bayescale.runs.trackers import Form, check_form, detect, joined, read_tracker, tidy
+from bayescale.runs.units import UNITS, Unit, to_nats
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,8 +38,12 @@ def read_runs(
     *,
     need: Sequence[str] = ("loss",),
     allow_missing: Sequence[str] = (),
+    form: Form | None = None,
+    join: "str | Path | pd.DataFrame | None" = None,
+    unit: Unit | None = None,
+    tokens_per_byte: float | None = None,
 ) -> xr.Dataset:
-    """Read a table of training runs.
+    """Read a table of training runs, or what training left behind.
 
     Parameters
     ----------
@@ -53,6 +59,16 @@ def read_runs(
         A table of scales to forecast needs no losses: ``need=()``.
     allow_missing : sequence of str
         Columns among the sizes in which empty cells are kept as NaN rather than refused.
+    form : {"table", "wandb", "mlflow", "trainer", "tensorboard", "lm-eval"}, optional
+        What the source is, where that cannot be told from it: a table; an export of Weights & Biases (runs, or the
+        history of a chart); what ``mlflow.search_runs`` returns; a folder of Hugging Face's Trainer; TensorBoard's
+        event files; results of the lm-evaluation-harness.
+    join : str, Path or DataFrame, optional
+        Another source with further columns of the same runs, by ``run_id``: sizes, or scores of tasks.
+    unit : {"nat/token", "bit/token", "bit/byte", "perplexity"}, optional
+        Unit of the losses, which are converted into nats per token.
+    tokens_per_byte : float, optional
+        Tokens that the tokenizer makes of a byte of the test text; for bits per byte.
 
     Returns
     -------
@@ -83,7 +99,13 @@ def read_runs(
     ['too_few_levels', 'derived_flops', 'columns_recognised']
     """
     need = (need,) if isinstance(need, str) else tuple(need)
-    frame, place, attrs = _open(source)
+    check_form(form)
+    frame, place, attrs = _open(source, form)
+    if join is not None:
+        other, other_place, facts = _open(join, None)
+        frame = joined(_named(frame), _named(other), place, other_place)
+        attrs["sha256"] = hashlib.sha256((attrs["sha256"] + facts["sha256"]).encode()).hexdigest()
+        attrs["source"] = f"{attrs['source']} with {other_place}"
     earlier = source if isinstance(source, xr.Dataset) else xr.Dataset()
     chosen = recognise(frame.columns, columns, source=place)
     # A needed column that bayescale has no name for is one under its own name.
@@ -94,6 +116,8 @@ def read_runs(
         values = cell_values(frame[column], name, f"{place}: {_label(name, chosen)}")
         if values is not None:
             known[name] = values
+    if unit is not None or tokens_per_byte is not None:
+        _convert(known, unit or UNITS[0], tokens_per_byte, place)  # type: ignore[arg-type]
     derived = _derive_flops(known, earlier)
     # Dense models have sparsity zero, which has no logarithm: laws take the share that is left.
     if "density" not in known and known.get("sparsity", np.array("")).dtype.kind == "f":
@@ -177,14 +201,40 @@ def _range(values: xr.DataArray) -> dict[str, object]:
     }
 
 
+def _named(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with its column of run names under their canonical name."""
+    chosen = recognise(frame.columns, None, source="runs")
+    return frame.rename(columns={chosen[name]: name for name in ("run_id",) if name in chosen})
+
+
+def _convert(
+    known: dict[str, np.ndarray], unit: Unit, tokens_per_byte: float | None, place: str
+) -> None:
+    """Convert losses, and what is known of their errors, into nats per token (in place)."""
+    if "loss_sd" in known and unit == "perplexity":
+        raise ValueError(
+            f"{place}: column 'loss_sd' cannot be converted from perplexity; give the standard deviation of the log of "
+            "the perplexity, with losses in nat/token"
+        )
+    for name in ("loss", "loss_sd"):
+        if name in known:
+            known[name] = to_nats(known[name], unit, tokens_per_byte)
+
+
 def _open(
-    source: "str | Path | pd.DataFrame | pl.DataFrame | xr.Dataset",
+    source: "str | Path | pd.DataFrame | pl.DataFrame | xr.Dataset", form: Form | None
 ) -> tuple[pd.DataFrame, str, dict[str, str]]:
     """Table, name of the place for messages, and attrs that say where it came from."""
     if isinstance(source, str | Path):
-        content = read_bytes(source)
-        digest = hashlib.sha256(content).hexdigest()
-        return parse_table(content, source), str(source), {"source": str(source), "sha256": digest}
+        found = form or detect(source)
+        if found in ("trainer", "tensorboard", "lm-eval"):
+            frame = read_tracker(source, found)
+            digest = hashlib.sha256(frame.to_csv(index=False).encode()).hexdigest()
+        else:
+            content = read_bytes(source)
+            frame = tidy(parse_table(content, source), form)
+            digest = hashlib.sha256(content).hexdigest()
+        return frame, str(source), {"source": str(source), "sha256": digest}
     # polars is worth 60 MB: whoever passes its frame has imported it.
     polars = sys.modules.get("polars")
     given: dict[str, str] = {}
@@ -194,7 +244,7 @@ def _open(
     elif isinstance(source, pd.DataFrame):
         # An index with a name is a column that someone set aside; one without is row labels.
         named = any(name is not None for name in source.index.names)
-        frame = source.reset_index() if named else source.copy(deep=False)
+        frame = tidy(source.reset_index() if named else source.copy(deep=False), form)
         place = "pandas DataFrame"
     elif polars is not None and isinstance(source, polars.DataFrame):
         place, frame = "polars DataFrame", pd.DataFrame(source.to_dict(as_series=False))

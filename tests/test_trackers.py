@@ -1,0 +1,236 @@
+"""Files that training leaves behind become run tables; losses in other units become nats per token."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import bayescale as bs
+from bayescale import cli
+from bayescale.runs.trackers import detect
+
+
+def written(path: Path, content: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+def state(steps: int, loss: float, evaluated: bool = True) -> dict:
+    """What transformers.Trainer writes: a log of the training loss, and of evaluations where there were any."""
+    log: list[dict] = []
+    for step in range(100, steps + 1, 100):
+        seen = {"epoch": 0.1, "step": step, "num_input_tokens_seen": step * 65536}
+        log.append({"loss": loss + 1 / step, "learning_rate": 3e-4, "grad_norm": 0.5, **seen})
+        if evaluated:
+            log.append({"eval_loss": loss + 2 / step, "eval_runtime": 1.0, **seen})
+    return {"global_step": steps, "total_flos": 1e18, "log_history": log, "best_metric": None}
+
+
+def test_a_folder_of_the_trainer(tmp_path: Path) -> None:
+    for run, loss in (("small", 3.0), ("large", 2.5)):
+        # Each checkpoint repeats the history so far.
+        for steps in (200, 300):
+            written(
+                tmp_path / run / f"checkpoint-{steps}" / "trainer_state.json", state(steps, loss)
+            )
+    assert detect(tmp_path) == "trainer"
+    runs = bs.read_runs(tmp_path)
+    assert runs.sizes["run"] == 6
+    assert sorted(set(runs["run_id"].values)) == ["large", "small"]
+    small = runs.isel(run=runs["run_id"].values == "small")
+    assert small["step"].values.tolist() == [100, 200, 300]
+    np.testing.assert_allclose(small["loss"], [3.02, 3.01, 3 + 2 / 300])
+    np.testing.assert_allclose(small["tokens"], small["step"] * 65536)
+    np.testing.assert_allclose(small["flops"], 1e18 * small["step"].values / 300)
+    never = written(tmp_path / "plain" / "trainer_state.json", state(300, 2.0, evaluated=False))
+    np.testing.assert_allclose(bs.read_runs(never)["loss"], 2 + 1 / np.array([100, 200, 300]))
+    sizes = pd.DataFrame({"run_id": ["small", "large"], "params": [1e8, 1e9]})
+    both = bs.read_runs(tmp_path, join=sizes, allow_missing=("params",))
+    assert both["params"].values[both["run_id"].values == "large"].tolist() == [1e9] * 3
+
+
+def test_a_state_that_is_none(tmp_path: Path) -> None:
+    bad = written(tmp_path / "trainer_state.json", {"log_history": None})
+    with pytest.raises(ValueError, match="expected the state of a Trainer, with 'log_history'"):
+        bs.read_runs(bad)
+    empty = written(tmp_path / "a" / "trainer_state.json", {"log_history": [{"step": 1}]})
+    with pytest.raises(ValueError, match="no loss was logged"):
+        bs.read_runs(empty)
+    cut = written(tmp_path / "b" / "trainer_state.json", '{"log_history": [')
+    with pytest.raises(ValueError, match="this is not JSON"):
+        bs.read_runs(cut)
+
+
+def test_exports_of_weights_and_biases(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "Name": ["a", "b", "c"],
+            "State": ["finished"] * 3,
+            "config.n_params": [1e8, 2e8, 4e8],
+            "config.tokens": [2e9, 4e9, 8e9],
+            "summary.val/loss": [3.0, 2.8, 2.6],
+        }
+    )
+    path = tmp_path / "wandb_export.csv"
+    frame.to_csv(path, index=False)
+    runs = bs.read_runs(path)
+    assert runs["params"].values.tolist() == [1e8, 2e8, 4e8]
+    assert runs["loss"].values.tolist() == [3.0, 2.8, 2.6]
+    assert runs["run_id"].values.tolist() == ["a", "b", "c"]
+    # Two metrics that would share a name keep their own.
+    twice = frame.assign(loss=[9.0, 9.0, 9.0]).rename(columns={"summary.val/loss": "summary.loss"})
+    assert bs.read_runs(twice)["loss"].values.tolist() == [9.0] * 3
+    history = tmp_path / "history.csv"
+    pd.DataFrame(
+        {
+            "Step": [100, 200, 300],
+            "a - val/loss": [4.0, 3.5, 3.0],
+            "a - val/loss__MIN": [4.0, 3.5, 3.0],
+            "a - val/loss__MAX": [4.0, 3.5, 3.0],
+            "b - val/loss": [3.8, np.nan, 2.8],
+            "b - _step": [100, 200, 300],
+        }
+    ).to_csv(history, index=False)
+    with pytest.raises(ValueError, match="no column says how large the runs were"):
+        bs.read_runs(history)
+    curves = bs.read_runs(history, join=path)
+    assert list(zip(curves["run_id"].values, curves["step"].values, strict=True)) == [
+        ("a", 100), ("a", 200), ("a", 300), ("b", 100), ("b", 300),
+    ]  # fmt: skip
+    assert curves["loss"].values.tolist() == [4.0, 3.5, 3.0, 3.8, 2.8]
+    assert curves["params"].values.tolist() == [1e8] * 3 + [2e8] * 2
+
+
+def test_a_frame_of_mlflow() -> None:
+    frame = pd.DataFrame(
+        {
+            "run_id": ["x1", "x2", "x3"],
+            "experiment_id": ["0"] * 3,
+            "status": ["FINISHED"] * 3,
+            "artifact_uri": ["file:///a"] * 3,
+            "start_time": pd.to_datetime(["2026-01-01"] * 3),
+            "end_time": pd.to_datetime(["2026-01-02"] * 3),
+            "metrics.eval_loss": [3.0, 2.8, 2.6],
+            "params.n_params": ["1e8", "2e8", "4e8"],
+            "params.arch": ["dense", "dense", "moe"],
+            "params.num_tokens": ["2000000000", "4000000000", "8000000000"],
+            "tags.mlflow.source.name": ["train.py"] * 3,
+        }
+    )
+    runs = bs.read_runs(frame)
+    assert runs["params"].values.tolist() == [1e8, 2e8, 4e8]
+    assert runs["tokens"].values.tolist() == [2e9, 4e9, 8e9]
+    assert runs["family"].values.tolist() == ["dense", "dense", "moe"]
+    assert not {"artifact_uri", "tags.mlflow.source.name"} & set(runs)
+
+
+def test_scores_of_the_harness_join_by_model(tmp_path: Path) -> None:
+    for model, accuracy in (("org/a", 0.6), ("org/b", 0.7)):
+        found = {
+            "results": {
+                "piqa": {"alias": "piqa", "acc,none": accuracy, "acc_stderr,none": 0.01},
+                "hellaswag": {"acc,none": 0.4, "acc_norm,none": accuracy - 0.1},
+            },
+            "n-samples": {"piqa": {"original": 1838, "effective": 1838}},
+            "config": {"model": "hf", "model_args": f"pretrained={model},dtype=bfloat16"},
+        }
+        written(tmp_path / model.replace("/", "__") / "results_2026.json", found)
+    assert detect(tmp_path) == "lm-eval"
+    table = pd.DataFrame(
+        {
+            "run_id": ["a", "b", "c"],
+            "params": [1e8, 2e8, 4e8],
+            "tokens": [2e9, 4e9, 8e9],
+            "loss": [3, 2.8, 2.6],
+        }
+    )
+    runs = bs.read_runs(table, join=tmp_path)
+    np.testing.assert_allclose(runs["acc_piqa"], [0.6, 0.7, np.nan])
+    np.testing.assert_allclose(runs["acc_hellaswag"], [0.5, 0.6, np.nan])
+    np.testing.assert_allclose(runs["n_piqa"], [1838, 1838, np.nan])
+    assert "results" not in runs
+    with pytest.raises(
+        ValueError, match=r"none of its runs \(a, b, \.\.\.\) is in pandas DataFrame \(x,"
+    ):
+        bs.read_runs(table.assign(run_id=["x", "y", "z"]), join=tmp_path)
+    with pytest.raises(ValueError, match="both need a column 'run_id'"):
+        bs.read_runs(table.drop(columns="run_id"), join=tmp_path)
+
+
+def test_event_files_of_tensorboard(tmp_path: Path) -> None:
+    pytest.importorskip(
+        "tensorboard", reason="needs tensorboard: pip install 'bayescale[tensorboard]'"
+    )
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    for run, start in (("a", 4.0), ("b", 3.5)):
+        writer = EventFileWriter(str(tmp_path / run))
+        for step in (100, 200, 300):
+            for tag, value in (("eval/loss", start - step / 1000), ("tokens", step * 1e6)):
+                summary = Summary(value=[Summary.Value(tag=tag, simple_value=value)])
+                writer.add_event(Event(step=step, wall_time=step, summary=summary))
+        writer.close()
+    runs = bs.read_runs(tmp_path)
+    assert runs.sizes["run"] == 6
+    np.testing.assert_allclose(runs["loss"], [3.9, 3.8, 3.7, 3.4, 3.3, 3.2], rtol=1e-6)
+    np.testing.assert_allclose(runs["tokens"], [1e8, 2e8, 3e8] * 2)
+    assert runs["run_id"].values.tolist() == ["a"] * 3 + ["b"] * 3
+
+
+@pytest.mark.parametrize(
+    ("unit", "tokens_per_byte", "given"),
+    [
+        ("nat/token", None, 2.0),
+        ("bit/token", None, 2.0 / math.log(2)),
+        ("bit/byte", 0.25, 0.25 * 2.0 / math.log(2)),
+        ("perplexity", None, math.exp(2.0)),
+    ],
+)
+def test_every_unit_becomes_nats_per_token(
+    unit: str, tokens_per_byte: float | None, given: float
+) -> None:
+    frame = pd.DataFrame(
+        {"params": [1e8, 1e9, 1e10], "tokens": [1e9, 1e10, 1e11], "loss": [given] * 3}
+    )
+    runs = bs.read_runs(frame, unit=unit, tokens_per_byte=tokens_per_byte)
+    np.testing.assert_allclose(runs["loss"], 2.0)
+    assert runs["loss"].attrs["units"] == "nat/token"
+
+
+def test_units_that_make_no_sense() -> None:
+    frame = pd.DataFrame({"params": [1e8] * 3, "loss": [1.0, 1.1, 1.2], "loss_sd": [0.1] * 3})
+    with pytest.raises(ValueError, match="unit = 'bits': expected one of nat/token"):
+        bs.read_runs(frame, unit="bits")
+    with pytest.raises(ValueError, match=r"say how many tokens the tokenizer makes of a byte"):
+        bs.read_runs(frame, unit="bit/byte")
+    with pytest.raises(ValueError, match="tokens_per_byte goes with bit/byte alone"):
+        bs.read_runs(frame, unit="bit/token", tokens_per_byte=0.25)
+    with pytest.raises(ValueError, match=r"tokens_per_byte = 25: expected a number such as 0\.25"):
+        bs.read_runs(frame, unit="bit/byte", tokens_per_byte=25)
+    with pytest.raises(ValueError, match="'loss_sd' cannot be converted from perplexity"):
+        bs.read_runs(frame, unit="perplexity")
+    converted = bs.read_runs(frame, unit="bit/token")
+    np.testing.assert_allclose(converted["loss_sd"], 0.1 * math.log(2))
+    with pytest.raises(ValueError, match="form = 'comet': expected one of table, wandb"):
+        bs.read_runs(frame, form="comet")
+
+
+def test_the_command_line_reads_them(tmp_path: Path) -> None:
+    for run, loss in (("small", 3.0), ("large", 2.5)):
+        written(tmp_path / "hf" / run / "trainer_state.json", state(300, loss / math.log(2)))
+    args = ["runs", str(tmp_path / "hf"), "--unit", "bit/token", "--json"]
+    result = CliRunner().invoke(cli.app, args)
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert facts["runs"] == 6
+    assert facts["loss"]["max"] == pytest.approx(3.0 + 0.02 * math.log(2))
+    wrong = CliRunner().invoke(cli.app, ["runs", str(tmp_path / "hf"), "--from", "table"])
+    assert wrong.exit_code == 2
+    assert "this is a folder" in wrong.stderr
