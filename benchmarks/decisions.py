@@ -284,7 +284,13 @@ def design(workers: int, quick: bool) -> list[Row]:
     return rows + table_of("simulated worlds, 1e23 FLOP", simulated(2 if quick else 30))
 
 
-def chinchilla(starts: int) -> Iterator[tuple[str, float, int]]:
+def _at(fit: xr.DataTree, aims: xr.Dataset) -> tuple[np.ndarray, float]:
+    """Median loss at the aims, and the posterior's standard deviation of log loss there."""
+    loss = bs.predict(fit, aims[["params", "tokens"]])
+    return loss.median(("chain", "draw")).values, float(np.log(loss).std(("chain", "draw")).mean())
+
+
+def chinchilla(starts: int) -> Iterator[tuple[str, float, float, int]]:
     """Rule, error and runs bought, from several random starts."""
     runs = bs.read_runs(data_folder() / "epoch_chinchilla.csv")
     runs = runs.isel(run=runs["epoch_excluded"].values == 0)[["params", "tokens", "flops", "loss"]]
@@ -296,12 +302,12 @@ def chinchilla(starts: int) -> Iterator[tuple[str, float, int]]:
         begun = rng.choice(below[: below.size // 3], 20, replace=False)
         pool = runs.isel(run=np.setdiff1d(below, begun))
         for name, held, fit in bought(runs.isel(run=begun), pool, aims, rng, DEFAULT, seed + 1):
-            middle = bs.predict(fit, aims[["params", "tokens"]]).median(("chain", "draw")).values
+            middle, sd = _at(fit, aims)
             error = np.sqrt(np.mean(np.log(middle / aims["loss"].values) ** 2))
-            yield name, float(error), held.sizes["run"] - 20
+            yield name, float(error), sd, held.sizes["run"] - 20
 
 
-def simulated(count: int) -> Iterator[tuple[str, float, int]]:
+def simulated(count: int) -> Iterator[tuple[str, float, float, int]]:
     """Rule, error and runs bought, in worlds drawn from the prior."""
     flops, ratio = (
         np.repeat(np.geomspace(1e18, 1e21, 12), 10),
@@ -322,16 +328,18 @@ def simulated(count: int) -> Iterator[tuple[str, float, int]]:
         pool = runs.isel(run=np.setdiff1d(np.arange(flops.size), begun))
         true = there.isel(chain=0, draw=world).values
         for name, held, fit in bought(runs.isel(run=begun), pool, aims, rng, model, world + 1):
-            middle = bs.predict(fit, aims[["params", "tokens"]]).median(("chain", "draw")).values
-            yield name, float(abs(np.log(middle / true))[0]), held.sizes["run"] - 20
+            middle, sd = _at(fit, aims)
+            yield name, float(abs(np.log(middle / true))[0]), sd, held.sizes["run"] - 20
 
 
-def table_of(name: str, found: Iterator[tuple[str, float, int]]) -> list[Row]:
+def table_of(name: str, found: Iterator[tuple[str, float, float, int]]) -> list[Row]:
     """One row a rule, with what it does beside next_runs on the same starts."""
     errors: dict[str, list[float]] = {}
+    spreads: dict[str, list[float]] = {}
     counts: dict[str, list[int]] = {}
-    for rule, error, runs in found:
+    for rule, error, sd, runs in found:
         errors.setdefault(rule, []).append(error)
+        spreads.setdefault(rule, []).append(sd)
         counts.setdefault(rule, []).append(runs)
     rows: list[Row] = []
     reference = np.array(errors["next_runs"])
@@ -347,6 +355,7 @@ def table_of(name: str, found: Iterator[tuple[str, float, int]]) -> list[Row]:
                 "error_mean": float(lost.mean()),
                 "error_median": float(np.median(lost)),
                 "error_sd": float(lost.std()),
+                "posterior_sd": float(np.mean(spreads[rule])),
                 "above_next_runs": float(apart.mean()),
                 "above_error": float(apart.std() / np.sqrt(lost.size)),
             }

@@ -145,7 +145,7 @@ def next_runs(
             f"target {about.name!r} is the same in every draw: no run can tell more about it"
         )
     alone = reductions(covariance, noise)
-    picks, rule = best_batch(covariance, noise, cost, limit, replicates)
+    picks, rule = best_batch(about.values, seen, noise, cost, limit, replicates)
     after = variance_after(covariance, noise, picks)
     found: dict[str, tuple[Any, ...]] = {
         "cost": ("candidate", cost, {"units": "FLOP"}),

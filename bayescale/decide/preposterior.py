@@ -87,20 +87,56 @@ def _measured(covariance: np.ndarray, noise: np.ndarray, pick: int) -> np.ndarra
 
 
 def best_batch(
-    covariance: np.ndarray, noise: np.ndarray, cost: np.ndarray, limit: float, replicates: int
+    target: np.ndarray,
+    seen: np.ndarray,
+    noise: np.ndarray,
+    cost: np.ndarray,
+    limit: float,
+    replicates: int,
 ) -> tuple[list[int], str]:
     """The better of two greedy batches: most for each FLOP first, and most first.
 
     Either alone can be far from the best batch, the better of the two cannot (Leskovec et al. 2007,
-    doi 10.1145/1281192.1281239).
+    doi 10.1145/1281192.1281239). Which is better is judged on draws that had no part in how it reads its runs: among
+    many candidates some go with the target by chance, and a batch of many runs gathers these.
+
+    Parameters
+    ----------
+    target, seen : numpy.ndarray
+        Draws of the target, and of what each candidate measures; dims (sample,) and (sample, candidate).
+    noise, cost : numpy.ndarray
+        Of each candidate.
+    limit : float
+    replicates : int
+
+    Returns
+    -------
+    list of int, str
+        Candidates in the order of choice, and the rule that won.
     """
+    covariance = np.cov(np.column_stack([target, seen]), rowvar=False)
     batches = {
         "most for each FLOP": _greedy(covariance, noise, cost, cost, limit, replicates),
         "most": _greedy(covariance, noise, cost, np.ones_like(cost), limit, replicates),
     }
-    left = {rule: variance_after(covariance, noise, picks)[-1] for rule, picks in batches.items()}
+    left = {rule: _variance_apart(target, seen, noise, picks) for rule, picks in batches.items()}
     rule = min(left, key=lambda each: left[each])
     return batches[rule], rule
+
+
+def _variance_apart(
+    target: np.ndarray, seen: np.ndarray, noise: np.ndarray, picks: list[int]
+) -> float:
+    """Variance of the target that a batch leaves, with the batch read by every other draw and judged on the rest."""
+    both = np.column_stack([target, seen[:, picks]])
+    halves = [np.cov(both[start::2], rowvar=False) for start in (0, 1)]
+    added = np.diag(noise[picks])
+    found = []
+    for fitted, judged in (halves, halves[::-1]):
+        weights = np.linalg.solve(fitted[1:, 1:] + added, fitted[1:, 0])
+        explained = 2 * weights @ judged[1:, 0] - weights @ (judged[1:, 1:] + added) @ weights
+        found.append(judged[0, 0] - explained)
+    return float(np.mean(found))
 
 
 def _greedy(
