@@ -1,9 +1,12 @@
 """A report answers first, escapes what is the user's, needs no network, and says the same in three forms."""
 
+import hashlib
+import html
 import json
 import re
+import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,7 +18,8 @@ from typer.testing import CliRunner
 
 import bayescale as bs
 from bayescale import cli
-from bayescale.report.content import percent, spread
+from bayescale.forecast.montecarlo import probability_mcse
+from bayescale.report.words import percent, spread
 from bayescale.saving import save
 
 EVIL = "<script>alert(1)</script>--><img src=x onerror=alert(2)>|\"'"
@@ -53,26 +57,40 @@ def told(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def unanswered(facts: dict) -> list[str]:
+    texts = [block.get("text", "") for each in facts["sections"] for block in each["blocks"]]
+    return [text for text in texts if text.startswith("Not answered")]
+
+
+def section(facts: dict, key: str) -> list[dict]:
+    """Blocks of a section."""
+    (found,) = [each["blocks"] for each in facts["sections"] if each["key"] == key]
+    return found
+
+
+def table(facts: dict, key: str, place: int = 0) -> dict[str, list[str]]:
+    """Cells of a section's table by the name of their row."""
+    found = [block for block in section(facts, key) if "table" in block][place]
+    return {row[0]: row[1:] for row in found["rows"]}
+
+
 def test_the_answer_comes_first_and_is_the_fits_own(plain: xr.DataTree, tmp_path: Path) -> None:
     facts = told(bs.write_report(plain, tmp_path / "report.json", beyond=1e24, gain_below=0.02))
     answer = bs.diminishing(plain, beyond=1e24, gain_below=0.02)
     gain = bs.summarise(bs.returns(plain, flops=1e24))["gain"].isel(flops=0)
     share = percent(float(answer["probability"]), float(answer["probability_mcse"]))
     assert facts["answer"][0] == (
-        f"At 1e24 FLOP a doubling buys {spread(gain)} nat/token; the probability that it buys less "
+        f"At 1e24 FLOP a doubling buys {spread(gain, 'nat/token')}; the probability that it buys less "
         f"than 0.02 is {share}."
     )
+    assert not any("nothing else was said" in each for each in facts["basis"])
     assert facts["numbers"]["probability"] == pytest.approx(float(answer["probability"]))
     assert facts["numbers"]["gain"]["median"] == pytest.approx(float(gain.sel(quantile=0.5)))
     keys = [section["key"] for section in facts["sections"]]
     assert keys == [
-        "loss", "allocation", "assumptions", "trust", "prior", "doubts", "checklist", "reproduce",
+        "loss", "allocation", "doubts", "assumptions", "trust", "prior", "checklist", "model", "reproduce",
     ]  # fmt: skip
-    assert not any(
-        block.get("text", "").startswith("Not answered")
-        for section in facts["sections"]
-        for block in section["blocks"]
-    )
+    assert not unanswered(facts)
 
 
 def test_the_page_stands_alone(page: str) -> None:
@@ -106,7 +124,7 @@ def test_a_screen_reader_can_read_it(page: str) -> None:
     assert all(attrs.get("scope") in ("col", "row") for attrs in tags.of("th"))
     assert len(tags.of("caption")) == len(tags.of("table")) > 3
     pictures = [attrs for attrs in tags.of("svg") if attrs.get("role") == "img"]
-    assert len(pictures) == len(tags.of("figure")) >= 5
+    assert len(pictures) == len(tags.of("figure")) >= 6
     titles = re.findall(r"<title id=\"([\w-]+)\">([^<]+)</title>", page)
     assert {attrs["aria-labelledby"] for attrs in pictures} == {name for name, _ in titles}
     assert all(len(text) > 40 for _, text in titles)
@@ -133,12 +151,142 @@ def test_three_forms_say_the_same(plain: xr.DataTree, page: str, tmp_path: Path)
         "utf-8"
     )
     bare = text.replace("\\", "")
-    for sentence in facts["answer"]:
-        assert sentence in page
+    told_page = html.unescape(page).replace("\N{NO-BREAK SPACE}", " ")
+    for sentence in (*facts["answer"], *facts["basis"]):
+        assert sentence in told_page
         assert sentence in bare
+    cells = [
+        cell
+        for each in facts["sections"]
+        for block in each["blocks"]
+        for row in block.get("rows", [])
+        for cell in row
+    ]
+    assert len(cells) > 150
+    for cell in cells:
+        assert f">{cell}</t" in told_page
+        assert cell in bare
     for section in facts["sections"]:
         assert f"## {section['title']}" in bare
         assert f">{section['title']}</h2>" in page
+
+
+def test_what_nobody_said_is_taken_and_told(plain: xr.DataTree, tmp_path: Path) -> None:
+    facts = told(bs.write_report(plain, tmp_path / "report.json"))
+    largest = float(plain["constant_data"]["flops"].max())
+    assert facts["numbers"]["beyond"] == pytest.approx(10 * largest)
+    assert facts["numbers"]["gain_below"] == 0.01
+    taken = facts["basis"][0]
+    assert taken.startswith("Taken, since nothing else was said: ")
+    assert "10 times the largest run" in taken
+    assert "a worth of 0.01 nat/token" in taken
+
+
+def test_tables_hold_what_the_functions_say(plain: xr.DataTree, tmp_path: Path) -> None:
+    facts = told(bs.write_report(plain, tmp_path / "a.json", beyond=1e24, gain_below=0.02, step=4))
+    draws = bs.returns(plain, flops=[1e23, 1e24, 1e25], step=4)
+    summary = bs.summarise(draws)
+    largest = float(plain["constant_data"]["flops"].max())
+    marginal = table(facts, "loss")
+    assert list(marginal) == [f"{largest:.3g}".replace("+", ""), "1e23", "1e24", "1e25"]
+    for place, scale in enumerate(("1e23", "1e24", "1e25")):
+        row = marginal[scale]
+        assert row[0] == f"{np.log10(float(scale) / largest):.1f}"
+        assert row[1] == spread(summary["loss"].isel(flops=place))
+        assert row[2] == spread(summary["gain"].isel(flops=place))
+    below = draws["gain"].sel(flops=1e24) < 0.01
+    chance = percent(float(below.mean()), float(probability_mcse(below.astype(float))))
+    assert table(facts, "loss", 1)["1e24"][0] == chance
+    divided = bs.allocate(plain, flops=[1e24])
+    optimum = bs.summarise(divided[["params_optimal"]])["params_optimal"].isel(flops=0)
+    assert table(facts, "allocation")["1e24"][1] == spread(optimum, sizes=True)
+    before = xr.DataTree.from_dict(
+        {
+            "posterior": plain["prior"].to_dataset(),
+            "constant_data": plain["constant_data"].to_dataset(),
+            "observed_data": plain["observed_data"].to_dataset(),
+        }
+    )
+    before.attrs = plain.attrs
+    blind = bs.summarise(bs.returns(before, flops=1e24, step=4))["gain"].isel(flops=0)
+    row = table(facts, "prior")["gain of 4x at 1e24 FLOP [nat/token]"]
+    assert row[:2] == [spread(blind), spread(summary["gain"].sel(flops=1e24))]
+    checks = bs.check(plain)
+    assert {name: row[2] for name, row in table(facts, "trust").items()} == dict(checks["verdict"])
+
+
+def test_the_checklist_is_filled_in_and_says_what_it_cannot_know(
+    plain: xr.DataTree, tmp_path: Path
+) -> None:
+    facts = told(bs.write_report(plain, tmp_path / "report.json"))
+    answers = {
+        row[0]: row[1]
+        for block in section(facts, "checklist")
+        if "table" in block
+        for row in block["rows"]
+    }
+    assert answers["How many runs?"] == "29"
+    assert answers["What range of params?"].startswith("70M to 13B (2.3 decades")
+    assert answers["What is estimated?"] == "E, A, alpha, B, beta"
+    assert answers["How was it started?"] == "4 chains, 1000 draws kept of each, seed 1"
+    assert answers["Which algorithm?"] == "No-U-Turn sampler of nutpie"
+    assert "degrees of freedom" in answers["Which objective?"]
+    unknown = {
+        question for question, answer in answers.items() if answer == "not recorded in the fit"
+    }
+    assert {
+        "How are parameters counted (embeddings)?",
+        "Were hyper-parameters tuned at each scale?",
+    } <= unknown
+    known = answers.keys() - unknown
+    assert len(known) > 20
+
+
+def test_it_can_be_made_again(plain: xr.DataTree, tmp_path: Path) -> None:
+    command = "bayescale report 'a fit.nc' --beyond 1e24"
+    facts = told(bs.write_report(plain, tmp_path / "report.json", command=command))
+    (model,) = section(facts, "model")
+    rows = table(facts, "reproduce")
+    assert model["code"] == plain.attrs["model"].strip()
+    assert rows["SHA-256 of the model file"] == [
+        hashlib.sha256(plain.attrs["model"].encode()).hexdigest()
+    ]
+    assert rows["SHA-256 of the runs"] == [plain.attrs["sha256"]]
+    assert f"numpy {json.loads(plain.attrs['versions'])['numpy']}" in rows["versions"][0]
+    fit, again = section(facts, "reproduce")[-1]["code"].splitlines()
+    assert again == command
+    assert shlex.split(fit)[:5] == [
+        "bayescale",
+        "fit",
+        plain.attrs["source"],
+        "--model",
+        "model.toml",
+    ]
+    assert fit.endswith("--seed 1 --draws 1000 --chains 4 --sampler nutpie -o fit.nc")
+
+
+def test_targets_are_answered_where_they_are_asked(plain: xr.DataTree, tmp_path: Path) -> None:
+    facts = told(bs.write_report(plain, tmp_path / "a.json", loss=[1.55, 0.2], confidence=0.8))
+    found = bs.compute_for(plain, loss=[1.55, 0.2], confidence=0.8)
+    needed = f"{float(found['compute_at_confidence'][0]):.3g}".replace("+", "")
+    assert any(
+        each.startswith(f"A loss of 1.55 nat/token takes {needed} FLOP for 80 % confidence")
+        for each in facts["answer"]
+    )
+    assert any(
+        "0.2 nat/token is not reached with 80 % confidence" in each for each in facts["answer"]
+    )
+    assert list(table(facts, "target")) == ["1.55", "0.2"]
+    assert facts["numbers"]["targets"][1]["compute_at_confidence"] is None
+
+
+def test_a_plan_ends_where_it_ends(plain: xr.DataTree, tmp_path: Path) -> None:
+    plan = {"params": [1e8, 1e9, 1e10, 5e10], "tokens": [1e10, 1e11, 1e12, 5e12]}
+    facts = told(bs.write_report(plain, tmp_path / "a.json", along=plan))
+    assert not unanswered(facts)
+    # The last step has to start within the plan.
+    assert facts["numbers"]["beyond"] <= 6 * 5e10 * 5e12 / 2
+    assert facts["numbers"]["path"] == "table"
 
 
 def test_tasks_and_one_input_and_no_convergence(tmp_path: Path) -> None:
@@ -146,13 +294,27 @@ def test_tasks_and_one_input_and_no_convergence(tmp_path: Path) -> None:
         fake_fit("chinchilla", draws=100, jitter=0.05), {"acc_easy": (-0.2, 8.0, 0.25, 0.95)}
     )
     facts = told(bs.write_report(known, tmp_path / "tasks.json"))
-    (section,) = [each for each in facts["sections"] if each["key"] == "capability"]
-    assert section["blocks"][1]["rows"][0][0] == "acc_easy"
+    assert list(table(facts, "capability")) == ["acc_easy"]
     one = fake_fit("power", draws=100, jitter=0.05, converged=False)
     facts = told(bs.write_report(one, tmp_path / "one.json"))
-    assert facts["answer"][0].startswith("The sampler did not converge")
+    assert facts["alarm"].startswith("The sampler did not converge")
     assert "allocation" not in [each["key"] for each in facts["sections"]]
     assert facts["numbers"]["converged"] is False
+    page = bs.write_report(one, tmp_path / "one.html").read_text("utf-8")
+    assert page.index("The sampler did not converge") < page.index("a doubling buys")
+
+
+def test_a_law_that_cannot_grow_says_so_and_the_rest_stands(tmp_path: Path) -> None:
+    tree = fake_fit("repetition", draws=100, jitter=0.05)
+    facts = told(bs.write_report(tree, tmp_path / "a.json", at={"unique_tokens": 1e11}))
+    assert facts["answer"][0].startswith("What more compute buys is not known: no path is known")
+    assert "no path is known" in facts["numbers"]["not_answered"]
+    assert any("no path is known" in each for each in unanswered(facts))
+    assert len(table(facts, "allocation")) == 3
+    assert "parameters on" in facts["answer"][1]
+    assert {"trust", "prior", "checklist", "model", "reproduce"} <= {
+        each["key"] for each in facts["sections"]
+    }
 
 
 def test_bad_input_writes_nothing(plain: xr.DataTree, tmp_path: Path) -> None:
@@ -164,7 +326,39 @@ def test_bad_input_writes_nothing(plain: xr.DataTree, tmp_path: Path) -> None:
         bs.write_report(plain, tmp_path / "nowhere" / "report.html")
     with pytest.raises(ValueError, match="not a fit of bayescale"):
         bs.write_report(xr.DataTree(), tmp_path / "report.html")
+    for wrong, said in (
+        ({"beyond": -1.0}, "beyond = -1.0: expected a number above zero"),
+        ({"gain_below": 0.0}, "gain_below = 0.0: expected a number above zero"),
+        ({"step": 1.0}, "step = 1.0: expected a factor of compute above 1"),
+        ({"confidence": 1.0}, "confidence = 1.0: expected a probability"),
+        (
+            {"beyond": 1e30, "along": {"params": [1e8, 1e9], "tokens": [1e10, 1e11]}},
+            "the plan covers",
+        ),
+        ({"at": {"bits": 8.0}}, "has no input 'bits'"),
+        ({"loss": [-1.0]}, "loss"),
+        ({"along": "sideways"}, "unknown path 'sideways'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            bs.write_report(plain, tmp_path / "report.html", **wrong)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_leaves_what_was_there(
+    plain: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "report.md"
+    path.write_text("old", encoding="utf-8")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        bs.write_report(plain, path)
+    monkeypatch.undo()
+    assert path.read_text("utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_verb(plain: xr.DataTree, tmp_path: Path) -> None:
@@ -200,30 +394,142 @@ def browser() -> Iterator[object]:
         found.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
-def test_the_page_in_a_browser(browser, page: str, tmp_path: Path, width: int, scheme: str) -> None:
+@pytest.fixture
+def opened(browser, page: str, tmp_path: Path) -> Callable[..., object]:
+    """The page in a window of a width and scheme, with what it complained of or asked the network for."""
     path = tmp_path / "report.html"
     path.write_text(page, encoding="utf-8")
-    shown = browser.new_page(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
-    )
-    said: list[str] = []
-    shown.on("console", lambda message: said.append(message.text))
-    shown.on("pageerror", lambda error: said.append(str(error)))
-    shown.on(
-        "request",
-        lambda request: request.url.startswith(("file:", "data:")) or said.append(request.url),
-    )
-    shown.goto(path.as_uri())
-    assert said == []
+
+    def open_page(width: int, scheme: str) -> tuple[object, list[str]]:
+        size = {"width": width, "height": 900}
+        shown = browser.new_page(viewport=size, color_scheme=scheme, offline=True)
+        said: list[str] = []
+        shown.on("console", lambda message: said.append(message.text))
+        shown.on("pageerror", lambda error: said.append(str(error)))
+        shown.on(
+            "request",
+            lambda request: request.url.startswith(("file:", "data:")) or said.append(request.url),
+        )
+        shown.goto(path.as_uri())
+        return shown, said
+
+    return open_page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_the_page_in_a_browser(opened, width: int, scheme: str) -> None:
+    shown, said = opened(width, scheme)
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
-    for box in (each.bounding_box() for each in shown.query_selector_all("figure svg")):
-        assert box is not None
+    figures = shown.query_selector_all("figure svg")
+    assert len(figures) >= 6
+    for box in (each.bounding_box() for each in figures):
         assert box["width"] > 250
         assert box["height"] > 80
+        assert box["x"] + box["width"] <= width
+    # What is too wide moves in its own box, and a caption never does.
+    for caption in shown.query_selector_all("caption span"):
+        box = caption.bounding_box()
+        assert box["x"] + box["width"] <= width
     background = shown.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (background == "rgb(255, 255, 255)") == (scheme == "light")
-    shown.click("nav a >> nth=2")
-    assert shown.evaluate("window.scrollY") > 0
+    assert said == []
+    shown.close()
+
+
+def test_every_link_moves_the_page(opened) -> None:
+    shown, said = opened(390, "light")
+    links = shown.query_selector_all("nav a")
+    assert len(links) >= 8
+    for link in links:
+        link.click()
+        aim = link.get_attribute("href").removeprefix("#")
+        assert shown.evaluate("location.hash") == f"#{aim}"
+        top = shown.evaluate(f"document.getElementById('{aim}').getBoundingClientRect().top")
+        assert top < 900
+        assert shown.evaluate("window.scrollY") > 0
+        shown.evaluate("window.scrollTo(0, 0)")
+    assert said == []
+    shown.close()
+
+
+def test_figures_follow_the_scheme_and_can_be_told_from_the_page(opened) -> None:
+    seen = {}
+    for scheme in ("light", "dark"):
+        shown, _ = opened(1280, scheme)
+        # Every colour that an axis, a band or a letter of the first figure is painted with.
+        script = """() => [...document.querySelector('figure svg').querySelectorAll('path, use')].map(
+            each => getComputedStyle(each)).flatMap(each => [each.fill, each.stroke])"""
+        seen[scheme] = set(shown.evaluate(script)) - {"none"}
+        paper = shown.evaluate("getComputedStyle(document.body).backgroundColor")
+        ink = shown.evaluate("getComputedStyle(document.body).color")
+        assert paper in seen[scheme]
+        letters = shown.evaluate("getComputedStyle(document.querySelector('figure svg')).fill")
+        assert letters == ink
+        assert contrast(paper, letters) > 7
+        shown.close()
+    assert "rgb(255, 255, 255)" not in seen["dark"]
+    assert "rgb(0, 0, 0)" not in seen["dark"]
+    assert len(seen["light"] & seen["dark"]) < len(seen["light"])
+
+
+def contrast(one: str, other: str) -> float:
+    """Ratio of luminances of two colours, as WCAG 2 defines it."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(each) / 255 for each in re.findall(r"\d+", colour)[:3]]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_words_can_be_read_against_the_page(opened) -> None:
+    for scheme in ("light", "dark"):
+        shown, _ = opened(1280, scheme)
+        for what in (
+            "p",
+            ".basis",
+            "caption",
+            "thead th",
+            "td.ok",
+            "nav a",
+            "figcaption",
+            "footer",
+        ):
+            colour = shown.evaluate(f"getComputedStyle(document.querySelector('{what}')).color")
+            behind = "--card" if what == ".basis" else "--paper"
+            script = f"getComputedStyle(document.documentElement).getPropertyValue('{behind}')"
+            found = shown.evaluate(script).strip().removeprefix("#")
+            found = found if len(found) == 6 else "".join(2 * each for each in found)
+            paper = f"rgb({', '.join(str(int(found[i : i + 2], 16)) for i in (0, 2, 4))})"
+            assert contrast(colour, paper) > 4.5, (scheme, what, colour, paper)
+        shown.close()
+
+
+def test_it_prints(opened) -> None:
+    shown, _ = opened(1280, "dark")
+    printed = shown.pdf(format="A4")
+    assert printed.startswith(b"%PDF")
+    pages = len(re.findall(rb"/Type\s*/Page\b", printed))
+    assert 4 <= pages <= 14
+    shown.emulate_media(media="print", color_scheme="dark")
+    # On paper the page is light, whatever the screen was, and has no menu.
+    assert shown.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not shown.query_selector("nav").is_visible()
+    shown.close()
+
+
+def test_the_users_script_stays_text(browser, tmp_path: Path) -> None:
+    tree = fake_fit("chinchilla-families", families={EVIL: 1.0, "b": 1.02}, jitter=0.05, draws=100)
+    tree.attrs["source"] = EVIL
+    path = bs.write_report(tree, tmp_path / "a.html", command=EVIL)
+    shown = browser.new_page(offline=True)
+    said: list[str] = []
+    shown.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    shown.on("pageerror", lambda error: said.append(str(error)))
+    shown.goto(path.as_uri())
+    assert said == []
+    assert EVIL in shown.inner_text("main")
     shown.close()

@@ -1,4 +1,8 @@
-"""The checklist of (Mis)Fitting, filled in from what a fit records (Li et al. 2025, arXiv 2502.18969)."""
+"""The checklist of (Mis)Fitting, filled in from what a fit records (Li et al. 2025, arXiv 2502.18969).
+
+Its questions are put here in our own words, under its headings: the form of the law, the training runs, the data
+points, the fit, and how far it was checked. What no fit can know says so.
+"""
 
 import json
 from collections.abc import Iterator
@@ -6,77 +10,196 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
-from bayescale.forecast.curve import Saved
+from bayescale.model import Prior
+from bayescale.report.content import Blocks, Table
+from bayescale.report.question import Case
+from bayescale.report.words import number, size
 
 MISSING = "not recorded in the fit"
+#: Columns of a run table that say how a run was trained.
+_TRAINING = (
+    "architecture",
+    "tokenizer",
+    "dataset",
+    "schedule",
+    "optimizer",
+    "batch_size",
+    "learning_rate",
+    "lr",
+)
+
+type Answers = Iterator[tuple[str, str]]
 
 
-def checklist(fit: xr.DataTree, saved: Saved) -> Iterator[tuple[str, str]]:
-    """Questions with their answers.
-
-    Parameters
-    ----------
-    fit : xr.DataTree
-    saved : Saved
-        What was read of it.
-    """
-    model, law = saved.model, saved.law
-    runs = fit["constant_data"].to_dataset()
-    yield "Form of the law", f"{law.equation}; {law.source}"
-    inputs = ", ".join(f"{slot} from column {column}" for slot, column in model.inputs.items())
-    yield "Variables", f"{inputs}; the loss in {saved.units}"
+def checklist(case: Case) -> Blocks:
+    """The questions with their answers, a table for each heading."""
     yield (
-        "May the law be wrong away from the runs?",
-        (
-            "yes: its slope drifts, and how much is learned"
-            if model.discrepancy
-            else "no: it is trusted exactly"
-        ),
+        "The questions of (Mis)Fitting (Li et al. 2025, arXiv 2502.18969) in our words, answered from what the fit "
+        f"records. Where it says {MISSING!r}, whoever passes this report on should say it."
     )
-    yield "How many runs", str(runs.sizes["run"])
-    for slot, column in model.inputs.items():
-        values = runs[column].values.astype(float)
-        decades = np.log10(values.max() / values.min())
-        yield (
-            f"Range of {slot}",
-            f"{values.min():.3g} to {values.max():.3g} ({decades:.1f} decades)",
-        )
+    for title, answers in (
+        ("Checklist: the form of the law", _form(case)),
+        ("Checklist: the training runs", _training(case)),
+        ("Checklist: the data points", _points(case)),
+        ("Checklist: the fit", _fitting(case)),
+        ("Checklist: how far it was checked", _checked(case)),
+    ):
+        yield Table(title, ("question", "answer"), tuple(answers))
+
+
+def _form(case: Case) -> Answers:
+    model, law = case.saved.model, case.saved.law
+    yield "What is the form?", law.equation
+    yield "Where does it come from?", law.source
+    read = (f"{slot} (column {column})" for slot, column in model.inputs.items())
+    yield "What does it relate?", f"{', '.join(read)} to the loss [{case.saved.units}]"
+    yield "What is estimated?", ", ".join(each.name for each in law.params)
+    yield (
+        "What does it assume about how they act together?",
+        "the slope may drift away from the form, along compute and along each input"
+        if model.discrepancy is not None
+        else "exactly what the form says, at every scale",
+    )
+
+
+def _training(case: Case) -> Answers:
+    runs, inputs = case.runs, case.saved.model.inputs
+    yield "How many runs?", _count(case)
+    for slot, column in inputs.items():
+        yield f"What range of {slot}?", _range(runs[column])
+    if case.column == "flops" and "flops" in runs and "flops" not in inputs.values():
+        yield "What range of compute?", f"{_range(runs['flops'])} FLOP"
     if {"params", "tokens"} <= set(runs):
-        ratio = (runs["tokens"] / runs["params"]).values
-        yield "Tokens per parameter", f"{ratio.min():.3g} to {ratio.max():.3g}"
-    groups = [
-        f"{column}: {', '.join(map(str, np.unique(runs[column].values)))}"
-        for column in saved.pooled
+        ratio = (runs["tokens"] / runs["params"]).values.astype(float)
+        span = f"{number(np.nanmin(ratio))} to {number(np.nanmax(ratio))}"
+        yield "How many tokens per parameter?", span
+    groups = (
+        f"{column}: {', '.join(dict.fromkeys(map(str, runs[column].values)))}"
+        for column in dict.fromkeys(("family", *case.saved.pooled))
+        if column in runs
+    )
+    yield "Which families?", "; ".join(groups) or "one, or not told apart"
+    yield "Is data repeated?", _repeated(case)
+    yield "How are parameters counted (embeddings)?", MISSING
+    yield "How is compute counted?", _counted(runs)
+    told = [
+        f"{name}: {', '.join(sorted(set(map(str, runs[name].values))))}"
+        for name in _TRAINING
+        if name in runs
     ]
-    yield "Families", "; ".join(groups) or "one, or not told apart"
-    averaged = float(fit.attrs.get("checkpoint_sd", 0.0)) > 0
     yield (
-        "Intermediate checkpoints",
-        "averaged in steps of log compute" if averaged else "none: a row is a run",
+        "Which architecture, tokenizer, data, optimiser, schedule, batch?",
+        "; ".join(told) or MISSING,
     )
-    yield "Architecture, tokenizer, data, schedule", MISSING
-    yield "Hyper-parameters tuned at every scale?", MISSING
-    yield "Embedding parameters counted?", MISSING
-    yield "Objective", _objective(saved)
+    yield "Were hyper-parameters tuned at each scale?", MISSING
+
+
+def _points(case: Case) -> Answers:
+    averaged = float(case.fit.attrs.get("checkpoint_sd", 0.0)) > 0
+    yield "How many data points?", str(case.runs.sizes["run"])
     yield (
-        "Weights, outliers",
-        (
-            "heavy tails count outliers less; none was dropped by the fit"
-            if model.noise.nu
-            else "all runs count alike"
-        ),
+        "Ends of training, or checkpoints on the way?",
+        "checkpoints, averaged over equal steps of log compute, with an effect of their run"
+        if averaged
+        else "each row is taken as a run of its own",
     )
+    loss = case.runs["loss"].values.astype(float)
+    yield (
+        "What is measured?",
+        f"loss in {case.saved.units}, {number(loss.min(), 4)} to {number(loss.max(), 4)}",
+    )
+    yield "On which data is it measured?", MISSING
+    known = case.saved.model.noise.known
+    yield (
+        "Is the error of each measurement known?",
+        f"yes: column {known}" if known else "no: it is part of the scatter",
+    )
+    yield "Were runs left out?", "none by the fit; before it: " + MISSING
+
+
+def _fitting(case: Case) -> Answers:
+    fit, noise = case.fit, case.saved.model.noise
+    tails = "Normal"
+    if noise.nu is not None:
+        freedom = (
+            "estimated degrees of freedom"
+            if isinstance(noise.nu, Prior)
+            else f"{noise.nu:g} degrees of freedom"
+        )
+        tails = f"Student's t, {freedom}"
+    yield (
+        "Which objective?",
+        f"the posterior: likelihood of log loss ({tails}) times the priors of the model file",
+    )
+    yield "Do all points weigh alike?", "yes" if noise.nu is None else "points far off weigh less"
     tried = json.loads(fit.attrs.get("sampling", "[]"))
-    how = ", ".join(f"{each['adaptation']} at {each['target_accept']:g}" for each in tried)
-    yield "Optimiser or sampler", f"{fit.attrs.get('sampler', MISSING)} (NUTS); {how or MISSING}"
-    chains = fit["posterior"].sizes["chain"]
-    yield "Starting points", f"{chains} chains from scattered points"
-    yield "Initial guesses, priors", "the priors of the model file above"
-    yield "Uncertainty of parameters", "posterior draws; intervals are central 90 % unless said"
-    yield "Checked on held-out larger runs?", "run `bayescale backtest` on the table; " + MISSING
-    yield "Code and data", "the command and hashes below"
+    settings = (
+        f"{each['adaptation']} mass matrix, target acceptance {each['target_accept']:g}"
+        for each in tried
+    )
+    yield "Which algorithm?", f"No-U-Turn sampler of {fit.attrs.get('sampler', MISSING)}"
+    yield "With which settings?", ", then ".join(settings) or MISSING
+    sizes = fit["posterior"].sizes
+    yield (
+        "How was it started?",
+        f"{sizes['chain']} chains, {sizes['draw']} draws kept of each, seed {fit.attrs['seed']}",
+    )
+    yield "Did it converge?", "yes" if fit.attrs["converged"] else "NO"
 
 
-def _objective(saved: Saved) -> str:
-    tails = "Normal" if saved.model.noise.nu is None else "Student's t"
-    return f"likelihood of log loss, {tails}; priors as in the model file"
+def _checked(case: Case) -> Answers:
+    yield (
+        "How uncertain are parameters and forecasts?",
+        "posterior draws; intervals are central 90 % unless said",
+    )
+    try:
+        table = case.checks
+    except ValueError:
+        yield "How well does it fit?", MISSING
+    else:
+        row = table.loc["coverage of the runs"]
+        inside = f"{row['value']:.0%}".replace("%", " %")
+        yield "How well does it fit?", f"{inside} of the runs lie in their own 90 % interval"
+    yield "How far does it extrapolate?", _reach(case)
+    yield "Was it held against larger runs, left out?", f"{MISSING}; bayescale backtest does it"
+    yield "Can it be done again?", "command, seed, versions and hashes stand below"
+    yield "Are code and data open?", "bayescale is; the runs: " + MISSING
+
+
+def _count(case: Case) -> str:
+    rows = case.runs.sizes["run"]
+    if "run_id" not in case.runs:
+        return str(rows)
+    distinct = len(set(map(str, case.runs["run_id"].values)))
+    return str(rows) if distinct == rows else f"{distinct}, in {rows} rows"
+
+
+def _range(values: xr.DataArray) -> str:
+    found = values.values.astype(float)
+    low, high = np.nanmin(found), np.nanmax(found)
+    levels = np.unique(found.round(-int(np.floor(np.log10(low))) + 2)).size
+    told = f"{size(low)} to {size(high)}"
+    return f"{told} ({np.log10(high / low):.1f} decades, {levels} values)"
+
+
+def _repeated(case: Case) -> str:
+    runs = case.runs
+    if not {"unique_tokens", "tokens"} <= set(runs):
+        return MISSING
+    epochs = (runs["tokens"] / runs["unique_tokens"]).values.astype(float)
+    return f"{number(np.nanmin(epochs))} to {number(np.nanmax(epochs))} epochs"
+
+
+def _counted(runs: xr.Dataset) -> str:
+    if "flops" not in runs:
+        return MISSING
+    return {
+        "all": "6 x parameters x tokens",
+        "some": "as the table gives it, else 6 x parameters x tokens",
+        "none": "as the table gives it; how: " + MISSING,
+    }.get(str(runs["flops"].attrs.get("derived", "none")), MISSING)
+
+
+def _reach(case: Case) -> str:
+    beyond = np.log10(case.beyond / case.saved.largest)
+    return f"{max(beyond, 0.0):.1f} decades beyond the largest run"

@@ -1,23 +1,21 @@
 """Write a report: HTML with everything in it, Markdown, or JSON."""
 
-import io
-import json
 import os
-import re
 import tempfile
-from importlib.resources import files
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import xarray as xr
-from jinja2 import Environment
-from markupsafe import Markup
-from matplotlib import rc_context
+from numpy.typing import ArrayLike
 
 from bayescale.forecast.path import PathLike
-from bayescale.notes import Note
-from bayescale.report.content import Code, Content, Picture, Table, compose
+from bayescale.report.compose import compose
+from bayescale.report.data import to_json
+from bayescale.report.html import to_html
+from bayescale.report.markdown import to_markdown
+from bayescale.report.question import Asked
 from bayescale.saving import check_folder
 
 Format = Literal["html", "md", "json"]
@@ -31,8 +29,11 @@ def write_report(
     format: Format | None = None,
     beyond: float | None = None,
     gain_below: float | None = None,
+    loss: ArrayLike | None = None,
+    confidence: float = 0.9,
     step: float = 2.0,
     along: PathLike | None = None,
+    at: Mapping[str, float] | None = None,
     family: str | None = None,
     command: str = "",
 ) -> Path:
@@ -50,10 +51,17 @@ def write_report(
         Compute asked about [FLOP]; by default ten times the largest run.
     gain_below : float, optional
         What a step of compute has to be worth; by default 0.01 in the unit of the loss.
+    loss : array-like, optional
+        Target losses: what they take is asked too.
+    confidence : float
+        How probable reaching a target must be; in (0, 1).
     step : float
-        Factor of compute of one step.
+        Factor of compute of one step; above 1.
     along : str, Path or table, optional
         How scale grows: the ``path`` of :func:`bayescale.returns`.
+    at : mapping, optional
+        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``, for how to
+        divide a budget and for what a target takes.
     family : str, optional
         Group to ask about, for a model that pools; without it a new one is drawn.
     command : str
@@ -62,7 +70,8 @@ def write_report(
     Returns
     -------
     Path
-        Where it was written.
+        Where it was written. *How to read it*: the first sentence is the answer; the sections below it go from what
+        decides to what a reviewer asks. What the fit cannot answer says why in its section.
 
     Raises
     ------
@@ -91,136 +100,21 @@ def write_report(
     check_folder(path)
     if "stack" in fit.attrs:
         raise ValueError("a report is of one fit: write one for each member of the stack")
-    content = compose(
-        fit,
+    asked = Asked(
         beyond=beyond,
         gain_below=gain_below,
+        loss=() if loss is None else tuple(np.atleast_1d(np.asarray(loss, float)).tolist()),
+        confidence=confidence,
         step=step,
         path=along,
         family=family,
+        at=at,
         command=command,
     )
+    content = compose(fit, asked)
     text = {"html": to_html, "md": to_markdown, "json": to_json}[chosen](content)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
         written = Path(scratch) / path.name
         written.write_text(text, encoding="utf-8")
         os.replace(written, path)
     return path
-
-
-def to_html(content: Content) -> str:
-    """The report as one page without links to anything outside it."""
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.tests["picture"] = lambda block: isinstance(block, Picture)
-    environment.tests["table"] = lambda block: isinstance(block, Table)
-    environment.tests["code"] = lambda block: isinstance(block, Code)
-    environment.tests["notes"] = lambda block: isinstance(block, tuple)
-    environment.filters["svg"] = _svg
-    source = files("bayescale.report").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    return environment.from_string(source).render(report=content)
-
-
-def _svg(picture: Picture, key: str) -> Markup:
-    """A figure as SVG for a page that holds several: its ids are its own, and it has a description."""
-    out = io.BytesIO()
-    # Letters as outlines, so that it looks alike everywhere and holds no text of the user's.
-    with rc_context({"svg.fonttype": "path", "svg.hashsalt": key}):
-        picture.figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    text = out.getvalue().decode("utf-8")
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
-    text = re.sub(r'\bid="', f'id="{key}-', text)
-    text = re.sub(r'href="#', f'href="#{key}-', text)
-    text = re.sub(r"url\(#", f"url(#{key}-", text)
-    head, rest = text.split(">", 1)
-    head = re.sub(r' (width|height)="[^"]*"', "", head)
-    label = f'role="img" aria-labelledby="{key}-title"'
-    title = Markup('<title id="{}-title">{}</title>').format(key, picture.alt)
-    return Markup(f"{head} {label}>") + title + Markup(rest)
-
-
-def to_markdown(content: Content) -> str:
-    """The report in Markdown; figures are told in words."""
-    lines = [f"# {_md(content.title)}", "", *(f"{_md(each)}\n" for each in content.answer)]
-    for section in content.sections:
-        lines += [f"## {_md(section.title)}", ""]
-        for block in section.blocks:
-            match block:
-                case Table():
-                    lines += [
-                        f"{_md(block.caption)}:",
-                        "",
-                        _row(block.header),
-                        "|---" * len(block.header) + "|",
-                    ]
-                    lines += [*(_row(row) for row in block.rows), ""]
-                case Picture():
-                    lines += [f"*{_md(block.caption)}* {_md(block.alt)}", ""]
-                case Code():
-                    fence = "`" * max(
-                        3, *(len(run) + 1 for run in re.findall(r"`+", block.text) or [""])
-                    )
-                    lines += [fence, block.text, fence, ""]
-                case tuple():
-                    lines += [f"- **{each.severity}** {_md(_said(each))}" for each in block]
-                    lines.append("")
-                case _:
-                    lines += [_md(block), ""]
-    return "\n".join(lines)
-
-
-def _row(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(_md(cell).replace("|", "\\|") for cell in cells) + " |"
-
-
-def _md(text: str) -> str:
-    """Text in which Markdown and HTML find nothing of theirs."""
-    return re.sub(r"([\\`*_\[\]<>#])", r"\\\1", " ".join(text.split()))
-
-
-def _said(note: Note) -> str:
-    return f"{note.code}: {note.message}" + (f" — {note.advice}" if note.advice else "")
-
-
-def to_json(content: Content) -> str:
-    """The report for a script: the numbers under stable keys, and every section as data."""
-
-    def plain(block: Any) -> Any:
-        match block:
-            case Table():
-                return {
-                    "table": block.caption,
-                    "header": list(block.header),
-                    "rows": [list(row) for row in block.rows],
-                }
-            case Picture():
-                return {"figure": block.caption, "alt": block.alt}
-            case Code():
-                return {"code": block.text}
-            case tuple():
-                return {"notes": [each.__dict__ for each in block]}
-            case _:
-                return {"text": block}
-
-    facts = {
-        "title": content.title,
-        "answer": list(content.answer),
-        "numbers": _finite(content.numbers),
-        "sections": [
-            {
-                "key": each.key,
-                "title": each.title,
-                "blocks": [plain(block) for block in each.blocks],
-            }
-            for each in content.sections
-        ],
-    }
-    return json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    """Numbers that JSON can hold: what is not finite becomes null."""
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,152 @@
+"""The answer in words with numbers, and the same numbers for a script."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescale.notes import CODES
+from bayescale.report.question import Case
+from bayescale.report.words import decades, levels, more, number, percent, size, spread
+
+
+def sentences(case: Case) -> Iterator[str]:
+    """What a decision-maker has to know, the most important first."""
+    try:
+        yield from _returns(case)
+    except ValueError as error:
+        yield f"What more compute buys is not known: {error}."
+    with suppress(ValueError):  # Its section says why.
+        yield from _division(case)
+    yield from _targets(case)
+
+
+def _returns(case: Case) -> Iterator[str]:
+    answer, here = case.answer, case.here
+    unit, loss_unit = case.unit, case.saved.units
+    share, error = float(answer["probability"]), float(answer["probability_mcse"])
+    yield (
+        f"At {number(case.beyond)}{unit} {more(case.asked.step)} buys {spread(here['gain'], loss_unit)}; the "
+        f"probability that it buys less than {case.worth:g} is {percent(share, error)}."
+    )
+    beyond = float(answer["decades_beyond"])
+    largest = f"the largest run, {number(case.saved.largest)}{unit}"
+    where = (
+        f"{decades(beyond)} beyond {largest}" if beyond > 0 else f"within the runs: up to {largest}"
+    )
+    yield f"The loss there is {spread(here['loss'], loss_unit)}. That is {where}."
+    already, never = float(answer["p_already"]), float(answer["p_never"])
+    onset = answer["onset"]
+    if already > 0.5:
+        start = f"{number(answer.attrs['start'])}{unit}"
+        yield f"Most probably ({percent(already)}) it buys less than that all the way from {start} on."
+    elif np.isinf(float(onset.sel(quantile=0.5))):
+        horizon = f"{number(answer.attrs['horizon'])}{unit}"
+        chance = percent(never)
+        yield f"Where the search ends, at {horizon}, it still buys more with probability {chance}."
+    else:
+        middle = f"{number(float(onset.sel(quantile=0.5)))}{unit}"
+        yield f"From about {middle} on it buys less than that (90 %: {_range(onset, answer, unit)})."
+
+
+def _range(onset: xr.DataArray, answer: xr.Dataset, unit: str) -> str:
+    low, high = float(onset.sel(quantile=0.05)), float(onset.sel(quantile=0.95))
+    start = "at once" if low <= answer.attrs["start"] else f"{number(low)}{unit}"
+    return f"{start} to {'never within the search' if np.isinf(high) else number(high) + unit}"
+
+
+def _division(case: Case) -> Iterator[str]:
+    if case.division is None:
+        return
+    last = case.division.isel(flops=-1)
+    quantiles = last["params_optimal"].quantile((0.05, 0.95), ("chain", "draw")).values
+    yield (
+        f"Of {number(case.beyond)} FLOP the least loss is to be expected from {size(float(last['params']))} parameters "
+        f"on {size(float(last['tokens']))} tokens; the optimum lies between {size(quantiles[0])} and "
+        f"{size(quantiles[1])} parameters (90 %)."
+    )
+
+
+def _targets(case: Case) -> Iterator[str]:
+    if case.target is None:
+        return
+    found = case.target
+    sure = f"{found.attrs['confidence']:.0%}".replace("%", " %")
+    for place, loss in enumerate(found["loss"].values):
+        here = found.isel(loss=place)
+        needed = float(here["compute_at_confidence"])
+        if np.isinf(needed):
+            told = f"is not reached with {sure} confidence, whatever the compute"
+        else:
+            told = f"takes {number(needed)}{case.unit} for {sure} confidence"
+        never = percent(float(here["p_unreachable"]), float(here["p_unreachable_mcse"]))
+        yield f"A loss of {loss:g} {case.saved.units} {told}; the probability that nothing reaches it is {never}."
+
+
+def basis(case: Case) -> Iterator[str]:
+    """What the answer rests on: what was not asked but taken, the checks, the doubts."""
+    taken = []
+    if case.asked.beyond is None:
+        times = case.beyond / case.saved.largest
+        taken.append(f"{number(case.beyond)}{case.unit} ({times:.3g} times the largest run)")
+    if case.asked.gain_below is None:
+        taken.append(f"a worth of {case.worth:g} {case.saved.units}")
+    if taken:
+        yield f"Taken, since nothing else was said: {' and '.join(taken)}."
+    verdict = (
+        "The sampler converged" if case.fit.attrs["converged"] else "The sampler did not converge"
+    )
+    try:
+        table = case.checks
+    except ValueError:
+        yield f"{verdict}; the fit lacks what its other checks need."
+    else:
+        bad = table.index[table["verdict"] != "ok"]
+        told = (
+            f"{len(bad)} of {len(table)} checks do not pass ({', '.join(bad)})"
+            if len(bad)
+            else "all checks pass"
+        )
+        yield f"{verdict}; {told}."
+    doubts = [CODES[note.code] for note in case.notes if note.severity != "info"]
+    if doubts:
+        yield f"Before acting read the doubts: {'; '.join(dict.fromkeys(doubts))}."
+
+
+def numbers(case: Case) -> dict[str, Any]:
+    """The numbers of the answer under stable keys; what cannot be answered is left out."""
+    saved = case.saved
+    found: dict[str, Any] = {
+        "beyond": case.beyond,
+        "gain_below": case.worth,
+        "step": case.asked.step,
+        "units": saved.units,
+        "largest_run": saved.largest,
+        "model": saved.model.name,
+        "converged": bool(case.fit.attrs["converged"]),
+    }
+    try:
+        answer, here = case.answer, case.here
+    except ValueError as error:
+        return found | {"not_answered": str(error)}
+    found |= {name: levels(here[name]) for name in ("gain", "loss", "elasticity")}
+    scalars = ("probability", "probability_mcse", "p_already", "p_never", "decades_beyond")
+    found |= {name: float(answer[name]) for name in scalars}
+    found |= {
+        "onset": levels(answer["onset"]),
+        "path": str(answer.attrs["path"]),
+        "family": str(answer.attrs["family"]),
+    }
+    if case.target is not None:
+        found["targets"] = [
+            {
+                "loss": float(loss),
+                "confidence": case.asked.confidence,
+                "compute_at_confidence": float(case.target["compute_at_confidence"][place]),
+                "p_unreachable": float(case.target["p_unreachable"][place]),
+            }
+            for place, loss in enumerate(case.target["loss"].values)
+        ]
+    return found

@@ -1,0 +1,115 @@
+"""Numbers as people write them."""
+
+import re
+
+import numpy as np
+import xarray as xr
+
+#: Bounds of the central 90 % interval, and the median.
+LEVELS = (0.05, 0.5, 0.95)
+_LETTERS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number as people write it.
+
+    Examples
+    --------
+    >>> number(9.62e9), number(1.5e-7), number(0.01234), number(float("inf")), number(float("nan"))
+    ('9.62e9', '1.5e-7', '0.0123', 'never', '–')
+    """
+    if np.isnan(value):
+        return "–"
+    if np.isinf(value):
+        return "never"
+    return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.{digits}g}")
+
+
+def size(value: float) -> str:
+    """Parameters or tokens as people write them; :func:`bayescale.runs.parse_size` reads them back.
+
+    Examples
+    --------
+    >>> size(4.338e10), size(2.46e12), size(999.9e9), size(512.0), size(3e17)
+    ('43.4B', '2.46T', '1T', '512', '3e17')
+    """
+    if not np.isfinite(value):
+        return number(value)
+    rounded = float(f"{value:.3g}")
+    for unit, letter in _LETTERS:
+        if unit <= rounded < 1e15:
+            return f"{rounded / unit:g}{letter}"
+    return number(value)
+
+
+def percent(share: float, error: float = 0.0) -> str:
+    """A probability in per cent, no finer than its Monte Carlo error.
+
+    Examples
+    --------
+    >>> percent(0.273), percent(0.0, 0.0005), percent(1.0, 0.0005), percent(0.004)
+    ('27 %', 'less than 0.1 %', 'more than 99.9 %', '0.4 %')
+    """
+    least = max(0.1, np.ceil(1000 * error) / 10)
+    if share < error or 100 * share < least / 2:
+        return f"less than {least:.1f} %"
+    if share > 1 - error or 100 * (1 - share) < least / 2:
+        return f"more than {100 - least:.1f} %"
+    return f"{100 * share:.{0 if 0.02 <= share <= 0.98 else 1}f} %"
+
+
+def spread(values: xr.DataArray, unit: str = "", *, sizes: bool = False) -> str:
+    """Median and central 90 % interval of a summary, to two digits of the interval's width.
+
+    Examples
+    --------
+    >>> levels = {"quantile": [0.05, 0.5, 0.95]}
+    >>> spread(xr.DataArray([-0.000969, 0.0276, 0.0602], levels, "quantile"), "nat/token")
+    '0.028 nat/token (90 %: -0.001 to 0.060)'
+    >>> spread(xr.DataArray([-0.0002, 0.0276, 0.0602], levels, "quantile"))
+    '0.028 (90 %: 0.000 to 0.060)'
+    >>> spread(xr.DataArray([9.62e9, 1.98e10, 4.33e10], levels, "quantile"), sizes=True)
+    '19.8B (90 %: 9.62B to 43.3B)'
+    """
+    low, middle, high = (float(values.sel(quantile=level)) for level in LEVELS)
+    width = high - low
+    if sizes:
+        told = [size(each) for each in (low, middle, high)]
+    elif 1e-5 < width < np.inf and max(abs(low), abs(high)) < 1e4:
+        places = max(0, 1 - int(np.floor(np.log10(width))))
+        # Adding zero makes minus zero plain zero.
+        told = [f"{round(each, places) + 0.0:.{places}f}" for each in (low, middle, high)]
+    else:
+        told = [number(each) for each in (low, middle, high)]
+    return f"{told[1]}{f' {unit}' if unit else ''} (90 %: {told[0]} to {told[2]})"
+
+
+def decades(value: float) -> str:
+    """A distance in decades.
+
+    Examples
+    --------
+    >>> decades(1.0), decades(0.26), decades(2.04)
+    ('one decade', '0.3 decades', '2 decades')
+    """
+    told = f"{value:.1f}".removesuffix(".0")
+    return "one decade" if told == "1" else f"{told} decades"
+
+
+def more(step: float) -> str:
+    """A step of compute.
+
+    Examples
+    --------
+    >>> more(2.0), more(10.0)
+    ('a doubling', '10 times the compute')
+    """
+    return "a doubling" if step == 2 else f"{step:g} times the compute"
+
+
+def levels(values: xr.DataArray) -> dict[str, float]:
+    """Median and bounds of the central 90 % interval, for a script."""
+    return {
+        key: float(values.sel(quantile=level))
+        for key, level in zip(("q05", "median", "q95"), LEVELS, strict=True)
+    }
