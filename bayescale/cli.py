@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
-from bayescale import cli_decide
+from bayescale import cli_decide, cli_report
 from bayescale.cli_options import (
     EXIT_BAD_INPUT,
     EXIT_INTERRUPTED,
@@ -36,6 +36,7 @@ from bayescale.cli_options import (
     TokensPerByte,
     Unit,
     finish,
+    read_table,
     sizes,
 )
 
@@ -64,13 +65,19 @@ class _Verbs(typer.core.TyperGroup):
 app = typer.Typer(
     name="bayescale",
     cls=_Verbs,
-    no_args_is_help=True,
     help="From a table of training runs to a credible answer about returns to scale.",
     epilog="Exit codes: 0 done, 2 bad input, 3 not converged (--force overrides), 130 interrupted. "
     "Start with: bayescale demo, or bayescale runs RUNS.csv",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback(invoke_without_command=True)
+def start(context: typer.Context) -> None:
+    """From a table of training runs to a credible answer about returns to scale."""
+    if context.invoked_subcommand is None:
+        cli_report.guide()
 
 
 class Sampler(StrEnum):
@@ -102,7 +109,7 @@ def runs(
     from bayescale import render
     from bayescale.runs import summarise_runs
 
-    summary = summarise_runs(_read(table, column, form, join, unit, tokens_per_byte))
+    summary = summarise_runs(read_table(table, column, form, join, unit, tokens_per_byte))
     render.out(summary, json, render.runs_summary)
     render.next_step(json, f"bayescale fit {table}")
 
@@ -139,7 +146,7 @@ def fit(
     from bayescale.saving import check_folder, save
 
     check_folder(output)
-    runs = _read(table, column, form, join, unit, tokens_per_byte)
+    runs = read_table(table, column, form, join, unit, tokens_per_byte)
     from bayescale import render
     from bayescale.inference import fit as sample
 
@@ -280,62 +287,6 @@ def returns(
     finish(tree, force)
 
 
-class ReportFormat(StrEnum):
-    """Forms of a report."""
-
-    html = "html"
-    md = "md"
-    json = "json"
-
-
-@app.command()
-def report(
-    fit: FitFile,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write: .html, .md or .json.")
-    ] = Path("report.html"),
-    format: Annotated[
-        ReportFormat | None, typer.Option(help="By default what the file's name ends in.")
-    ] = None,
-    beyond: Annotated[
-        str | None,
-        typer.Option(help="Compute asked about [FLOP]; by default ten times the largest run."),
-    ] = None,
-    gain_below: Annotated[
-        float | None,
-        typer.Option(help="What a step has to be worth; by default 0.01 in the unit of the loss."),
-    ] = None,
-    step: Annotated[float, typer.Option(help="Factor of compute of one step.")] = 2.0,
-    path: PathOption = None,
-    family: Family = None,
-    json: Json = False,
-    force: Force = False,
-) -> None:
-    """Write one file for a decision-maker and a reviewer: the answer, figures, assumptions, checks."""
-    import shlex
-
-    from bayescale import render
-    from bayescale.report import write_report
-    from bayescale.runs import parse_size
-    from bayescale.saving import load
-
-    tree = load(fit)
-    written = write_report(
-        tree,
-        output,
-        format=None if format is None else format.value,
-        beyond=None if beyond is None else parse_size(beyond),
-        gain_below=gain_below,
-        step=step,
-        along=path,
-        family=family,
-        command=shlex.join(["bayescale", *sys.argv[1:]]),
-    )
-    facts = {"report": str(written), "converged": bool(tree.attrs["converged"])}
-    render.out(facts, json, lambda told: render.console().print(f"written to {told['report']}"))
-    finish(tree, force)
-
-
 @app.command()
 def models(
     name: Annotated[str | None, typer.Argument(help="Print this model's file.")] = None,
@@ -394,43 +345,6 @@ def demo(
     from bayescale.demo import run_demo
 
     run_demo(output, seed=seed, json=json)
-
-
-def _read(
-    table: str,
-    column: list[str] | None,
-    form: str | None = None,
-    join: str | None = None,
-    unit: str | None = None,
-    tokens_per_byte: float | None = None,
-) -> "xr.Dataset":
-    from bayescale.datasets import list_datasets, load_dataset
-    from bayescale.runs import read_runs
-
-    chosen = dict(_assignment(each) for each in column or [])
-    if (
-        not Path(table).exists()
-        and not Path(table).suffix
-        and table in set(list_datasets()["name"])
-    ):
-        return load_dataset(table)
-    return read_runs(
-        table,
-        columns=chosen or None,
-        form=form,  # type: ignore[arg-type]
-        join=join,
-        unit=unit,  # type: ignore[arg-type]
-        tokens_per_byte=tokens_per_byte,
-    )
-
-
-def _assignment(text: str) -> tuple[str, str]:
-    canonical, equals, source = text.partition("=")
-    if not equals or not canonical or not source:
-        raise ValueError(
-            f"--column {text!r}: expected CANONICAL=COLUMN, such as --column loss=val_loss"
-        )
-    return canonical.strip(), source.strip()
 
 
 def _plan(tree: "xr.DataTree", at: str) -> "xr.Dataset":
@@ -532,7 +446,7 @@ def backtest(
         check_folder(figure)
     chosen = [Model.load(each) for each in model] if model else None
     cuts = [parse_size(each) for each in cut] if cut else None
-    runs = _read(table, column)
+    runs = read_table(table, column)
     from bayescale import render, render_backtest
     from bayescale.validate import backtest as run_backtest
 
@@ -562,7 +476,7 @@ def backtest(
         raise typer.Exit(EXIT_NOT_CONVERGED)
 
 
-for _name, _verb in cli_decide.VERBS.items():
+for _name, _verb in (*cli_decide.VERBS.items(), *cli_report.VERBS.items()):
     app.command(_name)(_verb)
 
 

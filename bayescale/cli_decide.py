@@ -13,6 +13,7 @@ import typer
 from bayescale.cli_options import (
     EXIT_NO_GO,
     EXIT_UNDECIDED,
+    At,
     Family,
     FitFile,
     Force,
@@ -20,6 +21,8 @@ from bayescale.cli_options import (
     Kind,
     PathOption,
     finish,
+    held,
+    numbers,
     sizes,
 )
 
@@ -32,10 +35,6 @@ class Target(StrEnum):
     optimal_params = "optimal_params"
 
 
-At = Annotated[
-    list[str] | None,
-    typer.Option("--at", help="Value of another input of the law: weight_bits=8. May be repeated."),
-]
 DecideSeed = Annotated[int, typer.Option("--seed", help="Same seed, same numbers.")]
 
 
@@ -131,7 +130,7 @@ def target(
 ) -> None:
     """Ask how much compute reaches a loss or a score, and how likely it is that none does."""
     targets = {
-        name: None if text is None else _numbers(f"--{name}", text)
+        name: None if text is None else numbers(f"--{name}", text)
         for name, text in (("loss", loss), ("accuracy", accuracy))
     }
     from bayescale import decide, render, render_decide
@@ -154,29 +153,6 @@ def target(
     )
     render.out(render_decide.target_facts(tree, found), json, render_decide.target_table)
     finish(tree, force)
-
-
-def _numbers(option: str, text: str) -> list[float]:
-    try:
-        return [float(each) for each in text.split(",")]
-    except ValueError as error:
-        raise ValueError(f"{option} {text!r}: expected numbers separated by commas") from error
-
-
-def held(given: list[str] | None) -> dict[str, float]:
-    """Values of inputs as people write them: ``weight_bits=8``."""
-    from bayescale.runs import parse_size
-
-    found = {}
-    for text in given or []:
-        name, _, value = text.partition("=")
-        try:
-            found[name.strip()] = parse_size(value)
-        except ValueError as error:
-            raise ValueError(
-                f"--at {text!r}: expected INPUT=VALUE, such as weight_bits=8"
-            ) from error
-    return found
 
 
 def _print_example(asked: bool) -> None:

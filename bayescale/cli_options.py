@@ -75,12 +75,79 @@ Family = Annotated[
     str | None, typer.Option("--family", help="Family of the forecast run; a new one if left out.")
 ]
 
+At = Annotated[
+    list[str] | None,
+    typer.Option("--at", help="Value of another input of the law: weight_bits=8. May be repeated."),
+]
+
 
 def sizes(text: str | None) -> list[float]:
     """Sizes separated by commas, as people write them."""
     from bayescale.runs import parse_size
 
     return [parse_size(each) for each in (text or "").split(",")]
+
+
+def numbers(option: str, text: str) -> list[float]:
+    """Numbers separated by commas, as people write them."""
+    try:
+        return [float(each) for each in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"{option} {text!r}: expected numbers separated by commas") from error
+
+
+def held(given: list[str] | None) -> dict[str, float]:
+    """Values of inputs as people write them: ``weight_bits=8``."""
+    from bayescale.runs import parse_size
+
+    found = {}
+    for text in given or []:
+        name, _, value = text.partition("=")
+        try:
+            found[name.strip()] = parse_size(value)
+        except ValueError as error:
+            raise ValueError(
+                f"--at {text!r}: expected INPUT=VALUE, such as weight_bits=8"
+            ) from error
+    return found
+
+
+def read_table(
+    table: str,
+    column: list[str] | None,
+    form: str | None = None,
+    join: str | None = None,
+    unit: str | None = None,
+    tokens_per_byte: float | None = None,
+) -> "xr.Dataset":
+    """A table of runs, or a data set by its name."""
+    from bayescale.datasets import list_datasets, load_dataset
+    from bayescale.runs import read_runs
+
+    chosen = dict(_assignment(each) for each in column or [])
+    if (
+        not Path(table).exists()
+        and not Path(table).suffix
+        and table in set(list_datasets()["name"])
+    ):
+        return load_dataset(table)
+    return read_runs(
+        table,
+        columns=chosen or None,
+        form=form,  # type: ignore[arg-type]
+        join=join,
+        unit=unit,  # type: ignore[arg-type]
+        tokens_per_byte=tokens_per_byte,
+    )
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    canonical, equals, source = text.partition("=")
+    if not equals or not canonical or not source:
+        raise ValueError(
+            f"--column {text!r}: expected CANONICAL=COLUMN, such as --column loss=val_loss"
+        )
+    return canonical.strip(), source.strip()
 
 
 def finish(tree: "xr.DataTree", force: bool) -> None:

@@ -58,10 +58,12 @@ ROOMS["cli"] = ({*ROOMS, "front door"}, ARRAYS | {"arviz_base", "matplotlib", "r
 BELONGS_TO = {
     "cli_decide": "cli",
     "cli_options": "cli",
+    "cli_report": "cli",
     "demo": "cli",
     "render": "cli",
     "render_backtest": "cli",
     "render_decide": "cli",
+    "starting": "cli",
 }
 
 #: The front door and `python -m bayescale` see every room; what they may load is tested below.
@@ -135,7 +137,7 @@ def test_imports_point_down(path: Path) -> None:
     assert not wrong, "\n".join([str(path.relative_to(REPO)), *wrong])
 
 
-@pytest.mark.parametrize("name", ["cli_decide", "cli_options"])
+@pytest.mark.parametrize("name", ["cli_decide", "cli_options", "cli_report"])
 def test_what_help_loads_is_light(name: str) -> None:
     tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
     loaded = {

@@ -148,7 +148,20 @@ def test_help_names_the_exit_codes() -> None:
 def test_an_unknown_verb_or_option_is_bad_input() -> None:
     invoke("fits", code=2)
     invoke("fit", "runs.csv", "--sampler", "stan", code=2)
-    invoke(code=2)
+
+
+def test_bayescale_alone_prints_the_way_and_what_to_do_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = invoke().stdout
+    for verb in ("demo", "runs", "init", "fit", "check", "returns", "report"):
+        assert f"bayescale {verb}" in text
+    assert text.rstrip().endswith("next: bayescale demo")
+    (tmp_path / "my runs.csv").write_text("loss\n", encoding="utf-8")
+    assert "bayescale fit 'my runs.csv'" in invoke().stdout.splitlines()[-1]
+    (tmp_path / "-fit.nc").touch()
+    assert "bayescale check ./-fit.nc" in invoke().stdout.splitlines()[-1]
 
 
 def test_starting_and_help_load_nothing_heavy() -> None:

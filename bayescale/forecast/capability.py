@@ -160,7 +160,7 @@ def over_steps(score: np.ndarray, length: float, dependence: float = 0.0) -> np.
     Examples
     --------
     >>> float(over_steps(np.array(0.9), 10)), round(float(over_steps(np.array(0.9), 10, 0.5)), 6)
-    (0.3486784401000001, 0.744806)
+    (0.3486784401000001, 0.740023)
     """
     if length == 1 or dependence == 0:
         return np.asarray(score**length)

@@ -59,7 +59,7 @@ class Link:
         Examples
         --------
         >>> from bayescale import links
-        >>> links.get("sigmoid").score(0.0, 0.0, 6.0, 0.25, 1.0)
+        >>> float(links.get("sigmoid").score(0.0, 0.0, 6.0, 0.25, 1.0))
         0.625
         """
         return floor + (ceiling - floor) * self.rise(gap, location, rate)
