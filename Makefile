@@ -14,7 +14,7 @@ SUITABLE := (3, 12) <= sys.version_info[:2] < (3, 15)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test slow lint notebooks bench gallery docs-check clean FORCE
+.PHONY: help demo test slow lint notebooks bench gallery docs docs-check clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,11 @@ notebooks: $(VENV)/.test ## execute every notebook into build/notebooks
 
 gallery: $(VENV)/.test ## every figure as a PNG, with a page, in docs/_build/gallery
 	MPLBACKEND=Agg $(PY) docs/gallery.py
+
+docs: $(VENV)/.docs ## the site, with warnings as errors, in docs/_build/html
+	$(PY) -m sphinx -E -W --keep-going -q -b html docs docs/_build/html
+	$(PY) .ci/check_links.py docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 bench: $(VENV)/.bench ## run every benchmarks/*.py
 	@set -e; for script in benchmarks/[!_]*.py; do \
@@ -71,6 +76,10 @@ $(VENV)/.test: pyproject.toml constraints.txt $(STALE) | $(VENV)/.where
 
 $(VENV)/.lint: pyproject.toml constraints.txt $(STALE) | $(VENV)/.where
 	$(call install,lint,-e . --group lint)
+	@touch $(VENV)/.runtime
+
+$(VENV)/.docs: pyproject.toml constraints.txt $(STALE) | $(VENV)/.where
+	$(call install,documentation,-e . --group docs)
 	@touch $(VENV)/.runtime
 
 $(VENV)/.bench: pyproject.toml constraints.txt $(STALE) | $(VENV)/.where
