@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from bayescale import cli
 
-#: Verbs that sample for long: read, but not run, unless a stand-in is given.
-SAMPLING = {"fit", "backtest", "demo"}
+#: Verbs that take long: read, but not run, where a stand-in is given.
+LONG = {"fit", "backtest", "demo", "report"}
 
 
 def blocks(text: str) -> Iterator[tuple[str, str]]:
@@ -62,7 +62,7 @@ def run_page(text: str, name: str, stand_in: Callable[[dict[str, object]], None]
             _check_model(code)
         elif language == "":
             for arguments in commands(code):
-                if arguments[0] in SAMPLING and stand_in is not None:
+                if arguments[0] in LONG and stand_in is not None:
                     options = read(arguments)
                     if arguments[0] == "fit":
                         stand_in(options)
