@@ -385,42 +385,76 @@ def recovered(fit: xr.DataTree, job: Job) -> dict[str, np.ndarray]:
     return found | {"converged": np.array(bool(fit.attrs["converged"]))}
 
 
-#: Models whose posteriors are ranked against truths from their own priors, and the input of those that have one.
-RANKED = {
-    "chinchilla": "",
-    "skaling": "",
-    "power": "flops",
-    "skaling-drift": "",
-    "shifted-drift": "flops",
+#: Scores of tasks are not simulated; their loss is that of skaling-drift-families.
+NOT_RANKED = ("tasks",)
+#: Levels of inputs that are no scale of training, and of those that are but not in params, tokens or FLOP.
+LEVELS = {
+    "granularity": (1, 2, 4, 8, 16),
+    "density": (0.05, 0.1, 0.25, 0.5, 1.0),
+    "precision": (3, 4, 6, 8, 16),
+    "weight_bits": (2, 3, 4, 6, 8),
+    "year": (2014, 2016, 2018, 2020, 2022),
+    "experts": (1, 8, 32, 128, 512),
+}
+ALONE = {
+    "context": (2**9, 2**15),
+    "samples": (1, 1000),
+    "share": (0.02, 0.5),
+    "test_time_compute": (300, 30_000),
+    "flops": (1e18, 1e20),
 }
 
 
-def ranks(workers: int, every: int) -> list[Row]:
-    """Simulation-based calibration: 200 truths from each model's prior on 30 runs, ranked among the fits' answers."""
+def design(model: Model) -> xr.Dataset:
+    """Thirty runs at a law's natural size: every input varied, none in step with another."""
     rng = np.random.default_rng(3)
     flops = np.repeat(np.geomspace(1e18, 1e20, 6), 5)
     ratio = np.tile(np.geomspace(3, 150, 5), 6)
-    rows: list[Row] = []
-    stored: dict[str, Any] = {}
-    for model, only in RANKED.items():
-        design = table(TRUTHS[IN_MODEL], flops, ratio, rng, noise=0.004)
-        if only:
+    runs = table(TRUTHS[IN_MODEL], flops, ratio, rng, noise=0.004)
+    wanted = [each for each in model.columns if each not in runs or len(model.inputs) == 1]
+    found: dict[str, Any] = {}
+    for name in wanted:
+        shift = np.arange(flops.size) // 5 * 2 + np.arange(flops.size)
+        if name in ALONE:
             # Along one input no two runs of one size: they would be repeats.
-            design = design.assign({only: ("run", np.geomspace(1e18, 1e20, flops.size))})
-            design = design[[only, "loss"]]
+            found[name] = np.geomspace(*ALONE[name], flops.size)
+        elif name in LEVELS:
+            found[name] = np.array(LEVELS[name], dtype=float)[shift % 5]
+        elif name == "unique_tokens":
+            found[name] = runs["tokens"].values / np.array([1, 2, 4, 10, 40])[shift % 5]
+        elif name == "characters":
+            found[name] = 4 * runs["tokens"].values
+        elif name == "vocab_params":
+            found[name] = (
+                0.2 * runs["params"].values ** 0.83 * np.array([2, 5, 10, 20, 50])[shift % 5]
+            )
+        else:
+            found[name] = np.array(["a", "b", "c", "d", "e"])[shift % 5]
+    runs = runs.assign({name: ("run", values) for name, values in found.items()})
+    return runs[[*model.columns, "loss"]]
+
+
+def ranks(workers: int, every: int, only: list[str] | None = None) -> list[Row]:
+    """Simulation-based calibration: 200 truths from each model's prior on 30 runs, ranked among the fits' answers."""
+    stored = json.loads(RANKS.read_text()) if RANKS.exists() else {}
+    before = json.loads(RESULTS.read_text()).get("ranks", []) if RESULTS.exists() else []
+    rows: list[Row] = []
+    for name in only or [each for each in bs.model.shipped() if each not in NOT_RANKED]:
+        model = Model.load(name)
+        simulations = 200 if every == 1 else 10
         began = time.perf_counter()
         found = calibrate(
-            design, model, simulations=200 if every == 1 else 10, random_seed=11, workers=workers
+            design(model), model, simulations=simulations, random_seed=11, workers=workers
         )
-        seconds = (time.perf_counter() - began) / found.sizes["simulation"]
-        stored[model] = {
+        seconds = (time.perf_counter() - began) / simulations
+        stored[name] = {
             str(answer): found["rank"].sel(answer=answer).values.tolist()
             for answer in found["answer"].values
         }
         for answer in found["answer"].values:
             one = found.sel(answer=answer)
             row: Row = {
-                "model": model,
+                "model": name,
                 "answer": str(answer),
                 "fits": found.sizes["simulation"],
                 "coverage_90": float(one["inside"].mean()),
@@ -430,9 +464,16 @@ def ranks(workers: int, every: int) -> list[Row]:
             }
             rows.append(row)
             print(row, flush=True)
-    if every == 1:
-        write(RANKS, json.dumps(stored))
-    return rows
+        if every == 1:
+            # Model by model, so that a run that is broken off has lost no more than the model that it was at.
+            write(RANKS, json.dumps(stored))
+            done = {each["model"] for each in rows}
+            both = [each for each in before if each["model"] not in done] + rows
+            results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+            results["ranks"] = sorted(both, key=lambda row: str(row["model"]))
+            write(RESULTS, json.dumps(results, indent=1))
+            write(PAGE, page(results))
+    return results["ranks"] if every == 1 else rows
 
 
 IN_MODEL = "in the model (Chinchilla's own law)"
@@ -679,13 +720,16 @@ def main() -> None:
         "--quick", action="store_true", help="a few fits of each part; writes nothing"
     )
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--model", action="append", help="of part ranks: only this model; may be repeated"
+    )
     args = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for part in args.part or PARTS:
         try:
-            rows = PARTS[part](
-                args.workers, 12 if args.quick and part == "curves" else 4 if args.quick else 1
-            )
+            every = 12 if args.quick and part == "curves" else 4 if args.quick else 1
+            named_models = {"only": args.model} if part == "ranks" else {}
+            rows = PARTS[part](args.workers, every, **named_models)
         except FileNotFoundError as error:
             print(f"{part}: skipped: {error}")
             continue

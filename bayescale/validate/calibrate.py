@@ -114,30 +114,61 @@ def uniformity(rank: np.ndarray, bins: int = 20) -> float:
 def answers(fit: xr.DataTree) -> xr.DataArray:
     """The answers that are calibrated, dims chain, draw, answer.
 
-    Log loss at :data:`FACTORS` times the largest run, the gain of a doubling there as a share of the loss, and the
-    compute from which the elasticity stays below :data:`ELASTICITY` (as it is, infinite where it never does), along
-    the runs' own ratio of tokens to parameters.
+    Log loss at :data:`FACTORS` times the largest run, the gain of a doubling there as a share of the loss, and, for
+    laws that have a path of compute, the scale from which the elasticity stays below :data:`ELASTICITY` (infinite
+    where it never does). Laws of params and tokens grow along the runs' own ratio, all others by the same factor in
+    each of their scales, with other inputs held at the runs' geometric mean and all of them inside the law's domain.
     """
     runs = fit["constant_data"].to_dataset()
-    if {"params", "tokens"} <= set(runs):
-        largest = float((6 * runs["params"] * runs["tokens"]).max())
-        path: str | None = (
-            f"fixed-ratio={float(np.exp(np.log(runs['tokens'] / runs['params']).mean())):.6g}"
+    model = Model.from_toml(fit.attrs["model"])
+    law = model.law_object
+    bounded = any(each.upper is not None or each.at_most for each in law.inputs)
+    both = set(law.input_names) == {"params", "tokens"}
+    if bounded or not (both or len(law.inputs) == 1):
+        table = _grown(fit, model, runs)
+        relative = xr.Dataset(
+            {"loss": xr.ufuncs.log(table["loss"]), "gain": 1 - table["twice"] / table["loss"]}
         )
     else:
-        model = Model.from_toml(fit.attrs["model"])
         largest, path = float(runs[next(iter(model.inputs.values()))].max()), None
-    table = returns(fit, flops=[factor * largest for factor in FACTORS], path=path)
-    relative = xr.Dataset(
-        {"loss": xr.ufuncs.log(table["loss"]), "gain": table["gain"] / table["loss"]}
-    )
+        if both:
+            params, tokens = (runs[model.inputs[name]] for name in ("params", "tokens"))
+            largest = float((6 * params * tokens).max())
+            path = f"fixed-ratio={float(np.exp(np.log(tokens / params).mean())):.6g}"
+        table = returns(fit, flops=[factor * largest for factor in FACTORS], path=path)
+        relative = xr.Dataset(
+            {"loss": xr.ufuncs.log(table["loss"]), "gain": table["gain"] / table["loss"]}
+        )
     names = [f"{name}_{factor:g}x" for name in relative for factor in FACTORS]
     stacked = relative.drop_attrs().to_dataarray("name").stack(answer=("name", "flops"))
-    stacked = stacked.drop_vars(["answer", "name", "flops", "decades_beyond"])
+    stacked = stacked.drop_vars(["answer", "name", "flops", "decades_beyond"], errors="ignore")
+    if "twice" in table:
+        return stacked.assign_coords(answer=names)
     onset = diminishing(fit, beyond=largest, elasticity_below=ELASTICITY, path=path, grid=50)
     draws = onset["onset_draws"].drop_attrs().expand_dims("answer")
-    both = xr.concat([stacked, draws], "answer")
-    return both.assign_coords(answer=[*names, "onset"])
+    return xr.concat([stacked, draws], "answer").assign_coords(answer=[*names, "onset"])
+
+
+def _grown(fit: xr.DataTree, model: Model, runs: xr.Dataset) -> xr.Dataset:
+    """Loss at :data:`FACTORS` times the largest run and at twice that, for a law that has no path of compute."""
+    law = model.law_object
+    logs = {slot: np.log(runs[column].values) for slot, column in model.inputs.items()}
+    mean = {slot: float(values.mean()) for slot, values in logs.items()}
+    grow = law.scales
+    # From the runs' mean along the ray of equal factors, to where the product is that of the largest run.
+    short = float(sum(logs[slot] for slot in grow).max() - sum(mean[slot] for slot in grow))
+    factor = np.log(np.outer([1.0, 2.0], FACTORS))
+    at = {
+        slot: mean[slot] + ((short + factor) / len(grow) if slot in grow else 0 * factor)
+        for slot in logs
+    }
+    values = {slot: np.exp(value) for slot, value in at.items()}
+    for each in law.inputs:
+        upper = values[each.at_most] if each.at_most else each.upper
+        values[each.name] = np.clip(values[each.name], each.lower, upper)
+    named = {model.inputs[slot]: (("times", "flops"), value) for slot, value in values.items()}
+    loss = predict(fit, xr.Dataset(named)).reset_coords(drop=True)
+    return xr.Dataset({"loss": loss.isel(times=0), "twice": loss.isel(times=1)})
 
 
 def _rank(fit: xr.DataTree, job: Job) -> dict[str, np.ndarray]:
