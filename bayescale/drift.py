@@ -9,6 +9,11 @@ independently on both sides of the anchor. ``delta`` and its slope vanish at the
 it, into the past (old runs stop bending the frontier's slope) as into the future (honest intervals). One number is
 learned: ``drift_rate``, by which share of itself the elasticity may change per decade (one standard deviation).
 
+The slope may also break: ``break_rate`` times a decade of compute it changes at once, by a Normal share of itself with
+standard deviation ``break_change``. Within the runs such breaks are indistinguishable, to the second moment, from a
+drift of variance ``break_rate * break_change^2`` a decade, and are taken for one; beyond the runs, where none has been
+seen, they come one by one.
+
 Within the runs delta is written in the eigenfunctions of its covariance, with independent standard Normal weights;
 beyond them the pair (delta, slope) goes on as the Markov process it is.
 """
@@ -186,7 +191,8 @@ class Marginal:
 
     With Gaussian noise of variance ``sigma^2 / weights`` the covariance of the scaled log losses
     ``sqrt(weights) * y`` is ``sigma^2 I + kappa^2 U diag(spectrum) U'``: its determinant and inverse cost no more
-    than the product with ``U``.
+    than the product with ``U``. Where ``sigma`` differs from run to run, in a way that is itself learned, no fixed
+    ``U`` does that; a Cholesky factor of the few modes takes its place.
 
     Parameters
     ----------
@@ -233,10 +239,19 @@ class Marginal:
         ----------
         residual : numpy.ndarray
             Log loss less the law's, dims (sample, run).
-        sigma, kappa : numpy.ndarray
+        sigma : numpy.ndarray
+            Dims (sample,), or (sample, run) where it differs from run to run.
+        kappa : numpy.ndarray
             Dims (sample,).
         rng : numpy.random.Generator
         """
+        if sigma.ndim > 1:
+            return np.concatenate(
+                [
+                    self._draw_uneven(residual[part], sigma[part], kappa[part], rng)
+                    for part in _parts(len(kappa))
+                ]
+            )
         projected = (residual * self.root) @ self.left
         signal = kappa[:, None] * np.sqrt(self.spectrum)
         total = sigma[:, None] ** 2 + signal**2
@@ -249,8 +264,15 @@ class Marginal:
     ) -> np.ndarray:
         """Log density of each log loss given all others and the law, dims (sample, run).
 
-        Buerkner, Gabry, Vehtari 2021 (arXiv 1810.10559), equations 9 to 11.
+        Buerkner, Gabry, Vehtari 2021 (arXiv 1810.10559), equations 9 to 11. Parameters as for :meth:`draw_weights`.
         """
+        if sigma.ndim > 1:
+            return np.concatenate(
+                [
+                    self._leave_one_out_uneven(residual[part], sigma[part], kappa[part])
+                    for part in _parts(len(kappa))
+                ]
+            )
         scaled = residual * self.root
         gain = kappa[:, None] ** 2 * self.spectrum
         shrink = gain / (sigma[:, None] ** 2 + gain)
@@ -261,12 +283,48 @@ class Marginal:
             self.root
         )
 
+    def _factor(
+        self, sigma: np.ndarray, kappa: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Precision of the noise (sample, run), design times kappa (sample, run, mode), and the factor of the modes."""
+        precision = (self.root / sigma) ** 2
+        scaled = kappa[:, None, None] * self.design
+        inner = scaled.transpose(0, 2, 1) @ (precision[..., None] * scaled)
+        return precision, scaled, np.linalg.cholesky(inner + np.eye(inner.shape[-1]))
+
+    def _draw_uneven(
+        self, residual: np.ndarray, sigma: np.ndarray, kappa: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        precision, scaled, factor = self._factor(sigma, kappa)
+        projected = scaled.transpose(0, 2, 1) @ (precision * residual)[..., None]
+        noise = rng.standard_normal(projected.shape)
+        half = np.linalg.solve(factor, projected) + noise
+        return np.asarray(np.linalg.solve(factor.transpose(0, 2, 1), half)[..., 0])
+
+    def _leave_one_out_uneven(
+        self, residual: np.ndarray, sigma: np.ndarray, kappa: np.ndarray
+    ) -> np.ndarray:
+        precision, scaled, factor = self._factor(sigma, kappa)
+        half = np.linalg.solve(factor, (precision[..., None] * scaled).transpose(0, 2, 1))
+        explained = (half.transpose(0, 2, 1) @ (half @ residual[..., None]))[..., 0]
+        solved = precision * residual - explained
+        own = precision - (half**2).sum(axis=1)
+        error = solved / own
+        return np.asarray(-0.5 * (np.log(2 * np.pi) - np.log(own) + error**2 * own))
+
+
+def _parts(samples: int, size: int = 250) -> list[slice]:
+    """Slices of samples that keep arrays of (sample, run, mode) small."""
+    return [slice(start, start + size) for start in range(0, samples, size)]
+
 
 def robust_weights(
     inputs: Mapping[str, np.ndarray],
     log_loss: np.ndarray,
     nu: float,
     group: np.ndarray | None = None,
+    known: np.ndarray | None = None,
+    sloping: bool = False,
 ) -> np.ndarray:
     """Weights of runs under Student's t noise about a smooth surface of their own: outliers count less.
 
@@ -283,6 +341,10 @@ def robust_weights(
         Degrees of freedom.
     group : numpy.ndarray, optional
         Index of each run's group, where groups have levels of their own.
+    known : numpy.ndarray, optional
+        Known standard deviation of each log loss: a run that is known to be uncertain is no outlier.
+    sloping : bool
+        Whether the scatter may change with scale; residuals are then measured against their neighbours'.
 
     Returns
     -------
@@ -300,13 +362,21 @@ def robust_weights(
     if log_loss.size < 2 * len(columns):
         return np.ones_like(log_loss)
     table = np.stack(columns, axis=1)
-    weights = np.ones_like(log_loss)
+    size = sum(logs)
+    weights, relative = np.ones_like(log_loss), np.ones_like(log_loss)
+    variance = np.zeros_like(log_loss) if known is None else known**2
     for _ in range(50):
-        root = np.sqrt(weights)
+        root = np.sqrt(weights) / relative
         found, *_rest = np.linalg.lstsq(root[:, None] * table, root * log_loss, rcond=1e-9)
         residual = log_loss - table @ found
-        scale = max(float((weights * residual**2).sum() / (log_loss.size - table.shape[1])), 1e-12)
-        weights = (nu + 1) / (nu + residual**2 / scale)
+        if sloping:
+            # In logs, where an outlier that is ten times too large counts for no more than one that is ten times too small.
+            trend = np.polyfit(size, np.log(np.abs(residual) + 1e-9), 1)[0]
+            relative = np.exp(trend * size)
+        # What is known already explains that part of the scatter.
+        excess = weights * (residual**2 - variance) / relative**2
+        scale = max(float(excess.sum() / (log_loss.size - table.shape[1])), 1e-12)
+        weights = (nu + 1) / (nu + residual**2 / (scale * relative**2 + variance))
     return weights
 
 
@@ -347,6 +417,25 @@ def frontier(at: np.ndarray, width: float = 1.0, least: int = 4) -> np.ndarray:
     return order[: max(int((at >= at.max() - width).sum()), min(least, at.size))]
 
 
+@dataclass(frozen=True)
+class Sudden:
+    """Breaks of the slope along compute, beyond the runs.
+
+    Parameters
+    ----------
+    gradual : numpy.ndarray
+        Scale of the drift that is left, dims (sample,).
+    rate : numpy.ndarray
+        Breaks a decade, dims (sample,).
+    change : numpy.ndarray
+        Standard deviation of the change of the log-slope at one, dims (sample,).
+    """
+
+    gradual: np.ndarray
+    rate: np.ndarray
+    change: np.ndarray
+
+
 class Paths:
     """Drawn drifts, one a posterior draw, to be evaluated anywhere: the same path in every answer.
 
@@ -359,10 +448,17 @@ class Paths:
         Posterior of the drift's scale, dims (sample,).
     rng : numpy.random.Generator
         Draws what lies beyond the runs.
+    sudden : Sudden, optional
+        Breaks to come, where the model has them; ``kappa`` is then the scale of both together.
     """
 
     def __init__(
-        self, found: list[Axis], weights: np.ndarray, kappa: np.ndarray, rng: np.random.Generator
+        self,
+        found: list[Axis],
+        weights: np.ndarray,
+        kappa: np.ndarray,
+        rng: np.random.Generator,
+        sudden: Sudden | None = None,
     ) -> None:
         self.axes = found
         self._knots = np.linspace(-REACH, REACH, 2 * _SIDE + 1)
@@ -373,7 +469,10 @@ class Paths:
             within[index, side] = grid, columns, weights[:, start : start + columns.shape[1]]
             start += columns.shape[1]
         for index in range(len(found)):
-            behind, ahead = (_path(within.get((index, side)), kappa, rng) for side in (-1, 1))
+            # Runs end at compute's anchor, so that what lies ahead of it is all unseen.
+            unseen = sudden if found[index].name == "compute" else None
+            behind = _path(within.get((index, -1)), kappa, rng)
+            ahead = _path(within.get((index, 1)), kappa, rng, unseen)
             value = np.concatenate([behind[0][:, :0:-1], ahead[0]], axis=1)
             slope = np.concatenate([-behind[1][:, :0:-1], ahead[1]], axis=1)
             self._tables.append((value, slope))
@@ -481,6 +580,7 @@ def _path(
     within: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
     kappa: np.ndarray,
     rng: np.random.Generator,
+    sudden: Sudden | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Delta and its slope by the decade at the knots of one side, dims (sample, knot)."""
     knots = KNOT_SPACING * np.arange(_SIDE + 1)
@@ -499,8 +599,14 @@ def _path(
     h = KNOT_SPACING
     # Exact steps of an integrated Wiener process: variance h of the slope, h^3/3 of the value, covariance h^2/2.
     one, two = rng.standard_normal((2, kappa.size, knots.size - first))
-    scale = _LN10 * np.sqrt(h) * kappa[:, None]
-    slope[:, first:] = slope[:, [first - 1]] + np.cumsum(scale * one, axis=1)
-    steps = h * slope[:, first - 1 : -1] + scale * h * (one / 2 + two / np.sqrt(12))
+    scale = _LN10 * np.sqrt(h) * (kappa if sudden is None else sudden.gradual)[:, None]
+    change = scale * one
+    if sudden is not None:
+        # At most a handful a decade, so that a cell's share of them is placed in its middle.
+        breaks = rng.poisson(h * sudden.rate[:, None], one.shape)
+        jumps = _LN10 * sudden.change[:, None] * np.sqrt(breaks) * rng.standard_normal(one.shape)
+        change = change + jumps
+    slope[:, first:] = slope[:, [first - 1]] + np.cumsum(change, axis=1)
+    steps = h * slope[:, first - 1 : -1] + h * (change / 2 + scale * two / np.sqrt(12))
     value[:, first:] = value[:, [first - 1]] + np.cumsum(steps, axis=1)
     return value, slope

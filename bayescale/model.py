@@ -125,6 +125,22 @@ class Noise:
 
 
 @dataclass(frozen=True)
+class Breaks:
+    """Sudden changes of the law's slope, seen or not yet seen.
+
+    Parameters
+    ----------
+    rate : Prior
+        Of ``break_rate``: how many there are in a decade of compute.
+    change : Prior
+        Of ``break_change``: by which share of itself the elasticity changes at one (one standard deviation).
+    """
+
+    rate: Prior
+    change: Prior
+
+
+@dataclass(frozen=True)
 class Discrepancy:
     """How far the law may be wrong away from the frontier of the runs: see :mod:`bayescale.drift`.
 
@@ -133,9 +149,12 @@ class Discrepancy:
     rate : Prior
         Of ``drift_rate``: by which share of itself the elasticity may change per decade (one
         standard deviation).
+    breaks : Breaks or None
+        Changes that come all at once, beside the gradual ones.
     """
 
     rate: Prior
+    breaks: Breaks | None = None
 
 
 #: How scores scatter about the link, and whether that needs the number of trials of each.
@@ -695,13 +714,31 @@ class _ModelReader(Reader):
             raise self.fail(
                 "discrepancy", f"expected 'drift', 'none' or a table with key rate; got {entry!r}"
             )
-        self.check_keys("discrepancy", table, ("rate",))
+        self.check_keys("discrepancy", table, ("rate", "breaks"))
         # Learned on public learning curves (one input) and sweeps (several).
         default = {
             "dist": "LogNormal",
             "kwargs": {"median": 0.6 if inputs == 1 else 0.3, "sigma": 0.6 if inputs == 1 else 0.5},
         }
-        return Discrepancy(self.prior("discrepancy.rate", table.get("rate", default), "positive"))
+        rate = self.prior("discrepancy.rate", table.get("rate", default), "positive")
+        breaks = self.breaks(table["breaks"]) if "breaks" in table else None
+        return Discrepancy(rate, breaks)
+
+    def breaks(self, table: Any) -> Breaks:
+        self.check_keys("discrepancy.breaks", table, ("rate", "change"))
+        # An opinion, not learned: one in seven decades, at which the slope changes by half of itself.
+        defaults = {"rate": (0.15, 0.7), "change": (0.5, 0.5)}
+        priors = {
+            name: self.prior(
+                f"discrepancy.breaks.{name}",
+                table.get(
+                    name, {"dist": "LogNormal", "kwargs": {"median": median, "sigma": sigma}}
+                ),
+                "positive",
+            )
+            for name, (median, sigma) in defaults.items()
+        }
+        return Breaks(**priors)
 
     def noise(self, table: Mapping[str, Any], *, drifts: bool) -> Noise:
         self.check_keys("noise", table, ("dist", "sigma", "nu", "slope", "known"))
@@ -725,8 +762,6 @@ class _ModelReader(Reader):
             )
         if not fixed and not isinstance(nu, Mapping):
             raise self.fail("noise.nu", f"expected a prior or a number above zero, got {nu!r}")
-        if drifts and ("slope" in table or "known" in table):
-            raise self.fail("noise", "a model with discrepancy takes neither 'slope' nor 'known'")
         known = None
         if "known" in table:
             what = "the name of a column, such as 'loss_sd'"

@@ -12,7 +12,7 @@ from scipy import integrate, stats
 from bayescale import drift
 from bayescale.drift import MODES, Axis, Marginal, Paths
 from bayescale.inference import build
-from bayescale.inference.build import graph_data, marginal
+from bayescale.inference.build import graph_data, marginal, reference
 from bayescale.inference.compile import compile_model
 from bayescale.model import Model
 
@@ -302,6 +302,36 @@ def test_paths_can_be_stopped_from_raising_the_loss(name: str) -> None:
         np.testing.assert_array_equal(after[i, :first], before[i, :first])
 
 
+@pytest.mark.parametrize("rate", [0.05, 3.0])
+def test_breaks_ahead_have_the_variance_of_a_drift_and_its_tails_only_if_many(rate: float) -> None:
+    samples, gradual, change = 40_000, 0.002, 0.05
+    found = [Axis("compute", 20.0, 0.0, 0.0)]
+    each = np.full(samples, gradual)
+    sudden = drift.Sudden(each, np.full(samples, rate), np.full(samples, change))
+    kappa = np.sqrt(gradual**2 + rate * change**2)
+    weights = np.zeros((samples, 0))
+    paths = Paths(found, weights, np.full(samples, kappa), np.random.default_rng(1), sudden=sudden)
+    delta, slopes = paths.evaluate({"scale": np.array([[1e19, 1e20, 1e22]])})
+    slope = slopes["scale"][:, 2]
+    # Two decades ahead, the log-slope has the variance of as many breaks and as much drift.
+    expected = 2 * kappa**2
+    kurtosis = 3 + change**4 * 3 * rate * 2 / expected**2
+    error = np.sqrt((kurtosis - 1) / samples)
+    assert slope.var() / expected == pytest.approx(1.0, abs=4 * error)
+    assert (stats.kurtosis(slope) > 5) == (rate < 1)
+    assert (delta[:, 1] == 0).all()
+    # Most paths do not break where breaks are rare: they drift a little, and no more.
+    none = np.exp(-2 * rate)
+    small = np.abs(slope) < 4 * gradual * np.sqrt(2)
+    assert small.mean() > none - 4 * np.sqrt(none * (1 - none) / samples)
+    # A slope is the derivative of its value.
+    at = np.array([[1e21 * 1.0001, 1e21 / 1.0001]])
+    near, between = paths.evaluate({"scale": at})
+    mid = paths.evaluate({"scale": np.array([[1e21]])})[1]["scale"][:, 0]
+    np.testing.assert_allclose((near[:, 0] - near[:, 1]) / np.log(1.0001**2), mid, atol=1e-4)
+    assert between["scale"].shape == near.shape
+
+
 # --- The likelihood without the drift's weights ------------------------------------------------------------------------
 
 
@@ -313,7 +343,7 @@ def integrated(request: pytest.FixtureRequest) -> Marginal:
     return Marginal.of(matrix, weights)
 
 
-def dense(integrated: Marginal, sigma: float, kappa: float) -> np.ndarray:
+def dense(integrated: Marginal, sigma: float | np.ndarray, kappa: float) -> np.ndarray:
     """Covariance of the log losses about the law."""
     return (
         np.diag(sigma**2 / integrated.root**2) + kappa**2 * integrated.design @ integrated.design.T
@@ -352,20 +382,77 @@ def test_the_models_likelihood_is_the_multivariate_normal(
     )
 
 
-def test_weights_are_drawn_from_their_conditional(integrated: Marginal) -> None:
-    samples, sigma, kappa = 40_000, 0.05, 0.1
+@pytest.mark.parametrize("kind", ["slope", "known"])
+def test_noise_that_differs_from_run_to_run_has_its_multivariate_normal(
+    kind: str, pile: xr.Dataset
+) -> None:
+    known = np.linspace(0.001, 0.3, pile.sizes["run"])
+    known[3] = np.nan
+    runs = pile.assign(loss_sd=("run", known))
+    stated = {"slope": {"dist": "Normal", "kwargs": {"mu": 0.0, "sigma": 0.2}}, "known": "loss_sd"}
+    model = Model.load("skaling-drift").changed(noise={kind: stated[kind]})
+    compiled = compile_model(build(runs, model), density=False)
+    points = compiled.start + 0.3 * np.random.default_rng(0).standard_normal((4, compiled.size))
+    found = dict(zip(compiled.outputs, compiled.expand(points, *compiled.packed()), strict=True))
+    integrated = marginal(runs, model)
+    scale = found["posterior", "sigma"][:, None]
+    if kind == "slope":
+        ref = reference(runs, model)
+        decades = np.log10(runs["params"] * runs["tokens"] / (ref["params"] * ref["tokens"]))
+        expected_sigma = scale * 10 ** (found["posterior", "noise_slope"][:, None] * decades.values)
+    else:
+        relative = np.nan_to_num(known) / runs["loss"].values
+        expected_sigma = np.sqrt(scale**2 + relative**2)
+    np.testing.assert_allclose(found["noise", "sigma"], expected_sigma, rtol=1e-12)
+    for i in range(len(points)):
+        mu, sigma, kappa = (found["noise", name][i] for name in ("mu", "sigma", "kappa"))
+        expected = stats.multivariate_normal(mu, dense(integrated, sigma, float(kappa))).logpdf(
+            np.log(runs["loss"])
+        )
+        assert found["log_likelihood", "log_loss"][i].sum() == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_run_that_is_known_to_be_uncertain_is_no_outlier(simulate: Callable) -> None:
+    runs = simulate(8, sigma=0.003)
+    inputs = {name: runs[name].values for name in ("params", "tokens")}
+    log_loss = np.log(runs["loss"].values)
+    log_loss[10] += 0.1
+    known = np.where(np.arange(log_loss.size) == 10, 0.1, 0.0)
+    alone, told = (
+        drift.robust_weights(inputs, log_loss, 4.0, known=each) for each in (None, known)
+    )
+    assert alone[10] < 0.02
+    assert told[10] > 0.5
+    # Where small runs scatter more, they are measured against each other.
+    rng = np.random.default_rng(1)
+    size = np.log(inputs["params"] * inputs["tokens"])
+    small = size < np.median(size)
+    scatter = np.where(small, 0.03, 0.001) * rng.standard_normal(size.size)
+    base = np.log(runs["loss"].values) + scatter
+    even, sloping = (
+        drift.robust_weights(inputs, base, 4.0, sloping=each) for each in (False, True)
+    )
+    apart = [abs(each[small].mean() - each[~small].mean()) for each in (even, sloping)]
+    assert apart[1] < 0.5 * apart[0]
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+def test_weights_are_drawn_from_their_conditional(integrated: Marginal, uneven: bool) -> None:
+    samples, kappa = 40_000, 0.1
     size = integrated.root.size
+    sigma = np.linspace(0.01, 0.1, size) if uneven else 0.05
     residual = np.random.default_rng(1).multivariate_normal(
         np.zeros(size), dense(integrated, sigma, kappa)
     )
     rng = np.random.default_rng(2)
+    each = np.tile(sigma, (samples, 1)) if uneven else np.full(samples, sigma)
     drawn = integrated.draw_weights(
-        np.tile(residual, (samples, 1)), np.full(samples, sigma), np.full(samples, kappa), rng
+        np.tile(residual, (samples, 1)), each, np.full(samples, kappa), rng
     )
-    weighted = integrated.root[:, None] * integrated.design
-    precision = np.eye(MODES) + (kappa / sigma) ** 2 * weighted.T @ weighted
+    weighted = (integrated.root / sigma)[:, None] * integrated.design
+    precision = np.eye(MODES) + kappa**2 * weighted.T @ weighted
     cov = np.linalg.inv(precision)
-    mean = cov @ weighted.T @ (integrated.root * residual) * kappa / sigma**2
+    mean = cov @ weighted.T @ (integrated.root * residual / sigma) * kappa
     # Whitened, the draws are independent standard Normal: 20 means and 400 second moments.
     root = np.linalg.cholesky(precision)
     white = (drawn - mean) @ root
@@ -374,10 +461,13 @@ def test_weights_are_drawn_from_their_conditional(integrated: Marginal) -> None:
     assert (np.abs(np.cov(white.T) - np.eye(MODES)) / error).max() < 4.8
 
 
-def test_leave_one_out_densities_are_the_conditionals(integrated: Marginal) -> None:
+@pytest.mark.parametrize("uneven", [False, True])
+def test_leave_one_out_densities_are_the_conditionals(integrated: Marginal, uneven: bool) -> None:
     rng = np.random.default_rng(4)
     sigma, kappa = np.array([0.02, 0.1]), np.array([0.05, 0.01])
     size = integrated.root.size
+    if uneven:
+        sigma = sigma[:, None] * np.linspace(0.5, 2.0, size)
     residual = 0.1 * rng.standard_normal((2, size))
     found = integrated.log_leave_one_out(residual, sigma, kappa)
     for draw in range(2):

@@ -352,6 +352,12 @@ def test_draws_expand_to_what_the_model_file_says(
     named |= {"nu": model.noise.nu} if isinstance(model.noise.nu, Prior) else {}
     named |= {"noise_slope": model.noise.slope} if model.noise.slope else {}
     named |= {"drift_rate": model.discrepancy.rate} if model.discrepancy else {}
+    if model.discrepancy and model.discrepancy.breaks:
+        breaks = model.discrepancy.breaks
+        named |= {"break_rate": breaks.rate, "break_change": breaks.change}
+        total = np.hypot(draws["drift_rate"], np.sqrt(draws["break_rate"]) * draws["break_change"])
+        elasticity = graph_data(runs, model)["elasticity"]
+        np.testing.assert_allclose(draws["kappa"], total * elasticity, rtol=1e-10)
     named |= {f"{law.posterior_name(key)}_sd": pool.sd for key, pool in model.pool.items()}
     named |= task_priors(model.tasks) if model.tasks else {}
     log_prior = dict(found["log_prior"])

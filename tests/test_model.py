@@ -161,11 +161,13 @@ WRONG = [
     row("discrepancy-misspelt", HEAD + "discrepancy = 'drfit'", "discrepancy: expected 'drift'"),
     row("discrepancy-as-number", HEAD + "discrepancy = 3", "discrepancy: expected 'drift'", "3"),
     row("drift-key", HEAD + "[discrepancy]\nrte = 1", "discrepancy: unknown key", "mean 'rate'?"),
+    row("breaks-key", HEAD + "[discrepancy.breaks]\nrat = 1", "discrepancy.breaks: unknown key",
+        "mean 'rate'?"),
+    row("breaks-negative", HEAD + "[discrepancy.breaks.change]\ndist = 'Normal'\n"
+        "kwargs = {mu = 0, sigma = 1}", "discrepancy.breaks.change.dist: Normal puts mass on real"),
     row("drift-rate-as-number", HEAD + "[discrepancy]\nrate = 0.3", "discrepancy.rate: expected a"),
     row("drift-and-sampled-nu", HEAD + "discrepancy = 'drift'\n[noise.nu]\ndist = 'Gamma'\n"
         "kwargs = {alpha = 2, beta = 0.1}", "noise.nu: a model with discrepancy takes a number"),
-    row("drift-and-known", HEAD + "discrepancy = 'drift'\n[noise]\nknown = 'sd'",
-        "noise: a model with discrepancy takes neither 'slope' nor 'known'"),
 ]  # fmt: skip
 
 

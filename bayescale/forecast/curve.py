@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.cost import training_flops
-from bayescale.drift import Paths, axes
+from bayescale.drift import Paths, Sudden, axes
 from bayescale.laws import Law
 from bayescale.model import Model, Pool
 
@@ -175,18 +175,23 @@ def _draw_drift(saved: Saved, seed: int) -> Paths:
         .transpose("chain", "draw", "mode")
         .values.reshape(saved.samples, -1)
     )
+    kappa, sudden = saved.draws_of("kappa"), None
+    if saved.model.discrepancy is not None and saved.model.discrepancy.breaks is not None:
+        gradual, often, change = map(saved.draws_of, ("drift_rate", "break_rate", "break_change"))
+        elasticity = kappa / np.sqrt(gradual**2 + often * change**2)
+        sudden = Sudden(gradual * elasticity, often, change * elasticity)
     paths = Paths(
-        axes(inputs, saved.reference), weights, saved.draws_of("kappa"), stream(seed, "drift")
+        axes(inputs, saved.reference), weights, kappa, stream(seed, "drift"), sudden=sudden
     )
     params = law_params(saved, [dict.fromkeys(saved.pooled, "")], seed)
 
-    def elasticity(ray: dict[str, np.ndarray]) -> np.ndarray:
+    def along(ray: dict[str, np.ndarray]) -> np.ndarray:
         turn = 1 + 1e-30j / len(ray)
         ratios = {slot: values * turn for slot, values in saved.ratios(ray).items()}
         return -log_location(saved, ratios, params).imag / 1e-30
 
     reference = {slot: saved.reference[slot] for slot in inputs}
-    return paths.never_rising(elasticity, reference)
+    return paths.never_rising(along, reference)
 
 
 def compute_of(saved: Saved, table: xr.Dataset) -> xr.DataArray:

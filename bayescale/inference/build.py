@@ -68,8 +68,13 @@ def build(runs: xr.Dataset, model: str | Model = "chinchilla") -> pm.Model:
         sigma = _noise_scale(model, data)
         if model.discrepancy is not None:
             rate = _variable("drift_rate", model.discrepancy.rate)
+            if model.discrepancy.breaks is not None:
+                # Within the runs breaks have the second moments of a drift; beyond them they come one by one.
+                often = _variable("break_rate", model.discrepancy.breaks.rate)
+                change = _variable("break_change", model.discrepancy.breaks.change)
+                rate = pt.sqrt(rate**2 + often * change**2)
             kappa = pm.Deterministic("kappa", rate * data["elasticity"])
-            _drifting(location, sigma, kappa, data)
+            (_drifting_unevenly if _uneven(model) else _drifting)(location, sigma, kappa, data)
         elif model.noise.nu is None:
             pm.Normal(OBSERVED, location, sigma, observed=data["observed"])
         else:
@@ -253,17 +258,15 @@ def graph_data(runs: xr.Dataset, model: Model) -> dict[str, np.ndarray]:
         data[f"{pool.over}_index"] = index.astype(np.int64)
     if model.discrepancy is not None:
         integrated = marginal(runs, model)
-        data |= {
-            f"drift_{name}": getattr(integrated, name) for name in ("root", "left", "spectrum")
-        }
+        needed = ("root", "design") if _uneven(model) else ("root", "left", "spectrum")
+        data |= {f"drift_{name}": getattr(integrated, name) for name in needed}
         floor = ELASTICITY_FLOOR[len(inputs) > 1]
         data["elasticity"] = np.asarray(drift.typical_elasticity(inputs, data["observed"], floor))
     if model.noise.slope is not None:
         scales = {slot: inputs[slot] for slot in model.law_object.scales}
         data["decades"] = decades(scales, scale)
     if model.noise.known is not None:
-        sd = runs[model.noise.known].values.astype(float) / runs["loss"].values
-        data["known_sd"] = np.where(np.isfinite(sd), sd, 0.0)
+        data["known_sd"] = _known_sd(runs, model)
     if model.tasks is not None:
         data |= _score_data(runs, model, model.tasks, scale["loss"])
     return data
@@ -321,8 +324,25 @@ def run_weights(runs: xr.Dataset, model: Model) -> np.ndarray:
         np.unique(runs[pooled[0]].values.astype(str), return_inverse=True)[1] if pooled else None
     )
     return drift.robust_weights(
-        law_inputs(runs, model), np.log(runs["loss"].values), model.noise.nu, group
+        law_inputs(runs, model),
+        np.log(runs["loss"].values),
+        model.noise.nu,
+        group,
+        known=_known_sd(runs, model) if model.noise.known else None,
+        sloping=model.noise.slope is not None,
     )
+
+
+def _uneven(model: Model) -> bool:
+    """Whether the scale of the noise differs from run to run."""
+    return model.noise.slope is not None or model.noise.known is not None
+
+
+def _known_sd(runs: xr.Dataset, model: Model) -> np.ndarray:
+    """Known standard deviation of each log loss; 0 where none is given."""
+    assert model.noise.known is not None
+    sd = runs[model.noise.known].values.astype(float) / runs["loss"].values
+    return np.where(np.isfinite(sd), sd, 0.0)
 
 
 def _variable(
@@ -424,6 +444,47 @@ def _drifting(
         data["drift_spectrum"],
         logp=logp,
         signature="(n),(),(),(n),(n,m),(m)->(n)",
+        observed=data["observed"],
+    )
+
+
+def _drifting_unevenly(
+    location: pt.TensorVariable,
+    sigma: pt.TensorVariable,
+    kappa: pt.TensorVariable,
+    data: dict[str, pt.TensorVariable],
+) -> None:
+    """As :func:`_drifting`, with a scale of noise that differs from run to run."""
+
+    def logp(
+        value: pt.TensorVariable,
+        location: pt.TensorVariable,
+        sigma: pt.TensorVariable,
+        kappa: pt.TensorVariable,
+        root: pt.TensorVariable,
+        design: pt.TensorVariable,
+    ) -> pt.TensorVariable:
+        scale = root / sigma
+        scaled = scale * (value - location)
+        modes = kappa * design * scale[:, None]
+        factor = pt.linalg.cholesky(pt.dot(modes.T, modes) + pt.eye(drift.MODES))
+        explained = pt.linalg.solve_triangular(factor, pt.dot(modes.T, scaled), lower=True)
+        return (
+            -0.5 * (pt.sum(scaled**2) - pt.sum(explained**2))
+            - pt.sum(pt.log(pt.diagonal(factor)))
+            + pt.sum(pt.log(scale))
+            - 0.5 * np.log(2 * np.pi) * value.shape[0]
+        )
+
+    pm.CustomDist(
+        OBSERVED,
+        location,
+        sigma,
+        kappa,
+        data["drift_root"],
+        data["drift_design"],
+        logp=logp,
+        signature="(n),(n),(),(n),(n,m)->(n)",
         observed=data["observed"],
     )
 

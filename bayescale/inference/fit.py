@@ -416,7 +416,9 @@ def _drifted(
     """Draw the drift that was integrated out; log losses with it, and each run's density given the others."""
     chains, draws, runs = noise["mu"].shape
     residual = (observed - noise["mu"]).reshape(-1, runs)
-    sigma, kappa = noise["sigma"].ravel(), noise["kappa"].ravel()
+    sigma, kappa = noise["sigma"].reshape(chains * draws, -1), noise["kappa"].ravel()
+    if sigma.shape[1] == 1:
+        sigma = sigma[:, 0]
     weights = integrated.draw_weights(residual, sigma, kappa, rng)
     posterior["drift"] = xr.DataArray(
         weights.reshape(chains, draws, -1),

@@ -21,6 +21,8 @@ _OTHERS = {
     "nu": "degrees of freedom of the scatter",
     "noise_slope": "change of log10 of the scatter a decade",
     "drift_rate": "share by which the elasticity may change a decade",
+    "break_rate": "breaks of the elasticity in a decade",
+    "break_change": "share by which the elasticity changes at a break",
 }
 
 
@@ -43,7 +45,8 @@ def assumptions(case: Case) -> Blocks:
     rows.append(
         (
             "may the law be wrong?",
-            "yes: its slope may drift with scale, so it holds where the runs are and ever more loosely beyond them"
+            "yes: its slope may drift with scale"
+            f"{', and may break beyond the runs' if model.discrepancy.breaks else ''}, so it holds where the runs are and ever more loosely beyond them"
             if model.discrepancy is not None
             else "no: it is trusted exactly at every scale; if it is wrong beyond the runs, the intervals are too "
             "narrow",

@@ -156,7 +156,8 @@ def _grown(fit: xr.DataTree, model: Model, runs: xr.Dataset) -> xr.Dataset:
     mean = {slot: float(values.mean()) for slot, values in logs.items()}
     grow = law.scales
     # From the runs' mean along the ray of equal factors, to where the product is that of the largest run.
-    short = float(sum(logs[slot] for slot in grow).max() - sum(mean[slot] for slot in grow))
+    size = np.add.reduce([logs[slot] for slot in grow])
+    short = float(size.max() - size.mean())
     factor = np.log(np.outer([1.0, 2.0], FACTORS))
     at = {
         slot: mean[slot] + ((short + factor) / len(grow) if slot in grow else 0 * factor)
