@@ -370,7 +370,7 @@ def robust_weights(
         found, *_rest = np.linalg.lstsq(root[:, None] * table, root * log_loss, rcond=1e-9)
         residual = log_loss - table @ found
         if sloping:
-            # In logs, where an outlier that is ten times too large counts for no more than one that is ten times too small.
+            # In logs, where an outlier ten times too large counts for no more than one ten times too small.
             trend = np.polyfit(size, np.log(np.abs(residual) + 1e-9), 1)[0]
             relative = np.exp(trend * size)
         # What is known already explains that part of the scatter.

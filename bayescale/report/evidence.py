@@ -46,7 +46,8 @@ def assumptions(case: Case) -> Blocks:
         (
             "may the law be wrong?",
             "yes: its slope may drift with scale"
-            f"{', and may break beyond the runs' if model.discrepancy.breaks else ''}, so it holds where the runs are and ever more loosely beyond them"
+            f"{', and may break beyond the runs' if model.discrepancy.breaks else ''}, "
+            "so it holds where the runs are and ever more loosely beyond them"
             if model.discrepancy is not None
             else "no: it is trusted exactly at every scale; if it is wrong beyond the runs, the intervals are too "
             "narrow",
