@@ -64,6 +64,17 @@ def test_density_and_pit_of_one_component_are_those_of_scipy(nu: float | None) -
     np.testing.assert_allclose(score.pit(forecast, at)[0], known.cdf(at))
 
 
+def test_density_and_pit_with_an_excess_are_those_of_scipy() -> None:
+    excess = np.full((1, 1, 1), 0.04)
+    forecast = Predictive(np.full((2, 3, 4), 0.7), np.full((1, 1, 1), 0.01), excess=excess)
+    known = stats.exponnorm(4.0, 0.7, 0.01)
+    at = known.ppf([0.02, 0.4, 0.8, 0.99])
+    np.testing.assert_allclose(score.log_density(forecast, at)[0], known.logpdf(at))
+    np.testing.assert_allclose(score.pit(forecast, at)[0], [0.02, 0.4, 0.8, 0.99])
+    drawn = score.draw_log_loss(forecast, np.random.default_rng(1))
+    assert drawn.mean() == pytest.approx(0.74, abs=4 * known.std() / np.sqrt(drawn.size))
+
+
 def test_density_of_a_mixture_is_the_mean_of_its_components() -> None:
     forecast, at = mixture(1), np.array([0.72])
     known = stats.t(4.0, forecast.location, forecast.scale)

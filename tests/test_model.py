@@ -146,8 +146,8 @@ WRONG = [
     # Noise.
     row("noise-as-number", HEAD + "noise = 0.01", "noise: expected a table", "got 0.01"),
     row("noise-key", HEAD + "[noise]\nsgima = 1", "noise: unknown key", "did you mean 'sigma'?"),
-    row("noise-dist", HEAD + "[noise]\ndist = 'Cauchy'", "noise.dist: expected Normal or StudentT"),
-    row("noise-list", HEAD + "[noise]\ndist = []", "noise.dist: expected Normal or StudentT"),
+    row("noise-dist", HEAD + "[noise]\ndist = 'Cauchy'", "noise.dist: expected Normal, StudentT or ExGaussian"),
+    row("noise-list", HEAD + "[noise]\ndist = []", "noise.dist: expected Normal, StudentT or ExGaussian"),
     row("noise-sigma-as-number", HEAD + "[noise]\nsigma = 0.01", "noise.sigma: expected a table"),
     row("noise-sigma-below-zero", HEAD + "[noise.sigma]\ndist = 'Normal'\n"
         "kwargs = {mu = 0, sigma = 1}", "noise.sigma.dist: Normal puts mass on real values"),
@@ -157,6 +157,10 @@ WRONG = [
     row("slope-as-bool", HEAD + "[noise]\nslope = true", "noise.slope: expected a table"),
     row("known-number", HEAD + "[noise]\nknown = 3", "noise.known: expected the name", "got 3"),
     row("known-blank", HEAD + "[noise]\nknown = ''", "noise.known: expected the name of a column"),
+    row("excess-of-t", HEAD + "[noise.excess]\ndist = 'HalfNormal'\nkwargs = {sigma = 1}",
+        "noise.excess: an excess goes with ExGaussian"),
+    row("excess-and-drift", HEAD + "discrepancy = 'drift'\n[noise]\ndist = 'ExGaussian'",
+        "noise.dist: a model with discrepancy takes Normal or StudentT", "discrepancy = 'none'"),
     # Discrepancy.
     row("discrepancy-misspelt", HEAD + "discrepancy = 'drfit'", "discrepancy: expected 'drift'"),
     row("discrepancy-as-number", HEAD + "discrepancy = 3", "discrepancy: expected 'drift'", "3"),

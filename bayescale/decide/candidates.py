@@ -98,6 +98,8 @@ def _variance_of(part: Part, table: xr.Dataset) -> np.ndarray:
             for slot, column in saved.model.inputs.items()
         )
         variance = variance * 100 ** (saved.draws_of("noise_slope")[:, None] * decades)
+    if noise.excess is not None:
+        variance = variance + saved.draws_of("excess")[:, None] ** 2
     if noise.nu is not None:
         nu = noise.nu if isinstance(noise.nu, float) else saved.draws_of("nu")[:, None]
         variance = variance * (nu + 3) / (nu + 1)

@@ -245,6 +245,9 @@ def run_noise(
         decades = sum(np.log10(ratio) for ratio in ratios.values())
         sigma = sigma * 10 ** (saved.draws_of("noise_slope")[:, None] * decades)
     shape = (points, saved.samples)
+    if noise.excess is not None:
+        above = saved.draws_of("excess")[:, None] * rng.standard_exponential(shape).T
+        return above + sigma * rng.standard_normal(shape).T
     if noise.nu is None:
         return sigma * rng.standard_normal(shape).T
     nu = noise.nu if isinstance(noise.nu, float) else saved.draws_of("nu")

@@ -75,6 +75,9 @@ def build(runs: xr.Dataset, model: str | Model = "chinchilla") -> pm.Model:
                 rate = pt.sqrt(rate**2 + often * change**2)
             kappa = pm.Deterministic("kappa", rate * data["elasticity"])
             (_drifting_unevenly if _uneven(model) else _drifting)(location, sigma, kappa, data)
+        elif model.noise.excess is not None:
+            excess = _variable("excess", model.noise.excess)
+            _above(location, sigma, excess, data)
         elif model.noise.nu is None:
             pm.Normal(OBSERVED, location, sigma, observed=data["observed"])
         else:
@@ -403,6 +406,34 @@ def _name_terms(
         params = {name: values[name] for name in law.param_names}
         for name, value in law.textbook(scale, **params).items():
             pm.Deterministic(name, value)
+
+
+def _above(
+    location: pt.TensorVariable,
+    sigma: pt.TensorVariable,
+    excess: pt.TensorVariable,
+    data: dict[str, pt.TensorVariable],
+) -> None:
+    """Log losses that lie above the law: Normal with an exponential excess.
+
+    PyMC's own ExGaussian has no gradient some forty standard deviations off, where chains may start.
+    """
+
+    def logp(
+        value: pt.TensorVariable,
+        location: pt.TensorVariable,
+        sigma: pt.TensorVariable,
+        excess: pt.TensorVariable,
+    ) -> pt.TensorVariable:
+        standard = (value - location) / sigma
+        below = sigma / excess - standard
+        # log Phi(-below) as it stands where it is about zero, by the scaled complement where it is not.
+        near, far = pt.maximum(below, -5.0), pt.minimum(below, -5.0)
+        tail = pt.log(pt.erfcx(near / np.sqrt(2)) / 2)
+        body = far**2 / 2 + pt.log1p(-pt.erfc(-far / np.sqrt(2)) / 2)
+        return pt.switch(below > -5.0, tail, body) - standard**2 / 2 - pt.log(excess)
+
+    pm.CustomDist(OBSERVED, location, sigma, excess, logp=logp, observed=data["observed"])
 
 
 def _drifting(

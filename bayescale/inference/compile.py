@@ -253,10 +253,11 @@ def _outputs(
     named += [("log_likelihood", rv.name) for rv in model.observed_RVs]
     noise = model[OBSERVED].owner
     noise_params = noise.op.dist_params(noise)
-    # Normal and Student's t end in (location, scale); a drifting law has location, scale and the drift's scale.
-    names = {2: ("mu", "sigma"), 3: ("nu", "mu", "sigma")}.get(
-        len(noise_params), ("mu", "sigma", "kappa")
-    )
+    # A drifting law has location, scale and the drift's scale.
+    names = {
+        2: ("mu", "sigma"),
+        3: ("mu", "sigma", "excess") if "excess" in model.named_vars else ("nu", "mu", "sigma"),
+    }.get(len(noise_params), ("mu", "sigma", "kappa"))
     named += [("noise", name) for name in names]
     noise_params = model.replace_rvs_by_values(noise_params[: len(names)])
     return tuple(named), [*free, *densities, *noise_params]

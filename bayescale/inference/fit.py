@@ -437,6 +437,8 @@ def _replicate(noise: Mapping[str, np.ndarray], rng: np.random.Generator) -> xr.
         standard = rng.standard_t(np.broadcast_to(noise["nu"], location.shape))
     else:
         standard = rng.standard_normal(location.shape)
+    if "excess" in noise:
+        location = location + noise["excess"] * rng.standard_exponential(location.shape)
     with np.errstate(over="ignore"):  # Student's t with few degrees of freedom has no largest loss.
         losses = np.exp(location + noise["sigma"] * standard)
     return xr.DataArray(losses, dims=("chain", "draw", "run"))

@@ -19,6 +19,7 @@ _OTHERS = {
     "level": "loss at the reference scale",
     "sigma": "scatter of a run's log loss at the reference scale",
     "nu": "degrees of freedom of the scatter",
+    "excess": "share by which a run lies above the law for want of tuning",
     "noise_slope": "change of log10 of the scatter a decade",
     "drift_rate": "share by which the elasticity may change a decade",
     "break_rate": "breaks of the elasticity in a decade",
@@ -59,7 +60,11 @@ def assumptions(case: Case) -> Blocks:
     meaning = PATHS.get(kind.partition("=")[0], PATHS.get(f"{kind.partition('=')[0]}=", ""))
     rows.append(("how scale grows", f"{kind}: {meaning}"))
     rows.append(("loss", f"in {saved.units}, on the data and the tokenizer of the runs"))
-    noise = "Normal" if model.noise.nu is None else "Student's t, so that outliers count less"
+    noise = {
+        "Normal": "Normal",
+        "StudentT": "Student's t, so that outliers count less",
+        "ExGaussian": "Normal with an exponential excess, so that the law is what well-tuned runs reach",
+    }[model.noise.dist]
     rows.append(("scatter of runs", f"of log loss; {noise}"))
     if saved.pooled:
         who = "a group that has no runs yet" if asked.family is None else asked.family

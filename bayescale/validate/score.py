@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from scipy import special
+from scipy import special, stats
 
 from bayescale.forecast.curve import Saved, law_params, log_location, read_fit, stream
 from bayescale.forecast.montecarlo import mcse, quantiles
@@ -46,11 +46,14 @@ class Predictive:
         Of the noise; broadcasts against ``location``.
     nu : numpy.ndarray or None
         Degrees of freedom of Student's t, broadcasts against ``location``; None for Normal noise.
+    excess : numpy.ndarray or None
+        Mean of an exponential excess above the Normal, broadcasts against ``location``; None for no excess.
     """
 
     location: np.ndarray
     scale: np.ndarray
     nu: np.ndarray | None = None
+    excess: np.ndarray | None = None
 
 
 def predictive(fit: xr.DataTree, runs: xr.Dataset, *, random_seed: int = 0) -> Predictive:
@@ -91,7 +94,10 @@ def predictive(fit: xr.DataTree, runs: xr.Dataset, *, random_seed: int = 0) -> P
             else saved.draws_of("nu")[:, None],
             saved,
         )
-    return Predictive(_shaped(location, saved), _shaped(scale, saved), nu)
+    excess = None
+    if noise.excess is not None:
+        excess = _shaped(saved.draws_of("excess")[:, None], saved)
+    return Predictive(_shaped(location, saved), _shaped(scale, saved), nu, excess)
 
 
 def _shaped(values: np.ndarray, saved: Saved) -> np.ndarray:
@@ -125,7 +131,11 @@ def log_density(forecast: Predictive, log_loss: np.ndarray) -> tuple[np.ndarray,
     array([-0.91893853])
     """
     standard = (log_loss - forecast.location) / forecast.scale
-    if forecast.nu is None:
+    if forecast.excess is not None:
+        logs = stats.exponnorm.logpdf(standard, forecast.excess / forecast.scale) - np.log(
+            forecast.scale
+        )
+    elif forecast.nu is None:
         logs = -0.5 * standard**2 - 0.5 * np.log(2 * np.pi) - np.log(forecast.scale)
     else:
         nu = forecast.nu
@@ -154,7 +164,12 @@ def pit(forecast: Predictive, log_loss: np.ndarray) -> tuple[np.ndarray, np.ndar
     array([0.5])
     """
     standard = (log_loss - forecast.location) / forecast.scale
-    below = special.ndtr(standard) if forecast.nu is None else special.stdtr(forecast.nu, standard)
+    if forecast.excess is not None:
+        below = stats.exponnorm.cdf(standard, forecast.excess / forecast.scale)
+    elif forecast.nu is None:
+        below = special.ndtr(standard)
+    else:
+        below = special.stdtr(forecast.nu, standard)
     return below.mean(axis=(0, 1)), _error(below)
 
 
@@ -165,6 +180,10 @@ def draw_log_loss(forecast: Predictive, rng: np.random.Generator) -> np.ndarray:
     location, scale = np.repeat(forecast.location, repeats, axis=1), forecast.scale
     if scale.shape[1] > 1:
         scale = np.repeat(scale, repeats, axis=1)
+    if forecast.excess is not None:
+        excess = forecast.excess
+        excess = excess if excess.shape[1] == 1 else np.repeat(excess, repeats, axis=1)
+        location = location + excess * rng.standard_exponential(location.shape)
     if forecast.nu is None:
         return location + scale * rng.standard_normal(location.shape)
     nu = forecast.nu if forecast.nu.shape[1] == 1 else np.repeat(forecast.nu, repeats, axis=1)
