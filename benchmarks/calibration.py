@@ -33,6 +33,7 @@ from bayescale.datasets import data_folder
 from bayescale.forecast import returns
 from bayescale.inference.many import Job, fit_many
 from bayescale.model import Model
+from bayescale.plots import plot_ranks
 from bayescale.validate.baselines import least_squares, persistence
 from bayescale.validate.calibrate import calibrate
 from bayescale.validate.score import Predictive, predictive, score_runs, scores
@@ -447,6 +448,8 @@ def ranks(workers: int, every: int) -> list[Row]:
             str(answer): found["rank"].sel(answer=answer).values.tolist()
             for answer in found["answer"].values
         }
+        if every == 1:
+            plot_ranks(found).savefig(HERE / "results" / f"ranks-{name}.png", dpi=110)
     if every == 1:
         write(RANKS, json.dumps(stored))
     return rows
@@ -653,6 +656,8 @@ def page(results: dict[str, list[Row]]) -> str:
         rows = pd.DataFrame(results[part])
         text += f"## {part}\n\n{function.__doc__}\n\n{markdown(rows)}\n"
         text += PUBLISHED if part == "curves" else ""
+        for name in RANKED if part == "ranks" else ():
+            text += f"![Ranks of {name}](results/ranks-{name}.png)\n"
         text += "\n"
     return text
 

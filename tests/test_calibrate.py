@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
+from bayescale.plots import plot_ranks
 from bayescale.validate.calibrate import RANKS, calibrate, uniformity
 
 STORED = Path(__file__).parents[1] / "benchmarks" / "results" / "ranks.json"
@@ -35,6 +37,23 @@ def test_truths_from_the_prior_are_ranked_among_answers(simulate) -> None:
     # The truths differ, and so do their ranks: a truth that leaked into its own fit would sit in the middle.
     assert np.unique(ranks).size > 4
     assert found["inside"].mean() > 0.5
+
+
+def test_the_figure_of_ranks_shows_every_answer_and_how_far_it_is_from_even(simulate) -> None:
+    rng = np.random.default_rng(3)
+    ranks = np.stack([rng.integers(0, RANKS + 1, 200), rng.integers(0, 40, 200)], axis=1)
+    found = xr.Dataset(
+        {"rank": (("simulation", "answer"), ranks)},
+        {"answer": ["loss_10x", "onset"]},
+        {"model": "power", "ranks": RANKS},
+    )
+    figure = plot_ranks(found)
+    assert [axis.get_title() for axis in figure.axes] == ["loss at 10 ×", "onset"]
+    even, low = (max(np.abs(line.get_ydata()).max() for line in axis.lines) for axis in figure.axes)
+    # All ranks below 40: the distribution runs .6 ahead of a uniform one.
+    assert low == pytest.approx(0.6, abs=0.02)
+    assert even < 0.12
+    assert "model power" in figure.get_label()
 
 
 def test_stored_ranks_are_even() -> None:

@@ -1073,7 +1073,6 @@ def test_every_structure_gives_the_same_groups(name: str, runs: xr.Dataset, shor
             for key, values in tree["posterior"].data_vars.items()
         }
         nu = model.noise.nu if not isinstance(model.noise.nu, Prior) else draws["nu"][:, None]
-        atol = 1e-9
         location, sigma = law_at_runs(runs, model, draws), noise_at_runs(runs, model, draws)
         noise = stats.norm(location, sigma) if nu is None else stats.t(nu, location, sigma)
         mine = (

@@ -9,6 +9,7 @@ from bayescale.plots.isoflop import plot_isoflops
 from bayescale.plots.next_runs import plot_candidates
 from bayescale.plots.onset import plot_onset
 from bayescale.plots.prior import plot_prior
+from bayescale.plots.ranks import plot_ranks
 from bayescale.plots.residuals import plot_residuals
 from bayescale.plots.returns import plot_returns
 from bayescale.plots.wording import alt_text
@@ -24,6 +25,7 @@ __all__ = [
     "plot_isoflops",
     "plot_onset",
     "plot_prior",
+    "plot_ranks",
     "plot_residuals",
     "plot_returns",
     "plot_weights",

@@ -89,7 +89,7 @@ def calibrate(
             "converged": ("simulation", np.array([bool(each["converged"]) for each in done])),
         },
         coords={"answer": true_answers["answer"].values},
-        attrs={"model": model.name, "failed": simulations - len(done)},
+        attrs={"model": model.name, "ranks": RANKS, "failed": simulations - len(done)},
     )
     result["p_value"] = (
         "answer",

@@ -1,0 +1,64 @@
+"""Ranks of true answers among posterior answers: whether a model's intervals are honest on truths of its own prior."""
+
+import arviz_base
+import arviz_plots
+import xarray as xr
+from matplotlib.figure import Figure
+
+from bayescale.plots import style
+
+
+def plot_ranks(result: xr.Dataset, *, size: tuple[float, float] = style.WIDE_SIZE) -> Figure:
+    """Plot how even the ranks of a simulation-based calibration are, one panel an answer.
+
+    Parameters
+    ----------
+    result : xr.Dataset
+        From :func:`bayescale.validate.calibrate.calibrate`.
+    size : tuple of float
+        Width and height [inch].
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        ArviZ's difference of the empirical distribution of the ranks from a uniform one. *How to read it*: an honest
+        posterior stays about zero; an arch means forecasts too high, a trough too low, an S that they are too narrow
+        (falling through the middle) or too wide (rising). ArviZ marks the points at which an uneven distribution
+        departs, and prints the probability of ranks less even than these.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ranks = np.arange(100).reshape(100, 1)
+    >>> found = xr.Dataset({"rank": (("simulation", "answer"), ranks)}, {"answer": ["loss_10x"]})
+    >>> plot_ranks(found.assign_attrs(model="power", ranks=99)).get_label()
+    'Ranks of true answers of model power: loss_10x, 100 simulations'
+    """
+    names = [str(name) for name in result["answer"].values]
+    titles = [
+        name.replace("_", " at ").replace("x", " ×") if "_" in name else name for name in names
+    ]
+    # From whole ranks to the middle of their share of (0, 1).
+    share = (result["rank"] + 0.5) / (int(result.attrs.get("ranks", 99)) + 1)
+    tree = arviz_base.convert_to_datatree(
+        xr.Dataset(
+            {
+                title: share.sel(answer=name, drop=True)
+                for title, name in zip(titles, names, strict=True)
+            }
+        ),
+        group="prior_sbc",
+    )
+    collection = arviz_plots.plot_ecdf_pit(
+        tree,
+        sample_dims=["simulation"],
+        backend="matplotlib",
+        col_wrap=min(len(names), 3),
+        figure_kwargs={"figsize": size, "layout": "constrained"},
+    )
+    figure: Figure = collection.viz["figure"].item()
+    figure.set_label(
+        f"Ranks of true answers of model {result.attrs['model']}: {', '.join(names)}, "
+        f"{result.sizes['simulation']} simulations"
+    )
+    return figure
