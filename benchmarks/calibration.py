@@ -1,6 +1,6 @@
 """Are the intervals honest where nobody has trained yet? Measured on held-out runs, beside what others would have said.
 
-    python benchmarks/calibration.py [--part curves|chinchilla|sparse|simulated|designs|recovery|ranks|models] [--quick]
+    python benchmarks/calibration.py [--part curves|chinchilla|sparse|simulated|breaks|designs|recovery|ranks|models] [--quick]
 
 Each part writes its rows into ``results/calibration.json``; the page ``calibration.md`` is made from that file. The
 real tables come from the folder that BAYESCALE_DATA names; a part whose tables are missing is skipped and says so.
@@ -411,8 +411,7 @@ ALONE = {
 def design(model: Model) -> xr.Dataset:
     """Thirty runs at a law's natural size: every input varied, none in step with another."""
     rng = np.random.default_rng(3)
-    flops = np.repeat(np.geomspace(1e18, 1e20, 6), 5)
-    ratio = np.tile(np.geomspace(3, 150, 5), 6)
+    flops, ratio = thirty()
     runs = table(TRUTHS[IN_MODEL], flops, ratio, rng, noise=0.004)
     wanted = [each for each in model.columns if each not in runs or len(model.inputs) == 1]
     found: dict[str, Any] = {}
@@ -526,9 +525,12 @@ TRUTHS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 def simulated(workers: int, every: int) -> list[Row]:
     """Truths that are known, within the model and outside of it: 30 runs up to 1e20 FLOP, asked at 1e21 and 1e22."""
-    flops = np.repeat(np.geomspace(1e18, 1e20, 6), 5)
-    ratio = np.tile(np.geomspace(3, 150, 5), 6)
-    return known(workers, every, {name: (law, flops, ratio) for name, law in TRUTHS.items()})
+    return known(workers, every, {name: (law, *thirty()) for name, law in TRUTHS.items()})
+
+
+def thirty() -> tuple[np.ndarray, np.ndarray]:
+    """Compute [FLOP] and tokens per parameter of 30 runs on two decades."""
+    return np.repeat(np.geomspace(1e18, 1e20, 6), 5), np.tile(np.geomspace(3, 150, 5), 6)
 
 
 def designs(workers: int, every: int) -> list[Row]:
@@ -547,7 +549,19 @@ def designs(workers: int, every: int) -> list[Row]:
 type Case = tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], np.ndarray, np.ndarray]
 
 
-def known(workers: int, every: int, cases: dict[str, Case]) -> list[Row]:
+def breaks(workers: int, every: int) -> list[Row]:
+    """The same truths under a prior of breaks not yet seen: beside the rows above, what they cost and what they buy."""
+    wanted = (IN_MODEL, "three components", "break at 3 times the largest run")
+    cases = {name: (TRUTHS[name], *thirty()) for name in wanted}
+    return known(workers, every, cases, models=("skaling-breaks",))
+
+
+def known(
+    workers: int,
+    every: int,
+    cases: dict[str, Case],
+    models: tuple[str, ...] = ("skaling-drift", "chinchilla"),
+) -> list[Row]:
     """Fit runs of known laws, and score one and two decades of compute beyond the largest."""
     rng = np.random.default_rng(1)
     repeats = 20 if every == 1 else 3
@@ -557,7 +571,7 @@ def known(workers: int, every: int, cases: dict[str, Case]) -> list[Row]:
         for repeat in range(repeats):
             runs = table(law, flops, ratio, rng, noise=0.004)
             far = table(law, far_flops, far_ratio, rng, noise=0.004)
-            for name in ("skaling-drift", "chinchilla"):
+            for name in models:
                 jobs.append(Job(f"{truth}|{name}|{repeat}", runs, name, repeat, aside=far))
     found = run(jobs, workers)
     rows = []
@@ -566,7 +580,7 @@ def known(workers: int, every: int, cases: dict[str, Case]) -> list[Row]:
         once = [job for job in mine if "|chinchilla|" in job.name]
         told = [each for job in once if job.aside and (each := peer(job.runs, job.aside))]
         for decades, which in ((1, slice(0, 5)), (2, slice(5, 10))):
-            for name in ("skaling-drift", "chinchilla"):
+            for name in models:
                 fits = [found[job.name] for job in mine if f"|{name}|" in job.name]
                 rows.append(summary(name, fits, which) | {"truth": truth, "decades": decades})
             if told:
@@ -629,6 +643,7 @@ PARTS = {
     "chinchilla": chinchilla,
     "sparse": sparse,
     "simulated": simulated,
+    "breaks": breaks,
     "designs": designs,
     "recovery": recovery,
     "ranks": ranks,
