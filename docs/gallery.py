@@ -70,12 +70,17 @@ def figures() -> Iterator[tuple[str, Callable[[], Figure]]]:
     known = {"alpha": (0.3478, 0.02), "beta": (0.3658, 0.02)}
     yield "forest", lambda: plots.plot_forest(scalars, published=known)
     yield "residuals", lambda: plots.plot_residuals(train, fitted)
+    targets = bs.compute_for(fit, loss=[1.5, 1.4, 1.3], budget=1e24, path="fixed-ratio=20")
+    # 2.5 dollars for an hour of 989e12 FLOP/s, 40 % of them used.
+    yield "frontier", lambda: plots.plot_frontier(targets, price=2.5 / (989e12 * 0.4 * 3600))
     bought = bs.next_runs(fit, budget=1e22, flops=1e24)
     yield "candidates", lambda: plots.plot_candidates(bought, runs=train)
     other = bs.fit(train, "chinchilla-families", random_seed=1)
     stacked = bs.stack({ONE: fit, "chinchilla-families": other}, draws=250)
     weights = json.loads(stacked.attrs["stack"])
     yield "weights", lambda: plots.plot_weights(weights)
+    tested = bs.backtest(runs, [ONE, "chinchilla-families"], cuts=[5e20], random_seed=1)
+    yield "backtest", lambda: plots.plot_backtest(tested)
     tasks = bs.fit(runs, "tasks", random_seed=1)
     both = bs.capability(tasks, flops=np.geomspace(1e22, 1e27, 40), tasks=["acc_hellaswag"])
     gains = bs.summarise(both[["loss_gain", "gain", "score"]])

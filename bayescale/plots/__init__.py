@@ -5,6 +5,7 @@ from bayescale.plots.backtest import plot_backtest
 from bayescale.plots.capability import plot_capability
 from bayescale.plots.forecast import plot_forecast
 from bayescale.plots.forest import plot_forest, plot_weights
+from bayescale.plots.frontier import plot_frontier
 from bayescale.plots.isoflop import plot_isoflops
 from bayescale.plots.next_runs import plot_candidates
 from bayescale.plots.onset import plot_onset
@@ -22,6 +23,7 @@ __all__ = [
     "plot_capability",
     "plot_forecast",
     "plot_forest",
+    "plot_frontier",
     "plot_isoflops",
     "plot_onset",
     "plot_prior",

@@ -83,10 +83,9 @@ def plot_allocation(
             shown.append(own.values)
         every = np.concatenate(shown)
         every = every[np.isfinite(every) & (every > 0)]
-        axis.set_yscale("log")
         axis.set_ylim(every.min() / 1.4, every.max() * 1.4)
         axis.set_ylabel(label, fontsize=style.NORMAL)
-        style.log_scale(axis)
+        style.log_scale(axis, vertical=True)
         last = wording.interval(summary[name].isel(flops=-1))
         told.append(f"{label} {last}")
     axes[-1].set_xlabel("training compute [FLOP]", fontsize=style.NORMAL)

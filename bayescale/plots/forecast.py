@@ -9,7 +9,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from bayescale.plots import style, wording
 from bayescale.plots.style import quantile
@@ -162,13 +162,12 @@ def _draw_scale(
     for axis in axes:
         axis.set_xscale("log")
         axis.tick_params(labelsize=style.SMALL, length=3)
-        axis.tick_params(which="minor", length=0)
+        axis.xaxis.set_minor_locator(NullLocator())
         axis.spines[["top", "right"]].set_visible(False)
     last = axes[-1]
     last.set_xlim(every.min() / 1.6, every.max())
     last.xaxis.set_major_locator(LogLocator(numticks=12))
     last.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}".replace("+", "")))
-    last.xaxis.set_minor_formatter(NullFormatter())
     name, unit = wording.scale_name(summary)
     last.set_xlabel(f"{name} [{unit.strip()}]" if unit else name, fontsize=style.NORMAL)
 
@@ -276,7 +275,7 @@ def _draw_marginal(axis: Axes, summary: xr.Dataset, answers: Sequence[xr.Dataset
     axis.set_ylim(min(shown) / 1.25, max(shown) * 1.15)
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.yaxis.set_minor_locator(NullLocator())
 
 
 def _draw_probabilities(axis: Axes, summary: xr.Dataset, answers: Sequence[xr.Dataset]) -> None:

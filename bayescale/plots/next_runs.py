@@ -7,6 +7,9 @@ from matplotlib.figure import Figure
 
 from bayescale.plots import style
 
+#: Bought candidates that the description names.
+_NAMED = 6
+
 
 def plot_candidates(
     found: xr.Dataset,
@@ -69,8 +72,7 @@ def plot_candidates(
         zorder=4,
         label="to be bought",
     )
-    axis.set_yscale("log")
-    style.log_scale(axis)
+    style.log_scale(axis, vertical=True)
     axis.set_xlabel("parameters", fontsize=style.NORMAL)
     axis.set_ylabel("tokens", fontsize=style.NORMAL)
     bar = figure.colorbar(points, ax=axis, pad=0.01)
@@ -78,9 +80,9 @@ def plot_candidates(
     bar.ax.tick_params(labelsize=style.SMALL)
     axis.legend(fontsize=style.SMALL, frameon=False, loc="upper left")
     best = int(worth.argmax())
-    names = ", ".join(
-        f"{p:.3g} x {t:.3g}" for p, t in zip(params[bought], tokens[bought], strict=True)
-    )
+    told = [f"{p:.3g} x {t:.3g}" for p, t in zip(params[bought], tokens[bought], strict=True)]
+    more = f" and {len(told) - _NAMED} more" if len(told) > _NAMED else ""
+    names = ", ".join(told[:_NAMED]) + more
     figure.set_label(
         f"{worth.size} candidates over parameters and tokens; worth most for each FLOP is {params[best]:.3g} "
         f"parameters on {tokens[best]:.3g} tokens. To be bought: {names or 'none'}."

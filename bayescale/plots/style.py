@@ -11,7 +11,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 #: Bounds of the central 90 % and 50 % intervals, and the median.
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -83,14 +83,18 @@ def new_figure(size: tuple[float, float]) -> Figure:
     return Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.03, hspace=0.02))
 
 
-def log_scale(axis: Axes) -> None:
-    """A logarithmic horizontal axis with as many labels as fit."""
+def log_scale(axis: Axes, *, vertical: bool = False) -> None:
+    """A logarithmic horizontal axis, or both, with as many labels as fit; plain text, for formulas are slow to set."""
     axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(numticks=8))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}".replace("+", "")))
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    if vertical:
+        axis.set_yscale("log")
+    for each in (axis.xaxis, axis.yaxis) if vertical else (axis.xaxis,):
+        each.set_major_locator(LogLocator(numticks=8))
+        each.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:.0e}".replace("+", "").replace("e0", "e"))
+        )
+        each.set_minor_locator(NullLocator())
     axis.tick_params(labelsize=SMALL, length=3)
-    axis.tick_params(which="minor", length=0)
     axis.spines[["top", "right"]].set_visible(False)
 
 
