@@ -58,6 +58,7 @@ html_theme_options = {
     "footer_end": [],
 }
 html_sidebars = {"start": [], "comparison": [], "limits": [], "changes": []}
+highlight_language = "text"  # of blocks that name none: commands
 pygments_style = "a11y-high-contrast-light"
 
 
@@ -74,7 +75,7 @@ def _inline(self: HTML5Translator, node: nodes.math) -> None:
 
 
 def _block(self: HTML5Translator, node: nodes.math_block) -> None:
-    self.body.append(f'<div class="math">{_mathml(node.astext(), block=True)}</div>')
+    self.body.append(f'<div class="math"><div>{_mathml(node.astext(), block=True)}</div></div>')
     raise nodes.SkipNode
 
 
