@@ -36,6 +36,7 @@ from bayescale.cli_options import (
     TokensPerByte,
     Unit,
     finish,
+    quoted,
     read_table,
     sizes,
 )
@@ -111,7 +112,7 @@ def runs(
 
     summary = summarise_runs(read_table(table, column, form, join, unit, tokens_per_byte))
     render.out(summary, json, render.runs_summary)
-    render.next_step(json, f"bayescale fit {table}")
+    render.next_step(json, f"bayescale fit {quoted(table)}")
 
 
 @app.command()
@@ -163,7 +164,9 @@ def fit(
     save(tree, output)
     render.out(render.fit_facts(tree, output), json, render.fit_summary)
     render.next_step(
-        json or quiet, f"bayescale check {output}", f"bayescale forecast {output} --flops 1e24,1e25"
+        json or quiet,
+        f"bayescale check {quoted(output)}",
+        f"bayescale forecast {quoted(output)} --flops 1e24,1e25",
     )
     finish(tree, force)
 
@@ -177,7 +180,7 @@ def check(fit: FitFile, json: Json = False, force: Force = False) -> None:
 
     tree = load(fit)
     render.out(render.check_facts(tree, judge(tree)), json, render.check_table)
-    render.next_step(json, f"bayescale forecast {fit} --flops 1e24,1e25")
+    render.next_step(json, f"bayescale forecast {quoted(fit)} --flops 1e24,1e25")
     finish(tree, force)
 
 
@@ -217,7 +220,7 @@ def forecast(
         where = where.assign(family=family)
     loss = predict(tree, where, kind=kind.value)
     render.out(render.forecast_facts(tree, loss, where), json, render.forecast_table)
-    render.next_step(json, f"bayescale returns {fit} --beyond 1e25 --gain-below 0.01")
+    render.next_step(json, f"bayescale returns {quoted(fit)} --beyond 1e25 --gain-below 0.01")
     finish(tree, force)
 
 
@@ -284,6 +287,7 @@ def returns(
     )
     table = marginal(tree, flops=[scale], step=step, path=path, family=family)
     render.out(render.returns_facts(tree, answer, table), json, render.returns_table)
+    render.next_step(json, f"bayescale report {quoted(fit)} --beyond {beyond}")
     finish(tree, force)
 
 
@@ -401,6 +405,7 @@ def capability(
         dependence=dependence,
     )
     render.out(render.capability_facts(tree, found), json, render.capability_table)
+    render.next_step(json, f"bayescale report {quoted(fit)}")
     finish(tree, force)
 
 
@@ -469,6 +474,8 @@ def backtest(
         plot_backtest(found).savefig(figure, dpi=200)
         if not json:
             typer.echo(f"figure: {figure}")
+    named = f" --model {quoted(model[0])}" if model else ""
+    render.next_step(json or quiet, f"bayescale fit {quoted(table)}{named}")
     status = found["status"].values
     if (status == "interrupted").any():
         raise typer.Exit(EXIT_INTERRUPTED)

@@ -23,6 +23,7 @@ from bayescale.cli_options import (
     finish,
     held,
     numbers,
+    quoted,
     sizes,
 )
 
@@ -85,6 +86,7 @@ def allocate(
             tree, table, inference_tokens=demand, at=held(at), family=family
         )
         render.out(render_decide.released_facts(tree, judged), json, render_decide.released_table)
+        render.next_step(json, f"bayescale allocate {quoted(fit)} --flops 1e24")
         return finish(tree, force)
     tree = load(fit, groups=FORECAST)
     found = decide.allocate(
@@ -100,6 +102,9 @@ def allocate(
         family=family,
     )
     render.out(render_decide.allocate_facts(tree, found), json, render_decide.allocate_table)
+    render.next_step(
+        json, "bayescale budget --example > budget.toml", f"bayescale report {quoted(fit)}"
+    )
     return finish(tree, force)
 
 
@@ -152,6 +157,9 @@ def target(
         random_seed=seed,
     )
     render.out(render_decide.target_facts(tree, found), json, render_decide.target_table)
+    render.next_step(
+        json, "bayescale budget --example > budget.toml", f"bayescale report {quoted(fit)}"
+    )
     finish(tree, force)
 
 
@@ -189,6 +197,11 @@ def budget(
     tree = load(fit, groups=FORECAST)
     found = decide.budget(tree, plan, random_seed=seed)
     render.out(render_decide.budget_facts(tree, found), json, render_decide.budget_table)
+    render.next_step(
+        json,
+        f"bayescale next {quoted(fit)} --budget 1e21 --scenario {quoted(scenario)}",
+        f"bayescale report {quoted(fit)}",
+    )
     # What rests on a fit that did not converge is no decision.
     finish(tree, force)
     code = {"go": 0, "no-go": EXIT_NO_GO, "undecided": EXIT_UNDECIDED}[found.attrs["decision"]]
@@ -296,6 +309,7 @@ def compare_recipes(
         random_seed=seed,
     )
     render.out(render_decide.recipes_facts(trees, found), json, render_decide.recipes_table)
+    render.next_step(json, *(f"bayescale report {quoted(each)}" for each in fits))
     for tree in trees:
         finish(tree, force)
 

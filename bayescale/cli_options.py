@@ -1,5 +1,6 @@
 """What the verbs of the command line share: their common options, exit codes and endings."""
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -86,6 +87,17 @@ def sizes(text: str | None) -> list[float]:
     from bayescale.runs import parse_size
 
     return [parse_size(each) for each in (text or "").split(",")]
+
+
+def quoted(path: str | Path) -> str:
+    """A path as a shell reads it, in a command that is shown to be copied.
+
+    Examples
+    --------
+    >>> quoted("runs.csv"), quoted("my runs.csv"), quoted("-fit.nc")
+    ('runs.csv', "'my runs.csv'", './-fit.nc')
+    """
+    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
 
 
 def numbers(option: str, text: str) -> list[float]:

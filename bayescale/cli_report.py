@@ -184,7 +184,7 @@ def init(
     steps = [f"bayescale fit {again} --model {shlex.quote(found.model)} -o fit.nc"]
     if found.budget is not None:
         steps.append(f"bayescale budget fit.nc {shlex.quote(found.budget)}")
-    render.next_step(json, " && ".join(steps))
+    render.next_step(json, *steps, link="then:")
 
 
 def _tell(found: "Started") -> None:

@@ -24,6 +24,9 @@ from bayescale.notes import SEVERITIES, get_notes
 
 Facts = Any
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
+#: What the summary of a fit leaves to --json: amplitudes and what follows from other parameters.
+_ASIDE = {"level", "A", "B", "kappa", "nu"}
+_ASIDE_ENDS = ("_ref", "_sd")
 _STYLES = {
     "error": "bold red",
     "warning": "yellow",
@@ -42,10 +45,15 @@ def out(facts: Facts, json: bool, show: Callable[[Facts], None]) -> None:
         show(facts)
 
 
-def next_step(silent: bool, *commands: str) -> None:
-    """Name the verb that usually follows."""
-    if not silent:
-        console().print(f"\n[dim]next:[/] {escape('   or   '.join(commands))}")
+def next_step(silent: bool, *commands: str, link: str = "or:  ") -> None:
+    """Name the verbs that usually follow, each on a line of its own that can be copied whole."""
+    if silent:
+        return
+    shown = console()
+    shown.print()
+    for place, command in enumerate(commands):
+        head = "next:" if place == 0 else link
+        shown.print(f"[dim]{head}[/] {escape(command)}", soft_wrap=True)
 
 
 def console() -> Console:
@@ -186,20 +194,20 @@ def fit_facts(tree: xr.DataTree, output: Path) -> dict[str, Facts]:
 
 
 def fit_summary(facts: Mapping[str, Facts]) -> None:
-    """Show a fit."""
-    print_verdict(facts)
-    table = Table("parameter", "median", "90 % interval", "sd", box=None, pad_edge=False)
-    for name, row in facts["parameters"].items():
-        interval = f"{number(row['q05'])} to {number(row['q95'])}"
-        table.add_row(escape(name), number(row["median"]), interval, number(row["sd"], 2))
+    """Show a fit in five lines, and its doubts: verdict, runs, exponents and floor, scale, file."""
     shown = console()
-    shown.print(table)
+    print_verdict(facts)
+    told = [
+        f"{name} {number(row['median'], 3)} ({number(row['q05'], 3)} to {number(row['q95'], 3)})"
+        for name, row in facts["parameters"].items()
+        if name not in _ASIDE and not name.endswith(_ASIDE_ENDS)
+    ]
     scale = ", ".join(f"{name} {number(value)}" for name, value in facts["reference"].items())
-    shown.print(
-        f"[dim]{facts['runs']} runs; reference scale: {escape(scale)}; seed {facts['seed']}[/]"
-    )
+    shown.print(f"{facts['runs']} runs; seed {facts['seed']}")
+    shown.print(f"median (90 % interval): {escape(', '.join(told))}", soft_wrap=True)
+    shown.print(f"reference scale: {escape(scale)}", soft_wrap=True)
     print_notes(facts["notes"])
-    shown.print(f"saved: {escape(facts['fit'])}")
+    shown.print(f"saved: {escape(facts['fit'])}", soft_wrap=True)
 
 
 def check_facts(tree: xr.DataTree, table: pd.DataFrame) -> dict[str, Facts]:

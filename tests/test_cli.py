@@ -287,6 +287,29 @@ def test_fit_saves_and_sums_up(table: Path, sampled: list, fit: xr.DataTree) -> 
     assert "next:" not in quiet
 
 
+def test_the_next_command_can_be_copied_whole(table: Path, sampled: list) -> None:
+    long = table.parent / f"{'long name ' * 12}.nc"
+    lines = invoke("fit", table, "-o", long, "--seed", 1).stdout.splitlines()
+    assert f"next: bayescale check '{long}'" in lines
+    assert f"or:   bayescale forecast '{long}' --flops 1e24,1e25" in lines
+
+
+def test_the_summary_of_a_fit_has_five_lines_and_its_doubts(table: Path, sampled: list) -> None:
+    output = table.parent / "out.nc"
+    lines = invoke(
+        "fit", table, "-o", output, "--quiet", "-m", "chinchilla-families"
+    ).stdout.splitlines()
+    heads = ("model chinchilla-families", "29 runs; seed", "median", "reference scale")
+    for line, head in zip(lines[:4], heads, strict=True):
+        assert line.startswith(head)
+    # Doubts stand before the last line, the most severe first.
+    assert all(line.startswith(("error", "warning", "info")) for line in lines[4:-1][:1])
+    assert lines[-1] == f"saved: {output}"
+    told = next(line for line in lines if line.startswith("median"))
+    assert all(name in told for name in ("E ", "alpha ", "beta "))
+    assert "_ref" not in told
+
+
 def test_fit_hands_its_options_on(table: Path, sampled: list) -> None:
     options = [
         "--draws",

@@ -377,6 +377,13 @@ def test_the_verb(plain: xr.DataTree, tmp_path: Path) -> None:
 # In a browser -----------------------------------------------------------------------------------
 
 
+def test_every_grey_of_a_figure_turns_with_the_page(page: str) -> None:
+    drawn = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert len(drawn) >= 6
+    for each in drawn:
+        assert not re.search(r"#([0-9a-f]{2})\1\1\b", re.sub(r"var\([^)]*\)", "", each))
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
     """A headless Chromium."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -306,6 +307,8 @@ def _with_nutpie(
         save_warmup=False,
         progress_bar=settings.progress,
     )
+    if settings.progress:
+        print(file=sys.stderr)  # nutpie leaves the cursor at the end of its table
     points = trace["posterior"]["point"].values
     # Ctrl-C makes nutpie return what it has: rows missing, or a chain that is NaN from some draw on.
     if points.shape[1] < settings.draws * attempt.thin or not np.isfinite(points).all():

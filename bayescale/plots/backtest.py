@@ -134,7 +134,7 @@ def _draw_pit(axis: Axes, pits: np.ndarray) -> None:
         textcoords="offset points",
         ha="right",
         fontsize=style.SMALL,
-        color="0.25",
+        color="0.35",
     )
     axis.set_xlim(0, 1)
     axis.set_xlabel("probability of a lower loss (PIT)", fontsize=style.NORMAL)

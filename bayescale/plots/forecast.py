@@ -319,7 +319,7 @@ def _draw_beyond(
         ha="right",
         va="top",
         fontsize=style.NORMAL,
-        color="0.25",
+        color="0.35",
     )
 
 

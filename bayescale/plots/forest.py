@@ -43,7 +43,7 @@ def plot_forest(
     names = [name for name in names if not name.endswith("_mcse")]
     figure = style.new_figure(size or (style.SIZE[0] * 0.75, 0.9 + 0.32 * len(names)))
     axis = figure.subplots()
-    axis.axvline(1.0, color="0.7", lw=0.8)
+    axis.axvline(1.0, color="0.6", lw=0.8)
     told, shown = [], [1.0]
     for row, name in enumerate(names):
         low, quarter, middle, upper, high = (

@@ -106,7 +106,7 @@ def plot_frontier(
         xytext=(4, 3),
         textcoords="offset points",
         fontsize=style.SMALL,
-        color="0.3",
+        color="0.35",
     )
     if "budget" in found.attrs:
         budget = float(found.attrs["budget"]) * per
