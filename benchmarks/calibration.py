@@ -471,7 +471,6 @@ def models(workers: int, every: int, only: list[str] | None = None) -> list[Row]
             "coverage_90": float(np.mean([row["coverage_90"] for row in told])),
             "worst": worst["answer"],
             "coverage_90_worst": worst["coverage_90"],
-            "seconds": told[0]["seconds"],
         }
         if every == 1:
             # One by one, so that what is broken off has lost no more than the model that it was at.
