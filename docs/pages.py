@@ -145,7 +145,7 @@ def law_page(law: Law, models: list[Model]) -> str:
     parts = [
         f"# {law.name}",
         f"**{law.title}.** {law.question}",
-        f"$$\n{law.latex}\n$$",
+        *(f"$$\n{part}\n$$" for part in re.split(r",?\s*\\q?quad\s*", law.latex)),
         f"In plain text: `{law.equation}`",
         "## Inputs",
         _table(("input", "meaning", "unit", "taken as a ratio to", "values"), inputs),
