@@ -8,14 +8,14 @@ import pytensor.tensor as pt
 import xarray as xr
 
 from bayescale import drift
+from bayescale.inference.scores import add_scores, anchors, constants
+from bayescale.inference.variables import groups, variable
 from bayescale.laws import Law
-from bayescale.model import SCORES, Model, Pool, Prior, Tasks
+from bayescale.model import SCORES, Model, Tasks
 from bayescale.runs.columns import nearest
 
 #: The observed variable: log loss, on whose scale the noise is stated.
 OBSERVED = "log_loss"
-#: The other observed variable of a model with tasks: their scores, one of each pair of task and run that has one.
-SCORE = "score"
 #: Least elasticity that the drift's rate multiplies, for one input and for several.
 ELASTICITY_FLOOR = (0.03, 0.01)
 
@@ -50,11 +50,13 @@ def build(runs: xr.Dataset, model: str | Model = "chinchilla") -> pm.Model:
     model = Model.load(model)
     check_columns(runs, model)
     law = model.law_object
-    groups = {
+    pooled = {
         pool.over: np.unique(runs[pool.over].values.astype(str)) for pool in model.pool.values()
     }
-    tasks = {"task": task_names(runs, model)} if model.tasks else {}
-    with pm.Model(coords={"term": list(law.terms), **groups, **tasks}) as graph:
+    tasks = (
+        {"task": task_names(runs, model), "constant": constants(model.tasks)} if model.tasks else {}
+    )
+    with pm.Model(coords={"term": list(law.terms), **pooled, **tasks}) as graph:
         graph.add_coord("run", length=runs.sizes["run"])
         data = {name: pm.Data(name, values) for name, values in graph_data(runs, model).items()}
         typical, grouped = _parameters(law, model, data["log_center"])
@@ -67,16 +69,16 @@ def build(runs: xr.Dataset, model: str | Model = "chinchilla") -> pm.Model:
         location = np.log(law.loss(*ratios, **{name: per_run[name] for name in law.param_names}))
         sigma = _noise_scale(model, data)
         if model.discrepancy is not None:
-            rate = _variable("drift_rate", model.discrepancy.rate)
+            rate = variable("drift_rate", model.discrepancy.rate)
             if model.discrepancy.breaks is not None:
                 # Within the runs breaks have the second moments of a drift; beyond them they come one by one.
-                often = _variable("break_rate", model.discrepancy.breaks.rate)
-                change = _variable("break_change", model.discrepancy.breaks.change)
+                often = variable("break_rate", model.discrepancy.breaks.rate)
+                change = variable("break_change", model.discrepancy.breaks.change)
                 rate = pt.sqrt(rate**2 + often * change**2)
             kappa = pm.Deterministic("kappa", rate * data["elasticity"])
             (_drifting_unevenly if _uneven(model) else _drifting)(location, sigma, kappa, data)
         elif model.noise.excess is not None:
-            excess = _variable("excess", model.noise.excess)
+            excess = variable("excess", model.noise.excess)
             _above(location, sigma, excess, data)
         elif model.noise.nu is None:
             pm.Normal(OBSERVED, location, sigma, observed=data["observed"])
@@ -84,11 +86,11 @@ def build(runs: xr.Dataset, model: str | Model = "chinchilla") -> pm.Model:
             nu = (
                 model.noise.nu
                 if isinstance(model.noise.nu, float)
-                else _variable("nu", model.noise.nu)
+                else variable("nu", model.noise.nu)
             )
             pm.StudentT(OBSERVED, nu=nu, mu=location, sigma=sigma, observed=data["observed"])
         if model.tasks is not None:
-            _scores(model.tasks, tasks["task"], data)
+            add_scores(model.tasks, tasks["task"], data)
     return graph
 
 
@@ -283,10 +285,13 @@ def _score_data(
     scores = np.stack([runs[name].values.astype(float) for name in names])
     task, run = np.nonzero(np.isfinite(scores))
     score = scores[task, run]
+    # Scores follow the run's own loss, lucky or not, so that loss and scores share the run's luck.
+    gap = 1 - runs["loss"].values.astype(float) / reference_loss
     data = {
-        # Scores follow the run's own loss, lucky or not, so that loss and scores share the run's luck.
-        "score_gap": 1 - runs["loss"].values.astype(float)[run] / reference_loss,
+        "score_gap": gap,
+        "score_anchor": anchors(gap, scores),
         "score_task": task.astype(np.int64),
+        "score_at": (task * gap.size + run).astype(np.int64),
     }
     trials = _trials(runs, tasks, names)
     if trials is None:
@@ -348,16 +353,6 @@ def _known_sd(runs: xr.Dataset, model: Model) -> np.ndarray:
     return np.where(np.isfinite(sd), sd, 0.0)
 
 
-def _variable(
-    name: str, prior: Prior, dims: str | None = None, center: pt.TensorVariable | None = None
-) -> pt.TensorVariable:
-    kwargs = dict(prior.kwargs)
-    if "median" in kwargs:
-        median = kwargs.pop("median")
-        kwargs["mu"] = center if median == "runs" else float(np.log(median))
-    return getattr(pm, prior.dist)(name, dims=dims, **kwargs)
-
-
 def _parameters(
     law: Law, model: Model, center: pt.TensorVariable
 ) -> tuple[dict[str, pt.TensorVariable], dict[str, pt.TensorVariable]]:
@@ -365,23 +360,13 @@ def _parameters(
     typical, grouped = {}, {}
     for name, prior in model.priors.items():
         sampled = law.posterior_name(name)
-        typical[name] = _variable(
+        typical[name] = variable(
             sampled, prior, dims="term" if name == "shares" else None, center=center
         )
         if name in model.pool:
             positive = prior.support == "positive"
-            grouped[name] = _groups(sampled, typical[name], model.pool[name], positive)
+            grouped[name] = groups(sampled, typical[name], model.pool[name], positive)
     return typical, grouped
-
-
-def _groups(name: str, typical: pt.TensorVariable, pool: Pool, positive: bool) -> pt.TensorVariable:
-    sd = _variable(f"{name}_sd", pool.sd)
-    if pool.centered:
-        dist, location = (pm.LogNormal, pt.log(typical)) if positive else (pm.Normal, typical)
-        return dist(f"{name}_{pool.over}", location, sd, dims=pool.over)
-    offset = pm.Normal(f"{name}_offset", 0.0, 1.0, dims=pool.over)
-    value = typical * pt.exp(sd * offset) if positive else typical + sd * offset
-    return pm.Deterministic(f"{name}_{pool.over}", value, dims=pool.over)
 
 
 def _terms(
@@ -520,66 +505,10 @@ def _drifting_unevenly(
     )
 
 
-def _scores(tasks: Tasks, names: list[str], data: dict[str, pt.TensorVariable]) -> None:
-    """Scores of tasks about their link to the loss, with tasks partially pooled."""
-    link = tasks.link_object
-    at = data["score_task"]
-    params = []
-    for each in link.params:
-        prior = tasks.priors[each.name]
-        if len(names) == 1:
-            value = _variable(f"{each.name}_task", prior, dims="task")
-        else:
-            pool = Pool("task", tasks.sds[each.name])
-            value = _groups(
-                each.name, _variable(each.name, prior), pool, each.support == "positive"
-            )
-        params.append(value[at])
-    floor = _bound("floor_task", tasks.floor, names)
-    ceiling = _bound("reach_task" if isinstance(tasks.ceiling, Prior) else "", tasks.ceiling, names)
-    if isinstance(tasks.ceiling, Prior):
-        # Above the floor, whatever that is.
-        ceiling = pm.Deterministic("ceiling_task", floor + (1 - floor) * ceiling, dims="task")
-    location, rate = params
-    mean = link.score(data["score_gap"], location, rate, floor[at], ceiling[at])
-    mean = pt.clip(mean, 1e-9, 1 - 1e-9)
-    if tasks.scatter is None:
-        pm.Binomial(SCORE, n=data["score_trials"], p=mean, observed=data["score_observed"])
-        return
-    scatter = _variable("scatter_task", tasks.scatter, dims="task")[at]
-    if tasks.dist == "LogitNormal":
-        logit = pt.log(mean) - pt.log1p(-mean)
-        pm.Normal(SCORE, logit, scatter, observed=data["score_observed"])
-    elif tasks.dist == "Beta":
-        pm.Beta(
-            SCORE,
-            alpha=mean * scatter,
-            beta=(1 - mean) * scatter,
-            observed=data["score_observed"],
-        )
-    else:
-        pm.BetaBinomial(
-            SCORE,
-            alpha=mean * scatter,
-            beta=(1 - mean) * scatter,
-            n=data["score_trials"],
-            observed=data["score_observed"],
-        )
-
-
-def _bound(
-    name: str, value: float | Mapping[str, float] | Prior, names: list[str]
-) -> pt.TensorVariable:
-    if isinstance(value, Prior):
-        return _variable(name, value, dims="task")
-    known = [value[task] for task in names] if isinstance(value, Mapping) else [value] * len(names)
-    return pt.as_tensor(np.array(known))
-
-
 def _noise_scale(model: Model, data: dict[str, pt.TensorVariable]) -> pt.TensorVariable:
-    sigma = _variable("sigma", model.noise.sigma)
+    sigma = variable("sigma", model.noise.sigma)
     if model.noise.slope is not None:
-        slope = _variable("noise_slope", model.noise.slope)
+        slope = variable("noise_slope", model.noise.slope)
         sigma = sigma * pt.exp(np.log(10) * slope * data["decades"])
     if model.noise.known is not None:
         sigma = pt.sqrt(sigma**2 + data["known_sd"] ** 2)

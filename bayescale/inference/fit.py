@@ -18,7 +18,6 @@ from bayescale.checks.sampler import SamplerVerdict, judge, modes, scalars
 from bayescale.drift import Marginal
 from bayescale.inference.build import (
     OBSERVED,
-    SCORE,
     build,
     check_columns,
     graph_data,
@@ -27,6 +26,7 @@ from bayescale.inference.build import (
 )
 from bayescale.inference.checkpoints import average_checkpoints
 from bayescale.inference.compile import PLAIN, Compiled, compile_model, nutpie_model, unconstrain
+from bayescale.inference.scores import SCORE
 from bayescale.model import Model
 from bayescale.notes import Note, dump_notes, get_notes
 from bayescale.saving import FORMAT
@@ -154,7 +154,7 @@ def fit(
     settings = _Settings(draws, chains, cores or os.cpu_count() or 1, seed, progress)
     tried: list[tuple[Attempt, SamplerVerdict]] = []
     best: tuple[SamplerVerdict, xr.DataTree] | None = None
-    for attempt in LADDER:
+    for attempt in _rungs(model):
         if sampler == "nutpie":
             points, stats = _with_nutpie(compiled, attempt, settings)
         else:
@@ -182,6 +182,11 @@ def fit(
             "notes": dump_notes(notes),
         },
     )
+
+
+def _rungs(model: Model) -> tuple[Attempt, ...]:
+    """Attempts worth trying. Families that drift have not passed the first: 4 of 4 fits of pile_runs went on."""
+    return LADDER[1:] or LADDER if model.pool and model.discrepancy is not None else LADDER
 
 
 def _with_run_effects(runs: xr.Dataset, model: Model) -> Model:

@@ -29,8 +29,12 @@ class Link:
         ``rise(gap, location, rate)``: share of the way from floor to ceiling, in (0, 1].
     gap : callable
         ``gap(rise, location, rate)``: its inverse.
+    slope : callable
+        ``slope(share)``: rise per unit of rate and gap where that share of the way is gone.
     textbook : callable
         ``textbook(reference, location, rate)`` gives the constants of the equation in the unit of the loss.
+    reaches : bool
+        Whether the ceiling is reached at a finite loss.
     """
 
     name: str
@@ -41,7 +45,9 @@ class Link:
     params: tuple[Param, Param]
     rise: Callable[[Any, Any, Any], Any]
     gap: Callable[[Any, Any, Any], Any]
+    slope: Callable[[Any], Any]
     textbook: Callable[[float, Any, Any], Mapping[str, Any]]
+    reaches: bool = False
 
     @property
     def location(self) -> str:

@@ -23,6 +23,11 @@ def gap(share: Any, saturation: Any, rate: Any) -> Any:
     return saturation + np.log(share) / rate
 
 
+def slope(share: Any) -> Any:
+    """Rise per unit of rate and gap, at a share of the way."""
+    return share
+
+
 def textbook(reference: float, saturation: Any, rate: Any) -> dict[str, Any]:
     """``gamma`` in the unit of the loss, and the loss at which the ceiling is reached."""
     return {"gamma": rate / reference, "L_ceiling": reference * (1 - saturation)}
@@ -51,5 +56,7 @@ LINK = Link(
     ),
     rise=rise,
     gap=gap,
+    slope=slope,
+    reaches=True,
     textbook=textbook,
 )

@@ -19,6 +19,11 @@ def gap(share: Any, midpoint: Any, steepness: Any) -> Any:
     return midpoint + (np.log(share) - np.log1p(-share)) / steepness
 
 
+def slope(share: Any) -> Any:
+    """Rise per unit of steepness and gap, at a share of the way."""
+    return share * (1 - share)
+
+
 def textbook(reference: float, midpoint: Any, steepness: Any) -> dict[str, Any]:
     """``L0`` and ``k`` in the unit of the loss."""
     return {"L0": reference * (1 - midpoint), "k": steepness / reference}
@@ -48,5 +53,6 @@ LINK = Link(
     ),
     rise=rise,
     gap=gap,
+    slope=slope,
     textbook=textbook,
 )
