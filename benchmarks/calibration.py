@@ -424,6 +424,8 @@ def design(model: Model) -> xr.Dataset:
             found[name] = np.array(LEVELS[name], dtype=float)[shift % 5]
         elif name == "unique_tokens":
             found[name] = runs["tokens"].values / np.array([1, 2, 4, 10, 40])[shift % 5]
+        elif name == "other_tokens":
+            found[name] = runs["tokens"].values * np.array([0.25, 0.5, 1, 2, 4])[shift % 5]
         elif name == "characters":
             found[name] = 4 * runs["tokens"].values
         elif name == "vocab_params":

@@ -68,7 +68,7 @@ class Attempt:
 #: posterior; on a banana (29 runs of five families) the first rung passed for none of 6 seeds, the second for all.
 #: Families that drift, and ten smooth runs that leave the noise next to unknown, need the smaller steps of the third;
 #: the last pays for a run ten times as long.
-LADDER = (
+LADDER: tuple[Attempt, ...] = (
     Attempt("low_rank", 0.9, 1000),
     Attempt("low_rank", 0.98, 1000, thin=2),
     Attempt("low_rank", 0.995, 1500, thin=4),

@@ -147,13 +147,17 @@ class Law:
     def scales(self) -> tuple[str, ...]:
         """Names of the inputs whose reference is that of the runs: their product is compute.
 
+        A law that takes every input as a ratio to a number, as a count of samples from one, has those for its scales.
+
         Examples
         --------
         >>> from bayescale import laws
         >>> laws.get("repetition").input_names, laws.get("repetition").scales
         (('params', 'tokens', 'unique_tokens'), ('params', 'tokens'))
         """
-        return tuple(each.name for each in self.inputs if each.reference is None)
+        own = tuple(each.name for each in self.inputs if each.reference is None)
+        counted = (each.name for each in self.inputs if not isinstance(each.reference, str))
+        return own or tuple(counted)
 
     def references(self, scales: Mapping[str, float]) -> dict[str, float]:
         """Reference of every input, given those of :attr:`scales`.

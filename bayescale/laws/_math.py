@@ -48,3 +48,35 @@ def softplus(z: Any) -> Any:
     (0.69314718056, 2000.0, 0.0)
     """
     return ramp(z) + np.log1p(np.exp(-np.sqrt(z * z + _TINY)))
+
+
+def log_rising(z: Any, a: Any) -> Any:
+    """``log(Gamma(z + a) / Gamma(z))`` of positive ``z`` and ``a``, without the cancellation of two large numbers.
+
+    Stirling's series above 8, to which the recurrence of the gamma function leads; good to 1e-12.
+
+    Examples
+    --------
+    >>> round(float(log_rising(5.0, 1.0)), 12) == round(float(np.log(5.0)), 12)
+    True
+    >>> round(float(np.exp(log_rising(0.5, 0.5))), 12)  # 1 / sqrt(pi)
+    0.564189583548
+    """
+    below = 0.0
+    for step in range(8):
+        below = below + np.log1p(a / (z + step))
+    low, high = z + 8, z + 8 + a
+    return (
+        (low - 0.5) * np.log1p(a / low)
+        + a * (np.log(high) - 1)
+        + _stirling(1 / high)
+        - _stirling(1 / low)
+        - below
+    )
+
+
+def _stirling(inverse: Any) -> Any:
+    """What Stirling's formula leaves of the log of the gamma function, from ``1 / z``."""
+    square = inverse * inverse
+    series = 1 / 1260 - square * (1 / 1680 - square / 1188)
+    return inverse * (1 / 12 - square * (1 / 360 - square * series))
