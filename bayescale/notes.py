@@ -23,6 +23,7 @@ CODES: dict[str, str] = {
     "duplicated_runs": "two or more rows are the same run",
     "loss_rises_with_scale": "loss rises where compute grows",
     "loss_units_suspect": "losses look like perplexity or percent, not nats per token",
+    "mixed_units": "one column of losses holds several units or tokenizers",
     "size_units_suspect": "sizes look like millions, billions or another unit of compute",
     "not_converged": "the sampler's result failed a convergence check",
     "escalated": "the sampler was re-run with more careful settings",

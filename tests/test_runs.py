@@ -560,6 +560,11 @@ DOUBTS = {
         "2 of 10 runs repeat an earlier one",
     ),
     "loss_rises_with_scale": (table(loss=np.linspace(2, 3, 8)), "warning", "'all runs' (+0."),
+    "mixed_units": (
+        table(family=["a", "b"] * 4, unit=["nat/token", "bit/byte"] * 4),
+        "warning",
+        "as column 'unit' says: bit/byte in family b; nat/token in family a",
+    ),
     "loss_units_suspect": (table(loss=table()["loss"] + 5), "warning", "exceed 6 (largest"),
     "size_units_suspect": (
         table(params=table()["params"] / 1e9),
@@ -595,6 +600,7 @@ def test_doubts(code):
 
 def test_a_good_design_raises_no_doubt():
     assert codes(read_runs(table())) == {"derived_flops"}
+    assert codes(read_runs(table(unit="nat/token"))) == {"derived_flops"}
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ RAY = 1.5
 LEVEL = 0.01
 #: A model that knows nothing has loss ln(vocabulary), about 11 nats; a trained one is below this.
 HIGH_LOSS = 6.0
+#: Columns that say in what a loss was measured.
+MIXED = ("unit", "tokenizer", "tokeniser")
 #: Curves with fewer checkpoints than this may fall throughout by chance.
 DENSE = 20
 
@@ -45,7 +47,16 @@ def design_notes(runs: xr.Dataset) -> list[Note]:
     """
     notes = list(_derived(runs))
     if "loss" in runs and np.isfinite(runs["loss"].values).sum() >= 3:
-        for doubt in (_ray, _levels, _repeats, _rising, _loss_units, _size_units, _minima):
+        for doubt in (
+            _ray,
+            _levels,
+            _repeats,
+            _rising,
+            _mixed_units,
+            _loss_units,
+            _size_units,
+            _minima,
+        ):
             notes.extend(doubt(runs))
     return notes
 
@@ -160,6 +171,35 @@ def _rising(runs: xr.Dataset) -> Iterator[Note]:
             f"{' …' if len(rising) > 5 else ''} (rank correlation; {len(groups)} groups looked at)",
             "look for swapped columns, mixed data sets or tokenizers, and over-trained repeats",
         )
+
+
+def _mixed_units(runs: xr.Dataset) -> Iterator[Note]:
+    for column in (name for name in MIXED if name in runs):
+        found = runs[column].values.astype(str)
+        names = [str(name) for name in np.unique(found) if name not in ("", "nan")]
+        if len(names) < 2:
+            continue
+        per = {name: np.flatnonzero(found == name) for name in names}
+        where = "; ".join(f"{name} in {_holders(runs, rows)}" for name, rows in per.items())
+        yield Note(
+            "mixed_units",
+            "warning",
+            f"the column loss holds losses of several kinds, as column {column!r} says: {where}",
+            "convert them to one unit, or fit them apart; pooling over families does not make them comparable",
+        )
+
+
+def _holders(runs: xr.Dataset, rows: np.ndarray) -> str:
+    """Families of some runs, or their rows."""
+    if "family" not in runs:
+        return row_list((rows + 1).tolist())
+    families = np.unique(runs["family"].values[rows].astype(str))
+    return f"famil{'ies' if families.size > 1 else 'y'} {_few(families)}"
+
+
+def _few(names: np.ndarray, most: int = 5) -> str:
+    """The first few of some names."""
+    return ", ".join(map(str, names[:most])) + (" …" if names.size > most else "")
 
 
 def _loss_units(runs: xr.Dataset) -> Iterator[Note]:
