@@ -87,6 +87,7 @@ class Sampler(StrEnum):
     nutpie = "nutpie"
     pymc = "pymc"
     numpyro = "numpyro"
+    smc = "smc"
 
 
 class Discrepancy(StrEnum):
@@ -126,7 +127,10 @@ def fit(
     draws: Annotated[int, typer.Option(help="Draws kept of each chain.")] = 1000,
     chains: Annotated[int, typer.Option(help="Chains.")] = 4,
     sampler: Annotated[
-        Sampler, typer.Option(help="Who draws; the density is the same.")
+        Sampler,
+        typer.Option(
+            help="Who draws; the density is the same. smc: for several modes, and the marginal likelihood; slower."
+        ),
     ] = Sampler.nutpie,
     discrepancy: Annotated[
         Discrepancy | None,

@@ -43,6 +43,7 @@ CODES: dict[str, str] = {
     "checkpoints": "checkpoints of a run were averaged, and share an effect of their run",
     "running_minimum_table": "the table looks like running minima, not raw losses",
     "multimodal": "chains settled in different modes",
+    "evidence_uncertain": "populations of sequential Monte Carlo disagree about the marginal likelihood",
     "unreachable_target": "some or all draws cannot reach the target",
     "refit_needed": "what the next runs would tell is more than the posterior draws can say; fit again between them",
 }

@@ -122,6 +122,26 @@ def _kept(tried: Sequence[Mapping[str, Facts]], *, converged: bool) -> Mapping[s
     return min(tried, key=lambda each: SamplerVerdict(**{name: each[name] for name in names}).rank)
 
 
+def evidence_facts(tree: xr.DataTree) -> dict[str, Facts]:
+    """Log marginal likelihood, where the sampler gives one: mean and standard deviation of its chains, and each."""
+    stats = tree["sample_stats"].dataset
+    if "log_marginal_likelihood" not in stats:
+        return {}
+    chains = stats["log_marginal_likelihood"].values
+    found = {"mean": chains.mean(), "sd": chains.std(ddof=1), "chains": chains.tolist()}
+    return {"log_marginal_likelihood": found}
+
+
+def print_evidence(facts: Mapping[str, Facts]) -> None:
+    """Show the log marginal likelihood, if there is one."""
+    if "log_marginal_likelihood" in facts:
+        found = facts["log_marginal_likelihood"]
+        each = ", ".join(f"{value:.2f}" for value in found["chains"])
+        console().print(
+            f"log marginal likelihood {found['mean']:.2f}, sd {found['sd']:.2f} between chains ({each})"
+        )
+
+
 def print_verdict(facts: Mapping[str, Facts]) -> None:
     """Show the sampler's verdict."""
     told = (
@@ -189,6 +209,7 @@ def fit_facts(tree: xr.DataTree, output: Path) -> dict[str, Facts]:
         "seed": tree.attrs["seed"],
         "reference": jsonlib.loads(tree.attrs["reference"]),
         "parameters": parameters,
+        **evidence_facts(tree),
         "notes": notes_of(tree),
     }
 
@@ -206,6 +227,7 @@ def fit_summary(facts: Mapping[str, Facts]) -> None:
     shown.print(f"{facts['runs']} runs; seed {facts['seed']}")
     shown.print(f"median (90 % interval): {escape(', '.join(told))}", soft_wrap=True)
     shown.print(f"reference scale: {escape(scale)}", soft_wrap=True)
+    print_evidence(facts)
     print_notes(facts["notes"])
     shown.print(f"saved: {escape(facts['fit'])}", soft_wrap=True)
 
@@ -217,6 +239,7 @@ def check_facts(tree: xr.DataTree, table: pd.DataFrame) -> dict[str, Facts]:
         **verdict_facts(tree),
         "verdict": table.attrs["verdict"],
         "checks": rows,
+        **evidence_facts(tree),
         "notes": notes_of(tree),
     }
 
@@ -231,6 +254,7 @@ def check_table(facts: Mapping[str, Facts]) -> None:
             row["check"], number(row["value"]), row["threshold"], verdict, escape(row["advice"])
         )
     console().print(table)
+    print_evidence(facts)
     print_notes(facts["notes"])
 
 

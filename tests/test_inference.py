@@ -590,7 +590,10 @@ def test_what_a_table_lacks_is_said_before_anything_is_sampled(
             r"draws=99, chains=4: convergence cannot be judged with fewer than 100 draws or 2 chains",
         ),
         ({"chains": 1}, r"draws=1000, chains=1"),
-        ({"sampler": "stan"}, r"unknown sampler 'stan': expected one of nutpie, pymc, numpyro"),
+        (
+            {"sampler": "stan"},
+            r"unknown sampler 'stan': expected one of nutpie, pymc, numpyro, smc",
+        ),
         ({"model": "chinchila"}, r"unknown model 'chinchila': did you mean 'chinchilla'"),
     ],
 )

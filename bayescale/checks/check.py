@@ -77,28 +77,46 @@ def check(fit: xr.DataTree, *, strict: bool = False) -> pd.DataFrame:
 
 
 def _sampler_rows(fit: xr.DataTree) -> list[Row]:
-    found = sampler.judge(fit["posterior"].to_dataset(), fit["sample_stats"].to_dataset())
+    stats = fit["sample_stats"].to_dataset()
+    found = sampler.judge(fit["posterior"].to_dataset(), stats)
     longer = "fit again with more draws; if it stays, the runs cannot tell parameters apart: tighten priors"
     rows = [
         ("R-hat", found.rhat, "<=", sampler.RHAT_MAX, f"worst is {found.worst}; {longer}"),
         ("bulk ESS", found.ess_bulk, ">=", sampler.ESS_MIN, longer),
         ("tail ESS", found.ess_tail, ">=", sampler.ESS_MIN, longer),
-        (
-            "divergences",
-            found.divergences,
-            "<=",
-            float(np.floor(sampler.DIVERGENT_MAX * found.draws)),
-            "a part of the posterior was not reached: simplify the model or pool less",
-        ),
     ]
+    if "diverging" in stats:
+        rows.append(
+            (
+                "divergences",
+                found.divergences,
+                "<=",
+                float(np.floor(sampler.DIVERGENT_MAX * found.draws)),
+                "a part of the posterior was not reached: simplify the model or pool less",
+            )
+        )
     if np.isfinite(found.bfmi):
         rows.append(
             ("E-BFMI", found.bfmi, ">=", sampler.BFMI_MIN, "heavy tails: tighten the noise priors")
         )
-    return [
+    judged = [
         _judged(name, value, sign, limit, "fail", "not_converged", advice)
         for name, value, sign, limit, advice in rows
     ]
+    if sampler.EVIDENCE in stats:
+        evidence = stats[sampler.EVIDENCE]
+        judged.append(
+            _judged(
+                "log marginal likelihood, sd of chains",
+                float(evidence.std(ddof=1)),
+                "<=",
+                sampler.EVIDENCE_SD_MAX,
+                "warn",
+                "evidence_uncertain",
+                f"the mean is {float(evidence.mean()):.1f}; fit again with more draws before models are compared by it",
+            )
+        )
+    return judged
 
 
 def _judged(

@@ -16,6 +16,9 @@ ESS_MIN = 400.0
 BFMI_MIN = 0.3
 #: Share of divergent transitions that a fit may keep: none among 1,000 draws, four among 4,000.
 DIVERGENT_MAX = 0.001
+#: Statistic of samplers that know it, dim chain, and how far its chains may lie apart (one standard deviation).
+EVIDENCE = "log_marginal_likelihood"
+EVIDENCE_SD_MAX = 1.0
 #: Half-widths by which the medians of two chains differ if they are said to lie in different modes.
 APART = 4.0
 
@@ -81,7 +84,7 @@ def judge(posterior: xr.Dataset, sample_stats: xr.Dataset) -> SamplerVerdict:
     posterior : xr.Dataset
         Dims chain, draw and those of each variable.
     sample_stats : xr.Dataset
-        With ``diverging`` and, if the sampler has it, ``energy``; dims chain, draw.
+        With ``diverging`` and ``energy``, dims chain, draw, if the sampler has them.
 
     Returns
     -------
@@ -98,14 +101,15 @@ def judge(posterior: xr.Dataset, sample_stats: xr.Dataset) -> SamplerVerdict:
     flat = scalars(posterior)
     rhats = rhat(flat)
     worst = int(np.nanargmax(np.where(np.isfinite(rhats), rhats, np.inf)))
-    diverging = sample_stats["diverging"].values
+    # A sampler without trajectories has none that diverge.
+    diverging = sample_stats["diverging"].values if "diverging" in sample_stats else np.zeros(0)
     return SamplerVerdict(
         rhat=float(rhats[worst]),
         worst=str(flat["quantity"].values[worst]),
         ess_bulk=float(np.min(ess(flat, method="bulk"))),
         ess_tail=float(np.min(ess(flat, method="tail"))),
         divergences=int(diverging.sum()),
-        draws=int(diverging.size),
+        draws=flat.sizes["chain"] * flat.sizes["draw"],
         bfmi=float(_bfmi(sample_stats["energy"].values).min())
         if "energy" in sample_stats
         else float("nan"),

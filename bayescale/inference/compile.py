@@ -116,10 +116,11 @@ class Compiled:
 
     def packed(self) -> tuple[np.ndarray, np.ndarray]:
         """The data as one flat vector, with the offset and the shape of every array."""
-        return _pack([np.asarray(self.data[name], dtype=float) for name in self.order])
+        return pack([np.asarray(self.data[name], dtype=float) for name in self.order])
 
 
-def _pack(arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def pack(arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Arrays as one flat vector, with the offset, end and shape of each."""
     flat = np.concatenate([np.ravel(each) for each in arrays]).astype(np.float64)
     layout: list[int] = []
     start = 0
@@ -152,18 +153,7 @@ def compile_model(model: pm.Model, *, density: bool = True) -> Compiled:
     order = tuple(var.name for var in model.data_vars)
     arrays = [np.asarray(var.get_value()) for var in model.data_vars]
 
-    x = pt.TensorType("float64", shape=(start.size,))("point")
-    flat, layout = pt.dvector("flat"), pt.lvector("layout")
-    from_point = dict(zip(value_vars, _unpack_point(x, shapes), strict=True))
-    from_data = dict(zip(model.data_vars, _unpack_data(model.data_vars, flat, layout), strict=True))
-
-    # The number of groups is part of the structure: it sets the length of the point.
-    from_data |= {
-        length: pt.constant(length.get_value())
-        for length in model.dim_lengths.values()
-        if hasattr(length, "get_value")
-    }
-
+    x, flat, layout, given = open_graph(model)
     ranks = {name: each.ndim for name, each in zip(order, arrays, strict=True)}
     cfunc = None
     if density:
@@ -171,7 +161,7 @@ def compile_model(model: pm.Model, *, density: bool = True) -> Compiled:
 
         def jitted() -> Callable[..., Any]:
             gradient = pt.concatenate([each.ravel() for each in pt.grad(logp, value_vars)])
-            graphs = clone_replace([logp, gradient], from_point | from_data)
+            graphs = clone_replace([logp, gradient], given)
             function = pytensor.function(
                 [x, flat, layout],
                 graphs,
@@ -181,12 +171,12 @@ def compile_model(model: pm.Model, *, density: bool = True) -> Compiled:
             )
             return function.vm.jit_fn
 
-        key = _graph_key([x, flat, layout], clone_replace(logp, from_point | from_data))
+        key = _graph_key([x, flat, layout], clone_replace(logp, given))
         cfunc = _density_cfunc(key, jitted, start.size, sum(2 + rank for rank in ranks.values()))
 
     outputs, graphs = _outputs(model, value_vars)
     points = pt.dmatrix("points")
-    graphs = vectorize_graph(clone_replace(graphs, from_point | from_data), {x: points})
+    graphs = vectorize_graph(clone_replace(graphs, given), {x: points})
     return Compiled(
         names=tuple(value.name for value in value_vars),
         shapes=shapes,
@@ -200,6 +190,25 @@ def compile_model(model: pm.Model, *, density: bool = True) -> Compiled:
         data=dict(zip(order, arrays, strict=True)),
         start=start,
     )
+
+
+def open_graph(model: pm.Model) -> tuple[Any, Any, Any, dict[Any, Any]]:
+    """Symbolic point, flat data and their layout, and what stands for a model's own variables in terms of these."""
+    point = model.initial_point(random_seed=0)
+    value_vars = [model.rvs_to_values[rv] for rv in model.free_RVs]
+    shapes = tuple(np.shape(point[value.name]) for value in value_vars)
+    size = sum(int(np.prod(shape)) for shape in shapes)
+    x = pt.TensorType("float64", shape=(size,))("point")
+    flat, layout = pt.dvector("flat"), pt.lvector("layout")
+    given = dict(zip(value_vars, _unpack_point(x, shapes), strict=True))
+    given |= dict(zip(model.data_vars, _unpack_data(model.data_vars, flat, layout), strict=True))
+    # The number of groups is part of the structure: it sets the length of the point.
+    given |= {
+        length: pt.constant(length.get_value())
+        for length in model.dim_lengths.values()
+        if hasattr(length, "get_value")
+    }
+    return x, flat, layout, given
 
 
 def unconstrain(model: pm.Model, posterior: xr.Dataset) -> np.ndarray:

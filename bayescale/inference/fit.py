@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -14,8 +15,16 @@ import pymc as pm
 import xarray as xr
 
 from bayescale import drift
-from bayescale.checks.sampler import SamplerVerdict, judge, modes, scalars
+from bayescale.checks.sampler import (
+    EVIDENCE,
+    EVIDENCE_SD_MAX,
+    SamplerVerdict,
+    judge,
+    modes,
+    scalars,
+)
 from bayescale.drift import Marginal
+from bayescale.inference import smc
 from bayescale.inference.build import (
     OBSERVED,
     build,
@@ -51,7 +60,7 @@ NUTPIE_STATS = {
 }
 VERSIONED = ("bayescale", "pymc", "pytensor", "nutpie", "numpy", "xarray")
 
-SamplerName = Literal["nutpie", "pymc", "numpyro"]
+SamplerName = Literal["nutpie", "pymc", "numpyro", "smc"]
 
 
 @dataclass(frozen=True)
@@ -103,8 +112,9 @@ def fit(
         Chains sampled at once; by default as many as the machine has.
     random_seed : int, optional
         Same seed, same numbers. Left out, one is drawn and kept in the tree.
-    sampler : {"nutpie", "pymc", "numpyro"}
-        Who draws. The density is the same.
+    sampler : {"nutpie", "pymc", "numpyro", "smc"}
+        Who draws. The density is the same. ``smc`` is sequential Monte Carlo: slower, with no gradient; for posteriors
+        of several modes, and for ``log_marginal_likelihood`` (dim ``chain``) in the group ``sample_stats``.
     progress : bool
         Show a progress bar.
     discrepancy : {"drift", "none"}, optional
@@ -152,13 +162,23 @@ def fit(
     graph = build(runs, model)
     compiled = _compiled(graph, runs, model, density=sampler == "nutpie")
     settings = _Settings(draws, chains, cores or os.cpu_count() or 1, seed, progress)
-    tried: list[tuple[Attempt, SamplerVerdict]] = []
+    densities = smc.compile_densities(graph) if sampler == "smc" else None
+    tried: list[tuple[Attempt | smc.Population, SamplerVerdict]] = []
+    seconds: list[float] = []
     best: tuple[SamplerVerdict, xr.DataTree] | None = None
-    for attempt in _rungs(model):
-        if sampler == "nutpie":
+    attempt: Attempt | smc.Population
+    for attempt in smc.POPULATIONS if densities else _rungs(model):
+        began = time.perf_counter()
+        if isinstance(attempt, smc.Population):
+            assert densities is not None
+            points, stats = smc.sample(
+                graph, densities, attempt, draws=draws, chains=chains, seed=seed
+            )
+        elif sampler == "nutpie":
             points, stats = _with_nutpie(compiled, attempt, settings)
         else:
             points, stats = _with_pymc(graph, sampler, attempt, settings)
+        seconds.append(time.perf_counter() - began)
         tree = _groups(runs, model, graph, compiled, points, stats, seed)
         verdict = judge(tree["posterior"].dataset, stats)
         tried.append((attempt, verdict))
@@ -177,7 +197,12 @@ def fit(
         seed,
         {
             "converged": int(verdict.converged),
-            "sampling": json.dumps([asdict(attempt) | asdict(result) for attempt, result in tried]),
+            "sampling": json.dumps(
+                [
+                    asdict(attempt) | asdict(result) | {"seconds": lasted}
+                    for (attempt, result), lasted in zip(tried, seconds, strict=True)
+                ]
+            ),
             "sampler": sampler,
             "notes": dump_notes(notes),
         },
@@ -531,7 +556,9 @@ def _version(name: str) -> str:
 
 
 def _sampling_notes(
-    tried: list[tuple[Attempt, SamplerVerdict]], verdict: SamplerVerdict, tree: xr.DataTree
+    tried: list[tuple[Attempt | smc.Population, SamplerVerdict]],
+    verdict: SamplerVerdict,
+    tree: xr.DataTree,
 ) -> list[Note]:
     notes = []
     if len(tried) > 1:
@@ -544,6 +571,12 @@ def _sampling_notes(
                 "",
             )
         )
+    stats = tree["sample_stats"].dataset if "sample_stats" in tree.children else xr.Dataset()
+    if EVIDENCE in stats and float(stats[EVIDENCE].std(ddof=1)) > EVIDENCE_SD_MAX:
+        told = ", ".join(f"{value:.1f}" for value in stats[EVIDENCE].values)
+        advice = "more draws are more particles; compare no models by it until populations agree"
+        message = f"log marginal likelihoods of the populations are {told}"
+        notes.append(Note("evidence_uncertain", "warning", message, advice))
     if not verdict.converged:
         message = "; ".join(verdict.problems)
         advice = "do not use these numbers: simplify the model, tighten its priors or add runs that tell inputs apart"

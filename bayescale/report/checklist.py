@@ -135,9 +135,15 @@ def _fitting(case: Case) -> Answers:
     tried = json.loads(fit.attrs.get("sampling", "[]"))
     settings = (
         f"{each['adaptation']} mass matrix, target acceptance {each['target_accept']:g}"
+        if "adaptation" in each
+        else f"{each['thin']} particles for each draw kept"
         for each in tried
     )
-    yield "Which algorithm?", f"No-U-Turn sampler of {fit.attrs.get('sampler', MISSING)}"
+    sampler = fit.attrs.get("sampler", MISSING)
+    yield (
+        "Which algorithm?",
+        "sequential Monte Carlo" if sampler == "smc" else f"No-U-Turn sampler of {sampler}",
+    )
     yield "With which settings?", ", then ".join(settings) or MISSING
     sizes = fit["posterior"].sizes
     yield (
