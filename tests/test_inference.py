@@ -1241,3 +1241,22 @@ def test_runs_that_lie_above_the_law_for_want_of_tuning_do_not_lift_it(
     assert float((one_more - found).mean()) == pytest.approx(
         excess * truth, abs=error + 0.1 * excess * truth
     )
+
+
+@pytest.mark.slow
+def test_a_family_of_three_runs_is_less_certain_than_one_of_twenty_four(
+    simulate: Callable[..., xr.Dataset],
+) -> None:
+    tables = []
+    for place, (name, shift) in enumerate([("a", 1.0), ("b", 1.05), ("c", 0.96)]):
+        each = simulate(8, sigma=0.01, seed=place)
+        each = each.assign(loss=shift * each["loss"], family=("run", [name] * each.sizes["run"]))
+        tables.append(each if name != "c" else each.isel(run=[0, 11, 22]))
+    many = xr.concat(tables, "run").assign_coords(run=np.arange(51))
+    fit = bs.fit(many, "chinchilla-families", random_seed=1)
+    assert fit.attrs["converged"]
+    spread = np.log(fit["posterior"]["level_family"]).std(("chain", "draw"))
+    # Three runs fix a level to sigma / sqrt(3), twenty-four to sigma / sqrt(24); the law's own doubt is common to both.
+    assert float(spread.sel(family="c")) > 1.3 * float(spread.sel(family="a"))
+    # What the others say of the law leaves three runs nearly as certain as their noise allows.
+    assert float(spread.sel(family="c")) < 1.5 * 0.01 / np.sqrt(3)
