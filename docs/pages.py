@@ -56,6 +56,7 @@ BESIDE = {
     "runs": ("design_notes", "parse_size"),
     "datasets": ("data_folder",),
 }
+IMAGE = re.compile(r"!\[([^\]]*)\]\((?![a-z]+:)([^)\s]+)\)")
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
 
 
@@ -251,7 +252,11 @@ def moved(text: str, source: str, page: str) -> str:
         path = os.path.relpath(inside, os.path.dirname(page))
         return f"[{words}]({path}{'#' + anchor if anchor and aim in COPIES else ''})"
 
-    return LINK.sub(follow, text)
+    def show(found: re.Match[str]) -> str:
+        aim = os.path.normpath(os.path.join(os.path.dirname(source), found[2]))
+        return f"![{found[1]}]({os.path.relpath(aim, os.path.dirname(f'docs/{page}'))})"
+
+    return LINK.sub(follow, IMAGE.sub(show, text))
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
