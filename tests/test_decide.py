@@ -170,6 +170,24 @@ def test_uncertain_demand_counts_by_its_mean(uncertain: xr.DataTree) -> None:
     assert unsure.attrs["inference_tokens"] == pytest.approx(demand.mean())
 
 
+@pytest.mark.parametrize("model", ["chinchilla", "skaling"])
+def test_many_scales_are_answered_as_each_by_itself(model: str) -> None:
+    fit = fake_fit(model, 1, 60, jitter=0.3, seed=5)
+    demand = np.random.default_rng(2).lognormal(27.5, 0.5, 60)
+    flops = np.geomspace(1e22, 1e26, 120)
+    for served in (0.0, demand):
+        many = allocate(fit, flops=flops, inference_tokens=served)
+        for place in (0, 41, 119):
+            one = allocate(fit, flops=flops[[place]], inference_tokens=served).isel(flops=0)
+            there = many.isel(flops=place)
+            for name in ("params_optimal", "params", "tokens_optimal", "tokens"):
+                np.testing.assert_allclose(there[name], one[name], rtol=1e-8)
+            np.testing.assert_allclose(there["regret"], one["regret"], atol=1e-8)
+            share = 1e-7 * flops[place]
+            np.testing.assert_allclose(there["wasted_flops"], one["wasted_flops"], atol=share)
+            np.testing.assert_allclose(there["near_params"], one["near_params"], rtol=1e-5)
+
+
 # --- Uncertainty, against brute force --------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ law itself: a drift of its slope, where the model has one, is left out of optima
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -17,8 +18,10 @@ from bayescale.decide.draws import (
     as_draws,
     loss_of,
     models_note,
+    of_samples,
     pair_draws,
     read_draws,
+    some_of,
     told,
     without_drift,
 )
@@ -34,6 +37,7 @@ from bayescale.decide.lifetime import (
     regret_of,
     tokens_within,
 )
+from bayescale.decide.smooth import Solve, over_scales
 from bayescale.forecast.curve import compute_of, decades_beyond
 from bayescale.forecast.doubts import design_note, distance_note
 from bayescale.forecast.optimum import falling_root
@@ -46,6 +50,10 @@ from bayescale.notes import Note, dump_notes
 NEAR = 0.005
 #: A budget of less than this share of the smallest run's compute is taken for a mistake.
 LEAST_SHARE = 1e-3
+#: How well the edges of a draw's bowl are known, in ln(parameters).
+EDGE = 1e-7
+#: How well what is smooth in compute need be known between nodes.
+ENOUGH = {"wasted_share": 1e-8, "lower": EDGE, "upper": EDGE}
 
 
 def allocate(
@@ -131,13 +139,31 @@ def allocate(
     budget = scale.values[None, :]
     _check_budget(draws, budget, feasible)
 
-    params_optimal = optimal_params(draws, budget, feasible)
+    known: dict[bytes, np.ndarray] = {}
+
+    def expected(flops: np.ndarray, rows: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        if flops.tobytes() not in known:
+            known[flops.tobytes()] = expected_optimum(draws, flops, feasible.expected)
+        return {"log_params": np.log(known[flops.tobytes()])}
+
+    def solve(flops: np.ndarray, rows: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        expected(flops)
+        params = known[flops.tobytes()]
+        if rows is None:
+            return _solve(draws, flops, params, feasible, near)
+        own = replace(feasible, demand=of_samples(feasible.demand, rows))
+        return _solve(some_of(draws, rows), flops, params, own, near, feasible.expected)
+
+    # Where bounds cut the optima off they are not smooth.
+    across = _by_itself if feasible.cut else over_scales
+    params = _parameters(across(expected, budget)["log_params"], feasible)
+    known[budget.tobytes()] = params
+    solved = across(solve, budget, ENOUGH)
+    params_optimal = _parameters(solved["log_optimal"], feasible)
     tokens_optimal = tokens_within(budget, params_optimal, feasible)
-    params = expected_optimum(draws, budget, feasible.expected)
     tokens = tokens_within(budget, params, feasible.expected)
-    # With one demand for all draws every allocation costs the budget, and its optimum is known.
-    best = params_optimal if feasible.demand.size == 1 else None
-    lost = regret_of(draws, params, tokens, feasible, best)
+    regret = np.maximum(solved["regret"], 0.0)
+    cost = training_flops(params, tokens) + inference_flops(params, feasible.demand)
     found = {
         "params_optimal": as_draws(draws, params_optimal, "flops").assign_attrs(units="parameters"),
         "tokens_optimal": as_draws(draws, tokens_optimal, "flops").assign_attrs(units="tokens"),
@@ -149,13 +175,17 @@ def allocate(
         "loss": as_draws(whole, loss_of(whole, params, tokens), "flops").assign_attrs(
             units=draws.saved.units
         ),
-        "regret": as_draws(draws, lost.regret, "flops").assign_attrs(units=draws.saved.units),
-        "wasted_flops": as_draws(draws, lost.wasted, "flops").assign_attrs(units="FLOP"),
-        "p_near": xr.DataArray(
-            (lost.regret <= near).mean(axis=0), dims="flops", attrs={"units": "1"}
-        ),
+        "regret": as_draws(draws, regret, "flops").assign_attrs(units=draws.saved.units),
+        "wasted_flops": as_draws(
+            draws, cost * np.maximum(solved["wasted_share"], 0.0), "flops"
+        ).assign_attrs(units="FLOP"),
+        "p_near": xr.DataArray((regret <= near).mean(axis=0), dims="flops", attrs={"units": "1"}),
     }
-    found |= _near_optimal(draws, budget, params, feasible.expected, near, probability, best)
+    if feasible.sizes is not None:
+        found |= _near_sizes(draws, budget, feasible.expected, near, probability)
+    else:
+        edges = solved["lower"], solved["upper"]
+        found |= _near_params(draws, budget, feasible.expected, edges, probability)
     result = xr.Dataset(found, coords={"flops": scale["flops"]})
     trained = training_flops(params[0], tokens[0])
     result["decades_beyond"] = decades_beyond(draws.saved, xr.DataArray(trained, dims="flops"))
@@ -287,68 +317,117 @@ def under_trained(
     )
 
 
-def _near_optimal(
+def _parameters(logs: np.ndarray, feasible: Feasible) -> np.ndarray:
+    """Parameters from their logs; sizes to the last bit."""
+    found = np.exp(logs)
+    if feasible.sizes is None:
+        return found
+    nearest = np.abs(np.log(feasible.sizes)[:, None, None] - logs[None]).argmin(axis=0)
+    return feasible.sizes[nearest]
+
+
+def _by_itself(
+    solve: Solve, flops: np.ndarray, tolerances: Mapping[str, float] | None = None
+) -> dict[str, np.ndarray]:
+    return dict(solve(flops, None))
+
+
+def _solve(
     draws: Draws,
     flops: np.ndarray,
     params: np.ndarray,
     feasible: Feasible,
     near: float,
-    probability: float,
-    best: np.ndarray | None,
-) -> dict[str, xr.DataArray]:
-    """The allocations that are near-optimal with the asked probability, at the mean demand."""
-    best = optimal_params(draws, flops, feasible) if best is None else best
-    at_best = loss_of(draws, best, tokens_within(flops, best, feasible))
-    place = int(np.ceil(probability * draws.samples)) - 1
-
-    def safe_regret(regret: np.ndarray) -> np.ndarray:
-        """Regret that is exceeded with probability ``1 - probability`` at most; axes (1, point)."""
-        return np.partition(regret, place, axis=0)[[place]]
-
+    expected: Feasible | None = None,
+) -> dict[str, np.ndarray]:
+    """Optima, what the allocation ``params`` loses, and each draw's bowl; axes (sample, point)."""
+    expected = feasible.expected if expected is None else expected
+    own = optimal_params(draws, flops, feasible)
+    tokens = tokens_within(flops, params, expected)
+    # With one demand for all draws every allocation costs the budget, and its optimum is known.
+    alike = feasible.demand.shape[0] == 1
+    lost = regret_of(draws, params, tokens, feasible, own if alike else None)
+    found = {
+        "log_optimal": np.log(own),
+        "regret": lost.regret,
+        "wasted_share": lost.wasted / lost.cost,
+    }
     if feasible.sizes is not None:
-        inside = [
-            safe_regret(loss_of_size(draws, flops, size, feasible) - at_best)[0] <= near
-            for size in feasible.sizes
-        ]
-        table = xr.DataArray(
-            np.stack(inside, axis=1), dims=("flops", "size"), coords={"size": feasible.sizes}
-        )
-        return {"is_near": table.assign_attrs(units="1")}
+        return found
+    best = own if alike else optimal_params(draws, flops, expected, near=own)
+    return found | _bowls(draws, flops, best, expected, near)
 
-    def log_regret(log_params: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        size = np.exp(log_params)
-        loss = loss_of(draws, size, tokens_within(flops[:, rows], size, feasible))
-        return safe_regret(loss - at_best[:, rows])
 
-    every = np.arange(flops.shape[1])
-    center = np.log(params)
-    # The allocation of least expected loss need not be the safest one.
-    unsafe = np.flatnonzero(log_regret(center, every)[0] > near)
-    if unsafe.size:
-        low, high = np.log(np.quantile(best[:, unsafe], [0.005, 0.995], axis=0))
-        tried = np.linspace(low, high, 33)
-        regrets = np.concatenate([log_regret(each[None, :], unsafe) for each in tried])
-        center[:, unsafe] = np.take_along_axis(tried, regrets.argmin(axis=0)[None], axis=0)
-    empty = log_regret(center, every)[0] > near
-
-    least = np.log(bounded(np.full_like(params, 1e-300), flops, feasible))
+def _bowls(
+    draws: Draws, flops: np.ndarray, best: np.ndarray, feasible: Feasible, near: float
+) -> dict[str, np.ndarray]:
+    """Log of the least and most parameters with which a draw's regret is at most ``near``; axes (sample, point)."""
+    at_best = loss_of(draws, best, tokens_within(flops, best, feasible))
+    center = np.log(best)
+    least = np.log(bounded(np.full_like(best, 1e-300), flops, feasible))
     most = np.log(np.minimum(feasible.params_max, _most_params(flops, feasible)))
-    edges = []
-    for side, bound in ((-1, least), (1, most)):
-        reach = np.clip(np.abs(bound - center), 0.0, REACH)
+    edges = {}
+    for name, side, bound in (("lower", -1, least), ("upper", 1, most)):
+        reach = np.clip(side * (bound - center), 0.0, REACH)
 
         def room(distance: np.ndarray, side: int = side) -> np.ndarray:
+            size = np.exp(center + side * distance)
+            # So many parameters that serving them takes all of the budget, to the last bit.
+            tokens = np.maximum(tokens_within(flops, size, feasible), 1e-300)
+            regret = loss_of(draws, size, tokens) - at_best
             # The root makes a bowl's wall straight.
-            regret = np.maximum(log_regret(center + side * distance, every), 0.0)
-            return np.sqrt(near) - np.sqrt(regret)
+            return np.sqrt(near) - np.sqrt(np.maximum(regret, 0.0))
 
         start = np.minimum(0.5, reach / 2)
-        distance = falling_root(room, np.zeros_like(reach), reach, start, tolerance=1e-5)
-        edges.append(np.where(empty, np.nan, np.exp(center + side * distance)[0]))
+        distance = falling_root(room, np.zeros_like(reach), reach, start, tolerance=EDGE)
+        edges[name] = center + side * distance
+    return edges
+
+
+def _near_params(
+    draws: Draws,
+    flops: np.ndarray,
+    feasible: Feasible,
+    edges: tuple[np.ndarray, np.ndarray],
+    probability: float,
+) -> dict[str, xr.DataArray]:
+    """The parameters that lie in so many draws' bowls; along a budget the loss has one minimum, so a bowl is whole."""
+    enough = int(np.ceil(probability * draws.samples))
+    starts, ends = (np.sort(each, axis=0) for each in edges)
+    table = np.full((flops.shape[1], 2), np.nan)
+    for point in range(flops.shape[1]):
+        # Bowls that hold the place where one begins: those begun by then, less those ended before.
+        held = np.arange(1, draws.samples + 1) - np.searchsorted(
+            ends[:, point], starts[:, point], side="left"
+        )
+        reached = np.flatnonzero(held >= enough)
+        if not reached.size:
+            continue
+        # The set ends where the last of its bowls but so many ends, after its last beginning.
+        last = np.searchsorted(starts[:, point], ends[:, point], side="right")
+        full = np.flatnonzero(last - np.arange(draws.samples) >= enough)
+        table[point] = np.exp([starts[reached[0], point], ends[full[-1], point]])
+    array = xr.DataArray(table, dims=("flops", "bound"), coords={"bound": ["lower", "upper"]})
+    return {"near_params": array.assign_attrs(units="parameters")}
+
+
+def _near_sizes(
+    draws: Draws, flops: np.ndarray, feasible: Feasible, near: float, probability: float
+) -> dict[str, xr.DataArray]:
+    """Which sizes are near-optimal with the asked probability, at the mean demand."""
+    assert feasible.sizes is not None
+    best = optimal_params(draws, flops, feasible)
+    at_best = loss_of(draws, best, tokens_within(flops, best, feasible))
+    place = int(np.ceil(probability * draws.samples)) - 1
+    inside = [
+        np.partition(loss_of_size(draws, flops, size, feasible) - at_best, place, axis=0)[place]
+        <= near
+        for size in feasible.sizes
+    ]
     table = xr.DataArray(
-        np.stack(edges, axis=1), dims=("flops", "bound"), coords={"bound": ["lower", "upper"]}
+        np.stack(inside, axis=1), dims=("flops", "size"), coords={"size": feasible.sizes}
     )
-    return {"near_params": table.assign_attrs(units="parameters")}
+    return {"is_near": table.assign_attrs(units="1")}
 
 
 def _most_params(flops: np.ndarray, feasible: Feasible) -> np.ndarray:

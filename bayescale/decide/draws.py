@@ -10,20 +10,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
-from bayescale.decide.held import hold_inputs
-from bayescale.forecast.curve import Saved, blocks, log_location, read_fit, stream
+from bayescale.forecast.curve import Saved, blocks, read_fit, stream
 from bayescale.forecast.doubts import fit_notes, group_notes
+from bayescale.forecast.growth import growth
+from bayescale.forecast.held import hold_inputs
 from bayescale.forecast.path import PathLike
 from bayescale.forecast.predict import Kind, run_noise
 from bayescale.forecast.returns import Route, route_for
 from bayescale.forecast.scales import group_label, group_of
 from bayescale.forecast.stacked import is_stack, members
+from bayescale.forecast.tangent import loss_of_inputs, marginal_loss
 from bayescale.notes import Note
 
 #: Members of a stack with less weight do not count where models disagree.
 COUNTS = 0.05
-#: Half the width of differences, in ln(params) and ln(tokens): squared it is the share by which they are off.
-WIDTH = 1e-4
 
 type Family = str | Mapping[str, str] | None
 
@@ -159,6 +159,29 @@ def without_drift(draws: Draws) -> Draws:
     return replace(draws, parts=tuple(parts))
 
 
+def some_of(draws: Draws, rows: np.ndarray) -> Draws:
+    """The law on some of the samples: what optima and regrets need of them.
+
+    Parameters
+    ----------
+    draws : Draws
+        Without drift.
+    rows : numpy.ndarray
+        Indices of samples, in order.
+    """
+    kept = []
+    for part, here in each_part(draws):
+        own = rows[(rows >= here.start) & (rows < here.stop)] - here.start
+        if not own.size:
+            continue
+        coords = {"chain": [0], "draw": np.arange(own.size)}
+        saved = replace(part.saved, posterior=xr.Dataset(coords=coords))
+        params = {name: of_samples(values, own) for name, values in part.route.params.items()}
+        route = Route(saved, params, growth(saved, params, part.route.growth.path))
+        kept.append(replace(part, route=route))
+    return replace(draws, parts=tuple(kept))
+
+
 def each_part(draws: Draws) -> Iterator[tuple[Part, slice]]:
     """Every member with its samples."""
     start = 0
@@ -167,13 +190,21 @@ def each_part(draws: Draws) -> Iterator[tuple[Part, slice]]:
         start += part.saved.samples
 
 
+def of_samples(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Values of samples by their indices; what does not vary by sample stays as it is."""
+    return values[rows] if values.shape[0] > 1 else values
+
+
 def of_rows(values: np.ndarray, rows: slice) -> np.ndarray:
     """Values of some samples; what does not vary by sample stays as it is."""
     return values[rows] if values.shape[0] > 1 else values
 
 
 def evaluate(
-    draws: Draws, ask: Callable[[Part, tuple[np.ndarray, ...]], np.ndarray], *inputs: np.ndarray
+    draws: Draws,
+    ask: Callable[[Part, tuple[np.ndarray, ...]], np.ndarray],
+    *inputs: np.ndarray,
+    answers: tuple[int, ...] = (),
 ) -> np.ndarray:
     """Ask every member about its own samples, block by block so that memory stays bounded.
 
@@ -184,18 +215,22 @@ def evaluate(
         ``ask(part, inputs)`` gives values with axes (sample, point) from inputs of these axes.
     *inputs : numpy.ndarray
         Axes (sample, point) or (1, point).
+    answers : tuple of int
+        Axes of the values before these two.
 
     Returns
     -------
     numpy.ndarray
-        Axes (sample, point).
+        Axes (*answers, sample, point).
     """
     points = max(each.shape[1] for each in inputs)
     inputs = tuple(np.broadcast_to(each, (each.shape[0], points)) for each in inputs)
-    found = np.empty((draws.samples, points))
+    found = np.empty((*answers, draws.samples, points))
     for part, rows in each_part(draws):
         for block in blocks(points, part.saved.samples):
-            found[rows, block] = ask(part, tuple(of_rows(each, rows)[:, block] for each in inputs))
+            found[..., rows, block] = ask(
+                part, tuple(of_rows(each, rows)[:, block] for each in inputs)
+            )
     return found
 
 
@@ -231,21 +266,29 @@ def loss_of(draws: Draws, params: np.ndarray, tokens: np.ndarray) -> np.ndarray:
 
 def loss_at_inputs(part: Part, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
     """Loss of one member's draws at inputs of its law; axes (sample, point)."""
-    return np.exp(log_location(part.saved, part.saved.ratios(inputs), part.route.params))
+    return loss_of_inputs(part.saved, inputs, part.route.params)
+
+
+def loss_and_marginals(draws: Draws, params: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """Loss, and its fall for a relative increase of parameters and of tokens: ``-dL/dln N`` and ``-dL/dln D``.
+
+    Axes (3, sample, point).
+    """
+
+    def ask(part: Part, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
+        given = {"params": inputs[0], "tokens": inputs[1]}
+        loss, found = marginal_loss(part.saved, given, part.route.params)
+        return np.stack([loss, found["params"], found["tokens"]])
+
+    return evaluate(draws, ask, params, tokens, answers=(3,))
 
 
 def marginal_losses(
     draws: Draws, params: np.ndarray, tokens: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fall of the loss for a relative increase of parameters, and of tokens: ``-dL/dln N`` and ``-dL/dln D``.
-
-    By central differences, good to nine digits: complex inputs would be exact, and take four times as long in the
-    searches that rest on these. Axes (sample, point).
-    """
-    up, down = np.exp(WIDTH), np.exp(-WIDTH)
-    of_params = loss_of(draws, params * down, tokens) - loss_of(draws, params * up, tokens)
-    of_tokens = loss_of(draws, params, tokens * down) - loss_of(draws, params, tokens * up)
-    return of_params / (2 * WIDTH), of_tokens / (2 * WIDTH)
+    """Fall of the loss for a relative increase of parameters, and of tokens: ``-dL/dln N`` and ``-dL/dln D``."""
+    _, of_params, of_tokens = loss_and_marginals(draws, params, tokens)
+    return of_params, of_tokens
 
 
 def as_draws(draws: Draws, values: np.ndarray, *dims: str) -> xr.DataArray:

@@ -14,9 +14,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayescale.cost import inference_flops, tokens_for, training_flops
-from bayescale.decide.draws import Draws, Part, evaluate, loss_of, marginal_losses
+from bayescale.decide.draws import (
+    Draws,
+    Part,
+    evaluate,
+    loss_and_marginals,
+    loss_of,
+    marginal_losses,
+    of_samples,
+    some_of,
+)
 from bayescale.forecast.optimum import falling_root
 
+#: Steps of Newton's method that a draw may take.
+_NEWTON = 15
+#: A draw's last step, in ln(params) and ln(tokens): the next would be far smaller.
+SETTLED = 1e-7
+#: First secants of a search are this long, in ln(tokens).
+FIRST_STEP = 0.01
 #: Searches reach this many units of ln(tokens), ln(params) or ln(FLOP) from where they start.
 REACH = 30.0
 
@@ -38,6 +53,12 @@ class Feasible:
     params_max: float = np.inf
     tokens_max: float = np.inf
     sizes: np.ndarray | None = None
+
+    @property
+    def cut(self) -> bool:
+        """Whether bounds or sizes may cut an optimum off."""
+        bounded = np.isfinite(self.params_max) or np.isfinite(self.tokens_max)
+        return bool(bounded or self.sizes is not None)
 
     @property
     def expected(self) -> "Feasible":
@@ -87,10 +108,42 @@ def regret_of(
     cost = training_flops(params, tokens) + inference_flops(params, feasible.demand)
     best = optimal_params(draws, cost, feasible) if best is None else best
     loss = loss_of(draws, params, tokens)
-    at_best = loss_of(draws, best, tokens_within(cost, best, feasible))
-    floor = np.concatenate(
-        [np.broadcast_to(p.route.floor, (p.saved.samples, 1)) for p in draws.parts]
-    )
+    best_tokens = tokens_within(cost, best, feasible)
+    at_best = loss_of(draws, best, best_tokens)
+    # Rounding may put a proposal that is the optimum a hair below it.
+    regret = np.maximum(loss - at_best, 0.0)
+    wasted = np.empty_like(regret)
+    rows = np.arange(draws.samples)
+    if feasible.demand.any() and not feasible.cut:
+        size, seen, settled = cheapest(draws, at_best + regret, feasible.demand, best, best_tokens)
+        spent = training_flops(size, seen) + inference_flops(size, feasible.demand)
+        wasted = np.maximum(cost - spent, 0.0)
+        rows = np.flatnonzero(~settled)
+    if rows.size:
+        few = rows.size < draws.samples
+        some = some_of(draws, rows) if few else draws
+        own = replace(feasible, demand=of_samples(feasible.demand, rows))
+        wasted[rows] = _wasted(
+            some,
+            of_samples(cost, rows),
+            of_samples(loss, rows),
+            of_samples(best, rows),
+            of_samples(at_best, rows),
+            own,
+        )
+    return Regret(np.broadcast_to(cost, regret.shape), best, regret, wasted)
+
+
+def _wasted(
+    draws: Draws,
+    cost: np.ndarray,
+    loss: np.ndarray,
+    best: np.ndarray,
+    at_best: np.ndarray,
+    feasible: Feasible,
+) -> np.ndarray:
+    """FLOP that the optimum would have saved at a loss, by a search along the optimum; axes (sample, point)."""
+    floor = floors(draws)
 
     def excess(saved: np.ndarray) -> np.ndarray:
         """Falls with the log of the factor of compute that is saved; linear in it for power laws."""
@@ -98,18 +151,79 @@ def regret_of(
             return np.log((loss - floor) / (at_best - floor))
         less = cost * np.exp(-saved)
         # The loss is flat about its minimum: the optimum need not be known to the last digit.
-        sizes = optimal_params(draws, less, feasible, near=best, tolerance=1e-6)
+        nearby = best * np.exp(-saved / 2)
+        sizes = optimal_params(draws, less, feasible, near=nearby, tolerance=1e-6)
         there = loss_of(draws, sizes, tokens_within(less, sizes, feasible))
         with np.errstate(invalid="ignore"):
             found = np.log((loss - floor) / (there - floor))
         # So little compute trains none of the sizes.
         return np.where(np.isfinite(found), found, -1.0)
 
-    # Rounding may put a proposal that is the optimum a hair below it.
-    regret = np.maximum(loss - at_best, 0.0)
-    lower = np.zeros_like(regret)
-    factor = falling_root(excess, lower, lower + REACH, lower + 0.1, tolerance=1e-9)
-    return Regret(np.broadcast_to(cost, regret.shape), best, regret, cost * -np.expm1(-factor))
+    lower = np.zeros_like(at_best)
+    # Along the optimum the loss falls by what parameters buy.
+    buys, _ = marginal_losses(draws, best, tokens_within(cost, best, feasible))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        start = np.nan_to_num(excess(lower) * (at_best - floor) / buys, nan=0.1)
+    start = np.clip(start, 1e-12, REACH / 2)
+    factor = falling_root(excess, lower, lower + REACH, start, tolerance=1e-9)
+    return np.asarray(cost * -np.expm1(-factor))
+
+
+def floors(draws: Draws) -> np.ndarray:
+    """Irreducible loss of each draw; axes (sample, 1)."""
+    return np.concatenate(
+        [np.broadcast_to(p.route.floor, (p.saved.samples, 1)) for p in draws.parts]
+    )
+
+
+def cheapest(
+    draws: Draws, loss: np.ndarray, demand: np.ndarray, params: np.ndarray, tokens: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Parameters and tokens that reach a loss at the least lifetime cost, from a guess; axes (sample, point).
+
+    Newton's method on the loss and the first-order condition, in the logs of parameters and tokens, in which power
+    laws are straight. The last answer tells in which samples it settled, axis (sample,).
+
+    Parameters
+    ----------
+    draws : Draws
+    loss : numpy.ndarray
+        Above each draw's floor.
+    demand : numpy.ndarray
+        Tokens served, or what serving costs in training tokens of a third of its FLOP.
+    params, tokens : numpy.ndarray
+        Where to start.
+    """
+    floor = floors(draws)
+    wanted = np.log(loss - floor)
+
+    def misses(size: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        n, d = np.exp(size), np.exp(seen)
+        reached, of_params, of_tokens = loss_and_marginals(draws, n, d)
+        left = np.log(reached - floor) - wanted
+        return left, np.log(of_tokens) - np.log(of_params) + np.log1p(demand / (3 * d))
+
+    shape = np.broadcast_shapes(loss.shape, params.shape, tokens.shape, (draws.samples, 1))
+    with np.errstate(all="ignore"):
+        size, seen = (np.broadcast_to(np.log(each), shape) for each in (params, tokens))
+    width = 1e-5
+    with np.errstate(all="ignore"):
+        for count in range(_NEWTON):
+            of_loss, pull = misses(size, seen)
+            if count < 3:
+                # Near the root the slopes last.
+                loss_n, pull_n = misses(size + width, seen)
+                loss_d, pull_d = misses(size, seen + width)
+                loss_n, loss_d = (loss_n - of_loss) / width, (loss_d - of_loss) / width
+                pull_n, pull_d = (pull_n - pull) / width, (pull_d - pull) / width
+                turn = loss_n * pull_d - loss_d * pull_n
+            step_n = np.clip((loss_d * pull - pull_d * of_loss) / turn, -3.0, 3.0)
+            step_d = np.clip((pull_n * of_loss - loss_n * pull) / turn, -3.0, 3.0)
+            size, seen = size + step_n, seen + step_d
+            moved = np.maximum(np.abs(step_n), np.abs(step_d)).max(axis=1)
+            if not (moved[np.isfinite(moved)] > SETTLED).any():
+                break
+        return np.exp(size), np.exp(seen), moved <= SETTLED
 
 
 def tokens_within(flops: np.ndarray, params: np.ndarray, feasible: Feasible) -> np.ndarray:
@@ -202,7 +316,9 @@ def _balanced(
         # Where one input no longer helps, only the direction is known.
         return np.where(np.isfinite(ratio), ratio, 50.0 * np.sign(of_tokens - of_params))
 
-    found = falling_root(pull, start - REACH, start + REACH, start, tolerance=tolerance)
+    found = falling_root(
+        pull, start - REACH, start + REACH, start, tolerance=tolerance, step=FIRST_STEP
+    )
     return params_within(flops, np.exp(found), feasible)
 
 

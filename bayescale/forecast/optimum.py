@@ -11,7 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from bayescale.cost import tokens_for
-from bayescale.forecast.curve import BLOCK, Saved, log_location
+from bayescale.forecast.curve import BLOCK, Saved
+from bayescale.forecast.tangent import marginal_loss
 
 #: Imaginary step of derivatives: so small that nothing of it is left in the real part.
 STEP = 1e-30
@@ -88,15 +89,12 @@ def _pull(
 ) -> np.ndarray:
     """Log ratio of what parameters and tokens buy; positive where more parameters are better."""
     size = np.exp(log_params)
-    ratios = {
-        "params": size / saved.reference["params"],
-        "tokens": tokens_for(flops, size) / saved.reference["tokens"],
-    }
-    gains = []
-    for slot in ("params", "tokens"):
-        location = log_location(saved, ratios | {slot: ratios[slot] * (1 + STEP * 1j)}, params)
-        gain = -np.exp(location.real) * location.imag / STEP
-        gains.append(gain.mean(axis=0, keepdims=True) if expected else gain)
+    inputs = {"params": size, "tokens": tokens_for(flops, size)}
+    _, each = marginal_loss(saved, inputs, params)
+    gains = [
+        gain.mean(axis=0, keepdims=True) if expected else gain
+        for gain in (each["params"], each["tokens"])
+    ]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(gains[0]) - np.log(gains[1])
     # Where one input no longer helps, only the direction is known.
@@ -111,6 +109,7 @@ def falling_root(
     *,
     tolerance: float = 1e-13,
     iterations: int = 200,
+    step: float | None = None,
 ) -> np.ndarray:
     """Root of a function that falls with its argument, element by element, by bracketed secants.
 
@@ -126,6 +125,9 @@ def falling_root(
         Relative to 1 + abs(root).
     iterations : int
         At most.
+    step : float, optional
+        How far about the root lies from ``start``: the first secant goes through two points so far apart, rather than
+        through the lower bound.
 
     Returns
     -------
@@ -137,7 +139,15 @@ def falling_root(
     array([1.25992105])
     """
     lower, upper = lower + 0.0 * start, upper + 0.0 * start
-    previous, at_previous, x = lower, function(lower), start
+    previous = lower if step is None else np.maximum(lower, start - step)
+    at_previous, x = function(previous), start
+    if step is not None:
+        lower, upper = (
+            np.where(at_previous > 0, previous, lower),
+            np.where(at_previous > 0, upper, previous),
+        )
+        # The root lies on the other side of the first point.
+        x = np.where(at_previous > 0, x, np.maximum(lower, previous - step))
     checked = np.full_like(x, np.inf)
     for iteration in range(1, iterations + 1):
         value = function(x)

@@ -11,9 +11,9 @@ import xarray as xr
 
 from bayescale.checks import check
 from bayescale.decide import allocate, compute_for
-from bayescale.decide.held import hold_inputs
 from bayescale.forecast import diminishing, returns, summarise
 from bayescale.forecast.curve import Saved, compute_of, read_fit
+from bayescale.forecast.held import hold_inputs
 from bayescale.forecast.path import PathLike, parse_path, resolve_path
 from bayescale.forecast.scales import group_of
 from bayescale.notes import SEVERITIES, Note, get_notes
