@@ -20,6 +20,7 @@ from bayescale.cli_options import (
     EXIT_BAD_INPUT,
     EXIT_INTERRUPTED,
     EXIT_NOT_CONVERGED,
+    At,
     Columns,
     Family,
     FitFile,
@@ -36,6 +37,7 @@ from bayescale.cli_options import (
     TokensPerByte,
     Unit,
     finish,
+    held,
     quoted,
     read_table,
     sizes,
@@ -258,8 +260,19 @@ def returns(
         float | None, typer.Option(help="A step adds less than this to the score of --task.")
     ] = None,
     task: Annotated[str | None, typer.Option(help="Task of --capability-below.")] = None,
+    data_limited: Annotated[
+        float | None,
+        typer.Option(help="A token read again is worth less than this share of a fresh one."),
+    ] = None,
+    alternative: Annotated[
+        str | None,
+        typer.Option(
+            help="The same money buys more elsewhere: FIT.nc of another recipe, or unique_tokens@P, P FLOP each."
+        ),
+    ] = None,
     step: Annotated[float, typer.Option(help="Factor of compute of one step.")] = 2.0,
     path: PathOption = None,
+    at: At = None,
     family: Family = None,
     json: Json = False,
     force: Force = False,
@@ -285,11 +298,14 @@ def returns(
         price_above=_pair("--price-above", price_above, "W@P, such as 1e9@2e-18"),
         capability_below=capability_below,
         task=task,
+        data_limited=data_limited,
+        alternative=_alternative(alternative),
         step=step,
         path=path,
+        at=held(at),
         family=family,
     )
-    table = marginal(tree, flops=[scale], step=step, path=path, family=family)
+    table = marginal(tree, flops=[scale], step=step, path=path, at=held(at), family=family)
     render.out(render.returns_facts(tree, answer, table), json, render.returns_table)
     render.next_step(json, f"bayescale report {quoted(fit)} --beyond {beyond}")
     finish(tree, force)
@@ -361,6 +377,16 @@ def _plan(tree: "xr.DataTree", at: str) -> "xr.Dataset":
 
     columns = Model.from_toml(tree.attrs["model"]).inputs.values()
     return read_runs(at, need=tuple(columns))
+
+
+def _alternative(text: str | None) -> "xr.DataTree | tuple[str, float] | None":
+    if text is None:
+        return None
+    from bayescale.runs import parse_size
+    from bayescale.saving import FORECAST, load
+
+    column, at, price = text.partition("@")
+    return (column, parse_size(price)) if at else load(Path(text), groups=FORECAST)
 
 
 def _pair(option: str, text: str | None, wanted: str) -> tuple[float, float] | None:

@@ -146,6 +146,46 @@ def inference_flops[Size: (float, np.ndarray, xr.DataArray)](
     return FLOP_PER_PARAM_TOKEN_INFERENCE * params * tokens
 
 
+def served_tokens[Size: (float, np.ndarray, xr.DataArray)](
+    prompt: Size,
+    generated: Size,
+    *,
+    training: float,
+    prefill: float,
+    decode: float,
+) -> Size:
+    """Tokens served that would cost as much money at training's utilisation as these do at their own.
+
+    An accelerator-hour costs the same whatever it does, so that a token is the dearer the less of the peak its step
+    reaches. Given to ``inference_tokens``, a lifetime's FLOP become money, counted in FLOP of training.
+
+    Parameters
+    ----------
+    prompt, generated : array-like
+        Tokens read and tokens written over the lifetime.
+    training, prefill, decode : float
+        Share of peak compute that training, reading and writing reach; in (0, 1].
+
+    Returns
+    -------
+    array-like
+        Tokens.
+
+    References
+    ----------
+    Sardana et al. 2024, arXiv 2401.00448, equation 6.
+
+    Examples
+    --------
+    >>> served_tokens(1e12, 1e11, training=0.5, prefill=0.5, decode=0.01)
+    6000000000000.0
+    """
+    for name, share in (("training", training), ("prefill", prefill), ("decode", decode)):
+        if not 0 < share <= 1:
+            raise ValueError(f"{name} = {share!r}: expected a share of peak compute, in (0, 1]")
+    return prompt * (training / prefill) + generated * (training / decode)
+
+
 def accelerator_hours[Size: (float, np.ndarray, xr.DataArray)](
     flops: Size, peak: Size | float, utilisation: Size | float
 ) -> Size:

@@ -8,6 +8,7 @@ from bayescale.decide.budget import budget
 from bayescale.decide.next_runs import next_runs, stop
 from bayescale.decide.recipes import compare_recipes
 from bayescale.decide.scenario import Scenario
+from bayescale.decide.smallest import smallest_model
 from bayescale.decide.target import compute_for
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "compare_recipes",
     "compute_for",
     "next_runs",
+    "smallest_model",
     "stop",
     "under_trained",
 ]

@@ -9,9 +9,11 @@ from bayescale.forecast.growth import inputs_along
 from bayescale.forecast.predict import predict, summarise
 from bayescale.forecast.returns import returns
 from bayescale.forecast.sensitivity import prior_sensitivity
+from bayescale.forecast.tokens import data_value
 
 __all__ = [
     "capability",
+    "data_value",
     "diminishing",
     "inputs_along",
     "predict",

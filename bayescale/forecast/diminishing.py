@@ -15,6 +15,7 @@ from bayescale.forecast.capability import linked
 from bayescale.forecast.curve import Saved, blocks, decades_beyond, read_fit, samples
 from bayescale.forecast.doubts import design_note, distance_note, fit_notes, group_notes
 from bayescale.forecast.growth import check_range
+from bayescale.forecast.held import hold_inputs
 from bayescale.forecast.montecarlo import (
     SAMPLE_DIMS,
     effective_size,
@@ -23,6 +24,7 @@ from bayescale.forecast.montecarlo import (
 )
 from bayescale.forecast.path import PathLike
 from bayescale.forecast.predicates import (
+    Elsewhere,
     Measure,
     Predicate,
     bends_within,
@@ -56,8 +58,11 @@ def diminishing(
     price_above: tuple[float, float] | None = None,
     capability_below: float | None = None,
     task: str | None = None,
+    data_limited: float | None = None,
+    alternative: xr.DataTree | tuple[str, float] | None = None,
     step: float = 2.0,
     path: PathLike | None = None,
+    at: Mapping[str, float] | None = None,
     family: str | Mapping[str, str] | None = None,
     horizon: float | None = None,
     grid: int = 200,
@@ -66,7 +71,7 @@ def diminishing(
     """Probability that returns to compute are diminishing, in the sense that the asker chooses.
 
     Give exactly one of ``gain_below``, ``elasticity_below``, ``relative_below``, ``floor``, ``flattening``,
-    ``price_above`` and ``capability_below``.
+    ``price_above``, ``capability_below``, ``data_limited`` and ``alternative``.
 
     Parameters
     ----------
@@ -95,10 +100,18 @@ def diminishing(
         Where the next step adds less to the score of ``task`` (0.01 is one point); of a model with ``[tasks]``.
     task : str, optional
         Of ``capability_below``; may be left out where there is one.
+    data_limited : float
+        Where a token that is read again lowers the loss by less than this share of what a fresh one would; of a law of
+        repeated data, with ``at={"unique_tokens": ...}``. See :func:`data_value`.
+    alternative : xr.DataTree or tuple
+        Where what the next step costs buys more elsewhere: a fit of another recipe, trained with the same compute; or
+        ``("unique_tokens", price)``, fresh tokens at a price of one [FLOP].
     step : float
         Factor of compute of one step; above 1.
     path : str, Path or table, optional
         See :func:`returns`.
+    at : mapping, optional
+        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``.
     family : str or mapping, optional
         Group to ask about, for a model that pools; without it a new one is drawn.
     horizon : float, optional
@@ -147,15 +160,25 @@ def diminishing(
             "price_above": price_above,
             "capability_below": capability_below,
             "task": task,
+            "data_limited": data_limited,
+            "alternative": alternative,
             "step": step,
             "path": path,
+            "at": at,
             "family": family,
             "horizon": horizon,
             "grid": grid,
             "random_seed": random_seed,
         }
         return _of_stack(fit, options)
-    saved = read_fit(fit)
+    whole = read_fit(fit)
+    saved = hold_inputs(whole, at) if at else whole
+
+    def route_of(other: Saved, held: Mapping[str, float]) -> Route:
+        known = {name: value for name, value in held.items() if name in other.model.inputs.values()}
+        group = family if other.pooled == whole.pooled else None
+        return route_for(hold_inputs(other, known) if known else other, path, group, random_seed)
+
     predicate = choose(
         saved,
         step,
@@ -167,8 +190,11 @@ def diminishing(
             "flattening": flattening,
             "price_above": price_above,
             "capability_below": capability_below,
+            "data_limited": data_limited,
+            "alternative": alternative,
         },
         task,
+        Elsewhere(whole, at or {}, route_of),
     )
     route = route_for(saved, path, family, random_seed)
     beyond, to, start, horizon = _range(route, beyond, to, horizon, predicate, step)
@@ -205,7 +231,7 @@ def diminishing(
         threshold=predicate.threshold,
         **({"relative_to": float(relative_below[1])} if relative_below else {}),
         **({"price": float(price_above[1])} if price_above else {}),
-        **({"task": linked(saved, task).task} if capability_below else {}),
+        **({"task": linked(whole, task).task} if capability_below else {}),
         beyond=beyond,
         **({"to": to} if to else {}),
         start=start,

@@ -152,7 +152,8 @@ def resolve_path(saved: Saved, path: PathLike | None) -> Path:
         return Path("input")
     if set(law.input_names) != {"params", "tokens"}:
         raise ValueError(
-            f"no path is known for law {law.name!r}, whose inputs are {columns}; use predict instead"
+            f"no path is known for law {law.name!r}, whose inputs are {columns}; hold the others with at= or --at, "
+            "or use predict"
         )
     if found is not None and found.kind == "input":
         raise ValueError(

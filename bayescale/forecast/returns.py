@@ -23,11 +23,13 @@ from bayescale.forecast.curve import (
 )
 from bayescale.forecast.doubts import design_note, distance_note, fit_notes, group_notes
 from bayescale.forecast.growth import Growth, check_range, growth
+from bayescale.forecast.held import hold_inputs
 from bayescale.forecast.optimum import SPACING, STEP, falling_root
 from bayescale.forecast.path import PathLike, resolve_path
 from bayescale.forecast.scales import group_label, group_of, read_flops
 from bayescale.forecast.sensitivity import prior_note
 from bayescale.forecast.stacked import is_stack, of_stack
+from bayescale.forecast.tangent import loss_of_inputs
 from bayescale.notes import dump_notes
 
 #: A halving that takes more than this factor of compute is called out of reach; the second if the slope drifts.
@@ -76,7 +78,7 @@ def route_for(
 
 def loss_at(route: Route, flops: np.ndarray) -> np.ndarray:
     """Loss at compute, both with axes (sample, point)."""
-    return np.exp(_log_loss(route, flops))
+    return loss_of_inputs(route.saved, route.growth.inputs(flops), route.params)
 
 
 def elasticity_at(route: Route, flops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -96,6 +98,7 @@ def returns(
     flops: ArrayLike,
     step: float = 2.0,
     path: PathLike | None = None,
+    at: Mapping[str, float] | None = None,
     family: str | Mapping[str, str] | None = None,
     random_seed: int = 0,
 ) -> xr.Dataset:
@@ -113,6 +116,8 @@ def returns(
         How parameters and tokens grow: ``compute-optimal`` (the default for a law of both),
         ``compute-optimal-expected``, ``fixed-ratio=20``, ``fixed-params=7B``, ``fixed-tokens=300B``, or a table of
         one's own. A law of one input grows along it.
+    at : mapping, optional
+        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``.
     family : str or mapping, optional
         Group to ask about, for a model that pools; without it a new one is drawn.
     random_seed : int
@@ -143,11 +148,13 @@ def returns(
         options: dict[str, Any] = {
             "step": step,
             "path": path,
+            "at": at,
             "family": family,
             "random_seed": random_seed,
         }
         return of_stack(fit, lambda share, _: returns(share, flops=flops, **options))
     saved = read_fit(fit)
+    saved = hold_inputs(saved, at) if at else saved
     scale = read_flops(flops, saved)
     check_step(step)
     route = route_for(saved, path, family, random_seed)

@@ -79,6 +79,8 @@ def question(answer: xr.Dataset, summary: xr.Dataset) -> str:
         "flattening": f"the elasticity fell by {threshold} over a decade",
         "price_above": f"a unit of loss costs more than {threshold}",
         "capability_below": f"{more} adds less than {threshold} to {answer.attrs.get('task')}",
+        "data_limited": f"a token read again is worth less than {threshold} of a fresh one",
+        "alternative": f"the money of {more} buys more elsewhere",
     }
     return f"P({senses[answer.attrs['predicate']]})"
 

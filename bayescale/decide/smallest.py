@@ -1,0 +1,222 @@
+"""Large or small, build or buy: the model that meets a target at the least lifetime cost.
+
+A small model needs more training tokens for the same loss, and is cheaper to serve (Sardana et al. 2024,
+arXiv 2401.00448). Here the target is to be met with an asked probability: every size is trained on the tokens with
+which so many draws meet it, and the cheapest over its lifetime is found among them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from bayescale.cost import inference_flops, training_flops
+from bayescale.decide.draws import Draws, Family, loss_of, pair_draws, read_draws, told
+from bayescale.decide.target import compute_for
+from bayescale.forecast.capability import linked
+from bayescale.forecast.doubts import distance_note
+from bayescale.forecast.optimum import falling_root
+from bayescale.forecast.scales import positive
+from bayescale.notes import Note, dump_notes
+
+#: Sizes that are looked at, twice: about the compute-optimal one, then between the neighbours of the best.
+SIZES = 41
+#: Times the compute-optimal size between which they lie.
+SPAN = (0.01, 4.0)
+#: No size is trained on more tokens than this.
+MOST_TOKENS = 1e18
+
+
+def smallest_model(
+    fit: xr.DataTree,
+    *,
+    loss: float | None = None,
+    accuracy: float | None = None,
+    task: str | None = None,
+    confidence: float = 0.9,
+    inference_tokens: ArrayLike = 0.0,
+    grid: ArrayLike | None = None,
+    tokens_max: float | None = None,
+    buy: float | None = None,
+    at: Mapping[str, float] | None = None,
+    family: Family = None,
+    random_seed: int = 0,
+) -> xr.Dataset:
+    """Size and training tokens that meet a target at the least lifetime cost.
+
+    Parameters
+    ----------
+    fit : xr.DataTree
+        From :func:`bayescale.fit` or :func:`bayescale.stack`, of a law of params and tokens.
+    loss, accuracy : float
+        The target, one of the two; see :func:`compute_for`.
+    task : str, optional
+        Of ``accuracy``.
+    confidence : float
+        How probable meeting the target must be; in (0, 1).
+    inference_tokens : array-like
+        Tokens served over the lifetime, or draws of an uncertain demand. In money, with other utilisations of prefill
+        and decode than of training, what :func:`bayescale.cost.served_tokens` gives.
+    grid : array-like, optional
+        The only numbers of parameters that can be trained.
+    tokens_max : float, optional
+        Training tokens that there are.
+    buy : float, optional
+        What a token served by a bought model costs [training FLOP]: its price, divided by that of a FLOP.
+    at : mapping, optional
+        Values of the inputs that a law of params and tokens has besides.
+    family : str or mapping, optional
+    random_seed : int
+
+    Returns
+    -------
+    xr.Dataset
+        *How to read it*:
+
+        - ``params``, ``tokens``: the model to train, infinite or NaN where none meets the target;
+        - ``cost`` [FLOP]: of training and of serving the mean demand;
+        - ``params_least``: the smallest size that meets the target at all;
+        - dim size: ``size``, ``tokens_needed`` (infinite where no number of tokens does), ``lifetime_cost`` [FLOP];
+        - ``cost_bought`` [FLOP], ``break_even`` [tokens]: only with ``buy``: of buying the mean demand, and the demand
+          from which building this model is the cheaper (infinite if serving it costs more than buying).
+
+        In attrs: ``confidence``, ``inference_tokens``, ``task``, ``family``, ``model``, ``notes``.
+
+    Raises
+    ------
+    ValueError
+        If a number makes no sense or the law has no params and tokens.
+
+    References
+    ----------
+    Sardana et al. 2024, arXiv 2401.00448.
+
+    Examples
+    --------
+    >>> import bayescale as bs
+    >>> from bayescale.inference.fit import prior_tree
+    >>> prior = prior_tree(bs.load_dataset("pile"), "chinchilla", draws=100)
+    >>> few, many = (smallest_model(prior, loss=2.5, confidence=0.6, inference_tokens=x) for x in (0, 1e13))
+    >>> bool(many["params"] < few["params"]), bool(many["tokens"] > few["tokens"])
+    (True, True)
+    """
+    reach = compute_for(
+        fit,
+        loss=loss,
+        accuracy=accuracy,
+        task=task,
+        confidence=confidence,
+        at=at,
+        family=family,
+        random_seed=random_seed,
+    )
+    draws = read_draws(fit, "compute-optimal", family, random_seed, at)
+    demand = pair_draws(draws, np.asarray(inference_tokens), "inference_tokens")
+    served = float(demand.mean())
+    for name, value in (("tokens_max", tokens_max), ("buy", buy)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} = {value!r}: expected a number above zero, or leave it out")
+    if loss is not None:
+        wanted = np.full((1, 1), float(loss))
+    else:
+        links = [linked(part.whole, task) for part in draws.parts]
+        wanted = np.concatenate(
+            [
+                np.broadcast_to(link.loss(np.full((1, 1), accuracy)), (part.saved.samples, 1))
+                for link, part in zip(links, draws.parts, strict=True)
+            ]
+        )
+    most = MOST_TOKENS if tokens_max is None else float(tokens_max)
+    enough = float(reach["compute_at_confidence"].item())
+
+    def lifetime(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        needed = _tokens_needed(draws, sizes, wanted, most, confidence)
+        return needed, training_flops(sizes, needed) + inference_flops(sizes, served)
+
+    if grid is not None:
+        sizes = np.unique(positive(xr.DataArray(np.atleast_1d(grid)), "grid: parameters").values)
+        needed, cost = lifetime(sizes)
+    elif np.isfinite(enough):
+        center = np.sqrt(enough / 120)
+        sizes = center * np.geomspace(SPAN[0], SPAN[1], SIZES)
+        needed, cost = lifetime(sizes)
+        for _ in range(2):
+            best = int(np.argmin(cost))
+            below, above = sizes[max(best - 1, 0)], sizes[min(best + 1, sizes.size - 1)]
+            closer = np.geomspace(below, above, SIZES // 2)[1:-1]
+            more, dear = lifetime(closer)
+            order = np.argsort(np.concatenate([sizes, closer]), kind="stable")
+            sizes, needed, cost = (
+                np.concatenate(both)[order]
+                for both in ((sizes, closer), (needed, more), (cost, dear))
+            )
+    else:
+        sizes, needed, cost = np.array([np.nan]), np.array([np.inf]), np.array([np.inf])
+    best = int(np.argmin(cost))
+    met = np.isfinite(cost)
+    unit = {"units": "FLOP"}
+    found: dict[str, tuple[Any, ...]] = {
+        "params": ((), sizes[best] if met.any() else np.nan, {"units": "parameters"}),
+        "tokens": ((), needed[best], {"units": "tokens"}),
+        "cost": ((), cost[best], unit),
+        "params_least": ((), sizes[met][0] if met.any() else np.nan, {"units": "parameters"}),
+        "tokens_needed": ("size", needed, {"units": "tokens"}),
+        "lifetime_cost": ("size", cost, unit),
+    }
+    if buy is not None:
+        saved = buy - float(inference_flops(sizes[best], 1.0))
+        trained = training_flops(sizes[best], needed[best])
+        found["cost_bought"] = ((), buy * served, unit)
+        even = trained / saved if saved > 0 and met.any() else np.inf
+        found["break_even"] = ((), even, {"units": "tokens"})
+    result = xr.Dataset(found, coords={"size": ("size", sizes, {"units": "parameters"})})
+    notes = [*draws.notes, *_unmet(met, confidence, tokens_max)]
+    if met.any():
+        notes += distance_note(draws.saved, np.array([training_flops(sizes[best], needed[best])]))
+    return result.assign_attrs(
+        confidence=float(confidence),
+        inference_tokens=served,
+        **({} if task is None and accuracy is None else {"task": reach.attrs["task"]}),
+        **told(draws, family),
+        notes=dump_notes(notes),
+    )
+
+
+def _tokens_needed(
+    draws: Draws, sizes: np.ndarray, wanted: np.ndarray, most: float, confidence: float
+) -> np.ndarray:
+    """Training tokens with which so many draws meet a loss, for each size; infinite where ``most`` do not do."""
+    params = sizes[None, :]
+    shape = (draws.samples, sizes.size)
+    # A target of zero is never met, an infinite one at once.
+    with np.errstate(divide="ignore"):
+        level = np.broadcast_to(np.log(wanted), shape)
+    known = np.isfinite(level)
+
+    def excess(log_tokens: np.ndarray) -> np.ndarray:
+        above = np.log(loss_of(draws, params, np.exp(log_tokens)))
+        return np.where(known, above - np.where(known, level, 0.0), -level)
+
+    upper = np.full(shape, np.log(most))
+    reached = excess(upper) <= 0
+    lower = np.minimum(np.full(shape, np.log(1e6)), upper - 1)
+    start = np.clip(np.log(20 * params) + np.zeros(shape), lower, upper)
+    tokens = np.exp(falling_root(excess, lower, upper, start, tolerance=1e-6, iterations=60))
+    place = int(np.ceil(confidence * draws.samples - 1e-9)) - 1
+    return np.partition(np.where(reached, tokens, np.inf), place, axis=0)[place]
+
+
+def _unmet(met: np.ndarray, confidence: float, tokens_max: float | None) -> list[Note]:
+    if met.any():
+        return []
+    bound = "" if tokens_max is None else f" on {tokens_max:.3g} tokens"
+    return [
+        Note(
+            "unreachable_target",
+            "error",
+            f"no size meets the target with {confidence:.0%} confidence{bound}",
+            "choose an easier target or less confidence, or make runs that tell the floor",
+        )
+    ]

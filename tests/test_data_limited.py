@@ -1,0 +1,140 @@
+"""More data: what a fresh token is worth, and whether the money of a step buys more elsewhere."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from fake_fit import fake_fit
+
+import bayescale as bs
+from bayescale.forecast.curve import read_fit
+from bayescale.forecast.returns import route_for
+from bayescale.forecast.tangent import marginal_loss
+
+UNIQUE = 1e11
+REFERENCE = {"params": 1e9, "tokens": 2e10}
+
+
+@pytest.fixture(scope="module")
+def repeated() -> xr.DataTree:
+    runs = fake_fit("chinchilla")["constant_data"].to_dataset()
+    runs["unique_tokens"] = ("run", np.minimum(2e10, runs["tokens"].values))
+    reference = {"unique_tokens": REFERENCE["tokens"]}
+    return fake_fit(
+        "repetition", 1, 40, jitter=0.03, runs=runs, reference=reference, R_D=15.4, R_N=5.3
+    )
+
+
+def test_slopes_are_those_of_complex_inputs(repeated: xr.DataTree) -> None:
+    saved = read_fit(repeated)
+    route = route_for(saved_two := read_fit(fake_fit("skaling", 1, 20, jitter=0.1)), None, None, 0)
+    ratios = {"params": np.full((1, 1), 30.0), "tokens": np.full((1, 1), 70.0)}
+    inputs = {name: value * saved_two.reference[name] for name, value in ratios.items()}
+    loss, slopes = marginal_loss(saved_two, inputs, route.params)
+    np.testing.assert_allclose(loss, saved_two.law.loss(*ratios.values(), **route.params))
+    for name in ratios:
+        turned = ratios | {name: ratios[name] * (1 + 1e-30j)}
+        exact = -saved_two.law.loss(*turned.values(), **route.params).imag / 1e-30
+        np.testing.assert_allclose(slopes[name], exact, rtol=1e-12)
+    assert saved.law.name == "repetition"
+
+
+def test_worths_of_tokens_are_differences_of_predictions(repeated: xr.DataTree) -> None:
+    flops, more = 6e22, 1e8
+    found = bs.data_value(repeated, flops=flops, unique_tokens=UNIQUE, path="fixed-params=5B")
+    tokens = flops / 6 / 5e9
+    assert found["epochs"].values == pytest.approx(tokens / UNIQUE)
+
+    def loss(tokens: float, unique: float) -> np.ndarray:
+        table = {"params": [5e9], "tokens": [tokens], "unique_tokens": [unique]}
+        return bs.predict(repeated, table).values.reshape(-1)
+
+    here = loss(tokens, UNIQUE)
+    again = (here - loss(tokens + more, UNIQUE)) / more * 1e9
+    fresh = (here - loss(tokens + more, UNIQUE + more)) / more * 1e9
+    np.testing.assert_allclose(found["repeated"].values.reshape(-1), again, rtol=2e-3)
+    np.testing.assert_allclose(found["fresh"].values.reshape(-1), fresh, rtol=2e-3)
+    np.testing.assert_allclose(
+        found["ratio"].values, (found["repeated"] / found["fresh"]).values, rtol=1e-12
+    )
+    # The worth of a token is the compute that does as much.
+    gain = here - loss(tokens, UNIQUE + more)
+    compute = float(found["worth"].mean()) * more
+    longer = here - loss((flops + compute) / 6 / 5e9, UNIQUE)
+    assert longer.mean() == pytest.approx(gain.mean(), rel=0.05)
+
+
+def test_every_token_is_fresh_while_the_data_last(repeated: xr.DataTree) -> None:
+    found = bs.data_value(repeated, flops=[1e20, 1e25], unique_tokens=UNIQUE, path="fixed-ratio=20")
+    assert (found["ratio"].isel(flops=0) == 1).all()
+    assert (found["worth"].isel(flops=0) == 0).all()
+    assert (found["ratio"].isel(flops=1) < 1).all()
+    with pytest.raises(ValueError, match="does not tell repeated tokens"):
+        bs.data_value(fake_fit("chinchilla"), flops=1e24, unique_tokens=1e12)
+
+
+def test_data_limited_begins_where_repeats_lose_their_worth(repeated: xr.DataTree) -> None:
+    asked = {"path": "fixed-ratio=20", "at": {"unique_tokens": UNIQUE}}
+    found = bs.diminishing(repeated, beyond=1e22, data_limited=0.5, horizon=1e28, **asked)
+    onset = float(found["onset"].sel(quantile=0.5))
+    ratio = bs.data_value(
+        repeated, flops=[onset / 1.5, onset * 1.5], unique_tokens=UNIQUE, path="fixed-ratio=20"
+    )["ratio"].median(("chain", "draw"))
+    assert float(ratio[0]) > 0.5 > float(ratio[1])
+    assert found.attrs["predicate"] == "data_limited"
+    with pytest.raises(ValueError, match="how many unique tokens are there"):
+        bs.diminishing(repeated, beyond=1e22, data_limited=0.5)
+
+
+def test_fresh_tokens_are_the_better_buy_where_they_are_cheap_and_data_short(
+    repeated: xr.DataTree,
+) -> None:
+    asked = {"path": "fixed-ratio=20", "at": {"unique_tokens": UNIQUE}, "grid": 8}
+    chance = [
+        float(
+            bs.diminishing(repeated, beyond=beyond, alternative=("unique_tokens", price), **asked)[
+                "probability"
+            ]
+        )
+        for beyond, price in ((1e26, 1e8), (1e23, 1e20))
+    ]
+    assert chance == [1.0, 0.0]
+    with pytest.raises(ValueError, match="expected a fit of another recipe"):
+        bs.diminishing(repeated, beyond=1e23, alternative=3.0, **asked)
+    with pytest.raises(ValueError, match="price of one"):
+        bs.diminishing(repeated, beyond=1e23, alternative=("bits", 1e12), **asked)
+
+
+def test_another_recipe_is_the_alternative_from_where_the_curves_cross() -> None:
+    # The second falls faster from a worse start: shares of the loss at the reference differ, exponents too.
+    slow = fake_fit("chinchilla", 2, 30, jitter=0.005, alpha=0.30, beta=0.30)
+    fast = fake_fit(
+        "chinchilla",
+        2,
+        45,
+        jitter=0.005,
+        alpha=0.36,
+        beta=0.36,
+        level=2.6,
+        shares=(0.68, 0.19, 0.13),
+    )
+    found = bs.diminishing(slow, beyond=1e21, alternative=fast, path="fixed-ratio=20", horizon=1e27)
+    flops = np.geomspace(1e21, 2e27, 400)
+    both = [
+        bs.returns(each, flops=flops, path="fixed-ratio=20")["loss"].median(("chain", "draw"))
+        for each in (slow, fast)
+    ]
+    better = (both[1] < both[0]).values
+    assert not better[0]
+    assert better[-1]
+    crossing = flops[better.argmax()] / 2
+    assert float(found["onset"].sel(quantile=0.5)) == pytest.approx(crossing, rel=0.5)
+    assert float(found["probability"]) < 0.5
+
+
+def test_returns_take_the_value_of_a_third_input(repeated: xr.DataTree) -> None:
+    scarce, plenty = (
+        bs.returns(repeated, flops=1e24, at={"unique_tokens": unique}) for unique in (1e10, 1e15)
+    )
+    assert float(scarce["loss"].mean()) > float(plenty["loss"].mean())
+    with pytest.raises(ValueError, match="hold the others with at="):
+        bs.returns(repeated, flops=1e24)
