@@ -582,6 +582,7 @@ def test_returns_in_every_sense(predicate: str, saved: Path, fit: xr.DataTree) -
         "reducible_elasticity",
         "share_left",
         "halving_compute",
+        "improvement_flops",
     }
     own = bs.diminishing(fit, beyond=1e24, **{predicate: value})
     for key in ("probability", "p_already", "p_never", "probability_mcse"):

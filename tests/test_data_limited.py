@@ -1,11 +1,16 @@
 """More data: what a fresh token is worth, and whether the money of a step buys more elsewhere."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
 from fake_fit import fake_fit
+from typer.testing import CliRunner
 
 import bayescale as bs
+from bayescale.cli import app
 from bayescale.forecast.curve import read_fit
 from bayescale.forecast.returns import route_for
 from bayescale.forecast.tangent import marginal_loss
@@ -138,3 +143,35 @@ def test_returns_take_the_value_of_a_third_input(repeated: xr.DataTree) -> None:
     assert float(scarce["loss"].mean()) > float(plenty["loss"].mean())
     with pytest.raises(ValueError, match="hold the others with at="):
         bs.returns(repeated, flops=1e24)
+
+
+def test_an_improvement_costs_what_the_next_step_does() -> None:
+    fit = fake_fit("chinchilla", 1, 30, jitter=0.1)
+    found = bs.returns(fit, flops=[1e22, 1e24], step=3.0)
+    spent = 2 * found["flops"] / found["gain"]
+    np.testing.assert_allclose(
+        found["improvement_flops"], spent.transpose("chain", "draw", "flops")
+    )
+    answer = bs.diminishing(fit, beyond=1e24, price_above=(1e9, 2e-18), step=3.0)
+    dear = (found["improvement_flops"].isel(flops=1) * 2e-18 > 1e9).mean()
+    assert float(answer["probability"]) == float(dear)
+
+
+def test_the_command_line_asks_the_same(repeated: xr.DataTree, tmp_path: Path) -> None:
+    bs.save(repeated, tmp_path / "fit.nc")
+    call = ["returns", str(tmp_path / "fit.nc"), "--beyond", "1e23", "--path", "fixed-ratio=20"]
+    call += ["--at", "unique_tokens=100B", "--json"]
+    asked = {"path": "fixed-ratio=20", "at": {"unique_tokens": UNIQUE}}
+    for option, text, value in (
+        ("data_limited", "0.5", 0.5),
+        ("alternative", "unique_tokens@1e12", ("unique_tokens", 1e12)),
+    ):
+        ran = CliRunner().invoke(app, [*call, f"--{option.replace('_', '-')}", text])
+        assert ran.exit_code == 0, ran.output
+        own = bs.diminishing(repeated, beyond=1e23, **{option: value}, **asked)
+        assert json.loads(ran.stdout)["probability"] == pytest.approx(float(own["probability"]))
+    ran = CliRunner().invoke(app, [*call[:-1], "--data-limited", "0.5"])
+    assert "a token that is read again is worth less than 0.5 of a fresh one" in " ".join(ran.stdout.split())  # fmt: skip
+    recipe = CliRunner().invoke(app, [*call, "--alternative", str(tmp_path / "fit.nc")])
+    # A recipe is no better than itself.
+    assert json.loads(recipe.stdout)["probability"] == 0

@@ -42,6 +42,7 @@ _UNITS = {
     "reducible_elasticity": ("1", "elasticity of the reducible loss"),
     "share_left": ("1", "share of the loss that is reducible"),
     "halving_compute": ("1", "factor of compute that halves the reducible loss"),
+    "improvement_flops": ("FLOP/({loss})", "compute of an improvement by one unit of loss"),
 }
 
 
@@ -134,7 +135,9 @@ def returns(
         - ``reducible_elasticity`` -d ln R / d ln C; infinite where nothing reducible is left;
         - ``share_left`` R / L: what is still to win; negative where a drift has carried the loss below the floor;
         - ``halving_compute``: least factor of compute that halves R; infinite where the path never does, or only
-          after 1e30 times the compute (1e12 if the slope drifts).
+          after 1e30 times the compute (1e12 if the slope drifts);
+        - ``improvement_flops`` (step - 1) * C / gain [FLOP for a nat/token]: what an improvement costs at the pace of
+          the next step: times the loss to be won and the price of a FLOP, its price; infinite where a step wins none.
 
         In attrs: ``path``, ``step``, ``family``, ``model``, ``kind`` ("curve"), ``notes``.
 
@@ -222,9 +225,13 @@ def _marginal(route: Route, flops: np.ndarray, step: float) -> dict[str, np.ndar
     share = 1 - route.floor / loss
     with np.errstate(divide="ignore"):
         reducible_elasticity = np.where(share > 0, elasticity / share, np.inf)
+    gain = loss - loss_at(route, flops * step)
+    with np.errstate(divide="ignore"):
+        dear = np.where(gain > 0, (step - 1) * flops / gain, np.inf)
     return {
         "loss": loss,
-        "gain": loss - loss_at(route, flops * step),
+        "gain": gain,
+        "improvement_flops": dear,
         "elasticity": elasticity,
         "reducible_elasticity": reducible_elasticity,
         "share_left": share,
