@@ -591,6 +591,7 @@ def test_returns_along_the_compute_optimal_path(fit: xr.DataTree, step: float) -
         "reducible_elasticity": np.full(11, gamma),
         "share_left": reducible / (E + reducible),
         "halving_compute": np.full(11, 2 ** (1 / gamma)),
+        "improvement_flops": (step - 1) * flops / (reducible * (1 - step**-gamma)),
     }
     assert set(found.data_vars) == set(expected)
     for name, closed in expected.items():
