@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from fake_fit import fake_fit
 from typer.testing import CliRunner
 
 import bayescale as bs
+from bayescale import laws
 from bayescale.cli import app
+from bayescale.forecast import tangent
 from bayescale.forecast.curve import read_fit
 from bayescale.forecast.returns import route_for
 from bayescale.forecast.tangent import marginal_loss
@@ -27,6 +30,32 @@ def repeated() -> xr.DataTree:
     return fake_fit(
         "repetition", 1, 40, jitter=0.03, runs=runs, reference=reference, R_D=15.4, R_N=5.3
     )
+
+
+@pytest.mark.parametrize("name", laws.names())
+def test_every_law_carries_its_slopes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    law = laws.get(name)
+    rng = np.random.default_rng(4)
+    saved = SimpleNamespace(law=law, drift=None, ratios=lambda inputs: inputs)
+    inputs = {each: rng.uniform(0.4, 0.9, (1, 3)) for each in law.input_names}
+    params = {each: rng.uniform(0.3, 0.6, (2, 1)) for each in law.param_names}
+    with monkeypatch.context() as patch:
+        patch.setattr(tangent, "_by_complex_inputs", None)
+        loss, slopes = tangent.marginal_loss(saved, inputs, params)
+    exact_loss, exact = tangent._by_complex_inputs(saved, inputs, params)
+    np.testing.assert_allclose(loss, exact_loss, rtol=1e-12)
+    for each in law.input_names:
+        np.testing.assert_allclose(slopes[each], exact[each], rtol=1e-9, atol=1e-14)
+
+
+def test_a_law_of_other_functions_is_asked_by_complex_inputs() -> None:
+    law = SimpleNamespace(
+        loss=lambda x, *, A: A * np.sinh(x), input_names=("x",), param_names=("A",)
+    )
+    saved = SimpleNamespace(law=law, drift=None, ratios=lambda inputs: inputs)
+    x = np.full((1, 1), 0.7)
+    _, slopes = tangent.marginal_loss(saved, {"x": x}, {"A": np.full((1, 1), 2.0)})
+    np.testing.assert_allclose(slopes["x"], -2 * 0.7 * np.cosh(0.7), rtol=1e-12)
 
 
 def test_slopes_are_those_of_complex_inputs(repeated: xr.DataTree) -> None:

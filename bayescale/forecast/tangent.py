@@ -45,6 +45,11 @@ def _sqrt(a: Any) -> tuple[Any, Sequence[Any]]:
     return value, (0.5 / value,)
 
 
+def _tanh(a: Any) -> tuple[Any, Sequence[Any]]:
+    value = np.tanh(a)
+    return value, (1 - value * value,)
+
+
 #: Value and partial derivatives of what laws are written in.
 _RULES: dict[np.ufunc, Rule] = {
     np.add: lambda a, b: (a + b, (1.0, 1.0)),
@@ -59,6 +64,9 @@ _RULES: dict[np.ufunc, Rule] = {
     np.log1p: lambda a: (np.log1p(a), (1 / (1 + a),)),
     np.log10: lambda a: (np.log10(a), (1 / (np.log(10.0) * a),)),
     np.sqrt: _sqrt,
+    np.square: lambda a: (a * a, (2 * a,)),
+    np.tanh: _tanh,
+    np.arctan: lambda a: (np.arctan(a), (1 / (1 + a * a),)),
     np.absolute: lambda a: (np.abs(a), (np.sign(a),)),
     np.minimum: lambda a, b: (np.minimum(a, b), (1.0 * (a <= b), 1.0 * (a > b))),
 }
@@ -134,20 +142,30 @@ def marginal_loss(
     ratios = saved.ratios(inputs)
     names = saved.law.input_names
     if saved.drift is not None:
-        found = {}
-        for name in names:
-            turned = ratios | {name: ratios[name] * (1 + _STEP * 1j)}
-            location = log_location(saved, turned, params)
-            found[name] = -np.exp(location.real) * location.imag / _STEP
-        return np.exp(location.real), found
+        return _by_complex_inputs(saved, ratios, params)
     carried = [
         Tangent(ratios[name], [ratios[name] if each == name else None for each in names])
         for name in names
     ]
-    loss = saved.law.loss(*carried, **{name: params[name] for name in saved.law.param_names})
+    try:
+        loss = saved.law.loss(*carried, **{name: params[name] for name in saved.law.param_names})
+    except TypeError:
+        # Of one's own law, written in a function that is not among the rules.
+        return _by_complex_inputs(saved, ratios, params)
     shape = np.broadcast_shapes(*(np.shape(each) for each in (*ratios.values(), loss.value)))
     slopes = {
         name: np.zeros(shape) if slope is None else np.broadcast_to(-slope, shape)
         for name, slope in zip(names, loss.slopes, strict=True)
     }
     return np.broadcast_to(loss.value, shape), slopes
+
+
+def _by_complex_inputs(
+    saved: Saved, ratios: Mapping[str, np.ndarray], params: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    found = {}
+    for name in saved.law.input_names:
+        turned = {**ratios, name: ratios[name] * (1 + _STEP * 1j)}
+        location = log_location(saved, turned, params)
+        found[name] = -np.exp(location.real) * location.imag / _STEP
+    return np.exp(location.real), found
