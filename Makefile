@@ -53,9 +53,8 @@ bench: $(VENV)/.bench ## run every benchmarks/*.py
 	    echo "$$script"; $(PY) "$$script"; \
 	done
 
-docs-check: $(VENV)/.test ## links and files that the documents name, and doctests
+docs-check: $(VENV)/.test ## links and files that the documents name; doctests are part of make test
 	$(PY) .ci/check_links.py
-	$(PYTEST) bayescale -m "not slow" $(PYTEST_ARGS)
 
 clean: ## remove .venv, builds and caches
 	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

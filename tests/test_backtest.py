@@ -197,6 +197,7 @@ def test_every_law_finds_its_own_curve(name: str) -> None:
         "weight_bits": (0.5, 1.2),
         "density": (-1.3, 0.0),
         "share": (-1.5, 0.0),
+        "samples": (0.0, 4.0),
         "year": (np.log10(2013), np.log10(2024)),
     }
     runs = xr.Dataset(
@@ -222,11 +223,11 @@ def test_the_median_of_every_prior(dist: str) -> None:
         kwargs |= {"lower": 0.5, "upper": 2.0}
     import pymc as pm
 
-    from bayescale.inference.build import _variable
     from bayescale.inference.compile import PLAIN
+    from bayescale.inference.variables import variable
 
     with pm.Model():
-        draws = pm.draw(_variable("x", Prior(dist, kwargs)), 4000, random_seed=1, mode=PLAIN)
+        draws = pm.draw(variable("x", Prior(dist, kwargs)), 4000, random_seed=1, mode=PLAIN)
     found = baselines.prior_median(Prior(dist, kwargs))
     assert (draws < found).mean() == pytest.approx(0.5, abs=0.035)
 

@@ -28,8 +28,8 @@ def test_even_ranks_pass_and_uneven_ones_do_not() -> None:
 
 def test_truths_from_the_prior_are_ranked_among_answers(simulate) -> None:
     design = simulate(4, seed=1)[["params", "tokens", "flops", "loss"]]
-    found = calibrate(design, "chinchilla", simulations=4, draws=200, random_seed=2)
-    assert dict(found.sizes) == {"simulation": 4, "answer": 5}
+    found = calibrate(design, "chinchilla", simulations=3, draws=200, random_seed=2)
+    assert dict(found.sizes) == {"simulation": 3, "answer": 5}
     asked = ["loss_10x", "loss_100x", "gain_10x", "gain_100x", "onset"]
     assert found["answer"].values.tolist() == asked
     ranks = found["rank"].values

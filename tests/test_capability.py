@@ -443,7 +443,9 @@ def test_the_verbs_ask_for_tasks(known: xr.DataTree, tmp_path: Path) -> None:
 # Real tasks -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", ["hellaswag_val", "arc_easy_test"])
+@pytest.mark.parametrize(
+    "task", [pytest.param("hellaswag_val", marks=pytest.mark.slow), "arc_easy_test"]
+)
 def test_larger_runs_of_the_olmo_ladder_score_as_forecast(data_dir: Path, task: str) -> None:
     """Both steps of Bhagia et al. 2024 at once: task loss from the sizes, accuracy from task loss."""
     runs = bs.read_runs(data_dir / "olmo_ladder_small.csv")

@@ -438,7 +438,7 @@ def test_a_law_grows_along_its_own_paths(fit: xr.DataTree, power: xr.DataTree) -
     saved = replace(read_fit(power), law=other)
     from bayescale.forecast.path import resolve_path
 
-    with pytest.raises(ValueError, match="use predict instead"):
+    with pytest.raises(ValueError, match="hold the others with at= or --at, or use predict"):
         resolve_path(saved, None)
 
 
