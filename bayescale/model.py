@@ -719,11 +719,12 @@ class _ModelReader(Reader):
                 "discrepancy", f"expected 'drift', 'none' or a table with key rate; got {entry!r}"
             )
         self.check_keys("discrepancy", table, ("rate", "breaks"))
-        # Learned on public learning curves (one input) and sweeps (several).
-        default = {
-            "dist": "LogNormal",
-            "kwargs": {"median": 0.6 if inputs == 1 else 0.3, "sigma": 0.6 if inputs == 1 else 0.5},
-        }
+        # Learned on public learning curves (one input) and on sweeps (several): see benchmarks/calibration.py.
+        default: dict[str, Any] = (
+            {"dist": "LogNormal", "kwargs": {"median": 0.6, "sigma": 0.6}}
+            if inputs == 1
+            else {"dist": "Exponential", "kwargs": {"lam": 3.5}}
+        )
         rate = self.prior("discrepancy.rate", table.get("rate", default), "positive")
         breaks = self.breaks(table["breaks"]) if "breaks" in table else None
         return Discrepancy(rate, breaks)

@@ -1,13 +1,14 @@
 """Are the intervals honest where nobody has trained yet? Measured on held-out runs, beside what others would have said.
 
-    python benchmarks/calibration.py [--part curves|chinchilla|sparse|simulated|breaks|designs|recovery|ranks|models] [--quick]
+    python benchmarks/calibration.py [--part rates|curves|chinchilla|sparse|simulated|breaks|designs|recovery|ranks|models] [--quick]
 
 Each part writes its rows into ``results/calibration.json``; the page ``calibration.md`` is made from that file. The
 real tables come from the folder that BAYESCALE_DATA names; a part whose tables are missing is skipped and says so.
 
-No part tunes anything. The prior of the drift's rate was set on public learning curves and on nothing else. Part
-``curves`` therefore reports twice on these: with the prior as it is shipped, and with one that was learned on the other
-set of curves (language for vision, vision for language), which the reported curves had no part in.
+No part tunes anything. The prior of the drift's rate was set for one input on public learning curves, for several on the
+sweeps of part ``rates``, and on nothing else. Part ``curves`` therefore reports twice: with the prior as it is shipped,
+and with one that was learned on the other set of curves (language for vision, vision for language), which the reported
+curves had no part in.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from scipy.stats import norm
 import bayescale as bs
 from bayescale.datasets import data_folder
 from bayescale.forecast import returns
-from bayescale.inference.many import Job, fit_many
+from bayescale.inference.many import Job, Then, fit_many
 from bayescale.model import Model
 from bayescale.plots import plot_ranks
 from bayescale.validate.baselines import least_squares, persistence
@@ -157,9 +158,9 @@ def summary(name: str, fits: list[Scored], which: slice = slice(None)) -> Row:
     return row
 
 
-def run(jobs: list[Job], workers: int) -> dict[str, Scored]:
+def run(jobs: list[Job], workers: int, then: Then = score) -> dict[str, Scored]:
     """Fit and score; a fit that fails is reported and left out."""
-    outcomes = fit_many(jobs, then=score, workers=workers, progress=True)
+    outcomes = fit_many(jobs, then=then, workers=workers, progress=True)
     for each in outcomes:
         if each.status != "done":
             print(f"{each.name}: {each.status}: {each.error}")
@@ -259,6 +260,72 @@ def learned_prior(draws: list[np.ndarray]) -> tuple[float, float]:
     found = minimize(cost, [np.log(VAGUE[0]), -0.5], method="Nelder-Mead")
     # As much as a handful of curves can tell: a narrower prior than this is a claim about all others.
     return float(np.exp(found.x[0])), float(max(np.exp(found.x[1]), 0.3))
+
+
+def rates(workers: int, every: int) -> list[Row]:
+    """Where the drift's prior comes from: sweeps of which no other part here reports a held-out run. ``rate`` is the
+    posterior under a prior that says next to nothing, LogNormal(.5, 1.5); the other columns score runs above a fraction
+    of the largest compute, forecast from those below it."""
+    sweeps = learning_sweeps()
+    names = list(sweeps)[::every]
+    default = Model.load("skaling-drift")
+    pooled = {"the Pile": Model.load("skaling-drift-families")}
+    jobs = [
+        Job(each, sweeps[each], with_rate(pooled.get(each, default), *VAGUE), 1) for each in names
+    ]
+    vague = run(jobs, workers, of_rate)
+    rows: list[Row] = []
+    for name in names:
+        quantiles = np.quantile(vague[name]["drift_rate"], [0.05, 0.5, 0.95])
+        row: Row = {"set": name, "runs": sweeps[name].sizes["run"]}
+        rows.append(
+            row | dict(zip(("rate_05", "rate", "rate_95"), map(float, quantiles), strict=True))
+        )
+    priors = {
+        "Exponential, median .2 (shipped)": default,
+        "LogNormal(.3, .5)": with_rate(default, 0.3, 0.5),
+        "LogNormal(.2, .5)": with_rate(default, 0.2, 0.5),
+        "no drift": Model.load("skaling"),
+    }
+    for group, parts in {"ladder": (4, 12), "C4": (3, 10, 30)}.items():
+        mine = [each for each in names if each.startswith(group)]
+        jobs = []
+        for each in mine:
+            for part in parts:
+                cut = float(sweeps[each]["flops"].max()) / part
+                train, ahead = below(sweeps[each], cut), above(sweeps[each], cut)
+                jobs += [
+                    Job(f"{prior}|{each}|{part}", train, model, 1, aside=ahead)
+                    for prior, model in priors.items()
+                ]
+        found = run(jobs, workers)
+        for prior in priors:
+            fits = [found[job.name] for job in jobs if job.name.startswith(f"{prior}|")]
+            rows.append(
+                summary(prior, fits) | {"set": f"{group}, above 1/{', 1/'.join(map(str, parts))}"}
+            )
+    return rows
+
+
+def of_rate(fit: xr.DataTree, job: Job) -> Scored:
+    """Draws of the drift's rate."""
+    return {"drift_rate": fit["posterior"]["drift_rate"].values.ravel()}
+
+
+def learning_sweeps() -> dict[str, xr.Dataset]:
+    """C4 runs that read no token twice, the runs on the Pile, and those of OLMo's ladder on each of its corpora."""
+    found = {"the Pile": bs.load_dataset("pile")}
+    runs = pd.read_csv(folder() / "datablations.csv")
+    once = (runs["epochs"] <= 1.01) & (runs["variant"] == "main") & (runs["tokens"] >= 1e9)
+    ladder = pd.read_csv(folder() / "olmo_ladder_small.csv")
+    tables = {"C4": (runs[once], "loss"), "ladder": (ladder, "loss")}
+    corpora = [each for each in ladder.columns if each.startswith("loss_")]
+    tables |= {f"ladder, {each.removeprefix('loss_')}": (ladder, each) for each in corpora}
+    for name, (runs, loss) in tables.items():
+        columns = {"params": runs["params"], "tokens": runs["tokens"], "loss": runs[loss]}
+        columns["flops"] = 6 * columns["params"] * columns["tokens"]
+        found[name] = xr.Dataset({key: ("run", of.to_numpy(float)) for key, of in columns.items()})
+    return found
 
 
 def chinchilla(workers: int, every: int) -> list[Row]:
@@ -640,6 +707,7 @@ def named(name: str) -> Model:
 
 
 PARTS = {
+    "rates": rates,
     "curves": curves,
     "chinchilla": chinchilla,
     "sparse": sparse,

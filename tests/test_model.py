@@ -265,13 +265,13 @@ def test_normal_noise_has_no_degrees_of_freedom() -> None:
 
 
 @pytest.mark.parametrize("table", ['discrepancy = "drift"', "[discrepancy]"])
-@pytest.mark.parametrize(("head", "rate"), [(POWER, 0.6), (HEAD, 0.3)])
+@pytest.mark.parametrize(("head", "same"), [(POWER, "power-drift"), (HEAD, "skaling-drift")])
 def test_a_drift_has_a_default_rate_and_fixed_degrees_of_freedom(
-    head: str, rate: float, table: str
+    head: str, same: str, table: str
 ) -> None:
-    model = Model.from_toml(head + table)
+    model, shipped = Model.from_toml(head + table), Model.load(same)
     assert model.discrepancy is not None
-    assert model.discrepancy.rate.kwargs["median"] == rate
+    assert model.discrepancy == shipped.discrepancy
     assert model.noise.nu == 4.0
     assert Model.from_toml(head + 'discrepancy = "none"').discrepancy is None
 
