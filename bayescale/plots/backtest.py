@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bayescale.plots import style
 
@@ -102,7 +102,7 @@ def _draw_coverage(axis: Axes, result: xr.Dataset, model: str) -> None:
         axis.plot(nominal, share, ms=3, label=name, **look)
     axis.set(xlim=(0, 1), ylim=(0, 1.02))
     for each in (axis.xaxis, axis.yaxis):
-        each.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        each.set_major_formatter(FuncFormatter(style.percent_text))
     axis.set_xlabel("level of the interval", fontsize=style.NORMAL)
     axis.set_ylabel("held-out losses inside", fontsize=style.NORMAL)
 
@@ -135,8 +135,10 @@ def _draw_pit(axis: Axes, pits: np.ndarray) -> None:
         ha="right",
         fontsize=style.SMALL,
         color="0.35",
+        path_effects=style.halo(),
     )
     axis.set_xlim(0, 1)
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("probability of a lower loss (PIT)", fontsize=style.NORMAL)
     axis.set_ylabel("held-out losses", fontsize=style.NORMAL)
 
@@ -165,7 +167,7 @@ def _draw_errors(axis: Axes, shown: xr.Dataset) -> None:
             label=f"{label}, {which.sum()}",
         )
     axis.set_xlim(left=0)
-    axis.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axis.yaxis.set_major_formatter(FuncFormatter(style.percent_text))
     axis.set_xlabel("decades beyond the largest training run", fontsize=style.NORMAL)
     axis.set_ylabel("loss less its median forecast", fontsize=style.NORMAL)
     axis.legend(fontsize=style.SMALL, frameon=False, loc="upper left", ncols=3)

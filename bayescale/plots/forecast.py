@@ -167,7 +167,7 @@ def _draw_scale(
     last = axes[-1]
     last.set_xlim(every.min() / 1.6, every.max())
     last.xaxis.set_major_locator(LogLocator(numticks=12))
-    last.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}".replace("+", "")))
+    last.xaxis.set_major_formatter(FuncFormatter(style.scale_text))
     name, unit = wording.scale_name(summary)
     last.set_xlabel(f"{name} [{unit.strip()}]" if unit else name, fontsize=style.NORMAL)
 

@@ -3,11 +3,9 @@
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter
 
 from bayescale.plots import style
-
-_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1, 1.5)))
 
 
 def plot_frontier(
@@ -77,7 +75,7 @@ def plot_frontier(
             np.concatenate([[0.0], share[reached], [reached.mean()]]),
             where="post",
             color=color,
-            ls=_DASHES[place % len(_DASHES)],
+            ls=style.DASHES[place % len(style.DASHES)],
             lw=1.5,
             label=f"{target} {value:.4g}",
             zorder=3,
@@ -125,7 +123,7 @@ def plot_frontier(
     style.log_scale(axis)
     axis.set_xlim(left, right)
     axis.set_ylim(0, 1.02)
-    axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axis.yaxis.set_major_formatter(FuncFormatter(style.percent_text))
     axis.set_xlabel(f"{'compute' if price is None else 'money'} [{unit}]", fontsize=style.NORMAL)
     axis.set_ylabel("P(target met)", fontsize=style.NORMAL)
     axis.legend(fontsize=style.SMALL, frameon=False, loc="lower right")

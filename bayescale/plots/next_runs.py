@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from bayescale.plots import style
 
@@ -46,7 +47,17 @@ def plot_candidates(
     figure = style.new_figure(size)
     axis = figure.subplots()
     if runs is not None:
-        axis.plot(runs["params"], runs["tokens"], "x", color="0.55", ms=4, mew=0.8, label="runs")
+        # Above the candidates, which may lie where a run is.
+        axis.plot(
+            runs["params"],
+            runs["tokens"],
+            "x",
+            color="0.25",
+            ms=4,
+            mew=0.9,
+            label="runs",
+            zorder=5,
+        )
     top = worth.max() if worth.max() > 0 else 1.0
     # Three decades tell good from bad; what is worth less is all alike.
     points = axis.scatter(
@@ -76,7 +87,11 @@ def plot_candidates(
     axis.set_xlabel("parameters", fontsize=style.NORMAL)
     axis.set_ylabel("tokens", fontsize=style.NORMAL)
     bar = figure.colorbar(points, ax=axis, pad=0.01)
-    bar.set_label("value for each FLOP", fontsize=style.NORMAL)
+    unit = str(found["value_per_flop"].attrs.get("units", "1/FLOP"))
+    what = "share of the doubt removed" if unit.startswith("1/") else "value of seeing it"
+    bar.set_label(f"{what} [{unit}]", fontsize=style.NORMAL)
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(style.scale_text))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.ax.tick_params(labelsize=style.SMALL)
     axis.legend(fontsize=style.SMALL, frameon=False, loc="upper left")
     best = int(worth.argmax())

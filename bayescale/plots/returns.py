@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from bayescale.plots import style, wording
 
@@ -55,6 +56,8 @@ def plot_returns(
         ha="right",
         fontsize=style.SMALL,
         color=style.THRESHOLD,
+        path_effects=style.halo(),
+        zorder=4,
     )
     style.limit(
         above, np.append(np.concatenate([style.quantile(gain, q) for q in (0.05, 0.95)]), threshold)
@@ -65,6 +68,7 @@ def plot_returns(
     above.legend(fontsize=style.SMALL, frameon=False, loc="upper right")
     lower.plot(flops, below.values, color=style.THRESHOLD, lw=1.4, label="probability")
     lower.set_ylim(-0.03, 1.03)
+    lower.yaxis.set_major_formatter(FuncFormatter(style.percent_text))
     lower.set_ylabel(f"P(less than {threshold:g})", fontsize=style.NORMAL)
     for axis in (above, lower):
         style.log_scale(axis)

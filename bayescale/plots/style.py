@@ -11,6 +11,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 #: Bounds of the central 90 % and 50 % intervals, and the median.
@@ -29,6 +30,8 @@ FAMILIES = (
     ("#6B6B6B", "P"),
     ("#000000", "X"),
 )
+#: Of lines that a colour alone would tell apart.
+DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1, 1.5)))
 _LONGEST = 28  # letters of a family's name
 MEDIAN, HALF, WIDE = "#0B4F80", "#7FAFD4", "#C3D9EC"
 BEYOND, HELD_OUT, STAR, THRESHOLD = "#F6F4EF", "#000000", "#FFE14D", "#A31621"
@@ -83,19 +86,47 @@ def new_figure(size: tuple[float, float]) -> Figure:
     return Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.03, hspace=0.02))
 
 
+def scale_text(value: float, _: int | None = None) -> str:
+    """A power of ten on an axis; plain text, for formulas are slow to set.
+
+    Examples
+    --------
+    >>> [scale_text(value) for value in (1e-22, 0.1, 20.0, 1e3, 1e9, 1e24)]
+    ['1e-22', '0.1', '20', '1000', '1e9', '1e24']
+    """
+    if 1e-3 < value < 1e4:
+        return f"{value:g}"
+    digits, power = f"{value:.0e}".split("e")
+    return f"{digits}e{int(power)}"
+
+
+def percent_text(value: float, _: int | None = None) -> str:
+    """A share on an axis.
+
+    Examples
+    --------
+    >>> percent_text(0.05), percent_text(0.005), percent_text(1.0)
+    ('5 %', '0.5 %', '100 %')
+    """
+    return f"{100 * value:.3g} %"
+
+
 def log_scale(axis: Axes, *, vertical: bool = False) -> None:
-    """A logarithmic horizontal axis, or both, with as many labels as fit; plain text, for formulas are slow to set."""
+    """A logarithmic horizontal axis, or both, with as many labels as fit."""
     axis.set_xscale("log")
     if vertical:
         axis.set_yscale("log")
     for each in (axis.xaxis, axis.yaxis) if vertical else (axis.xaxis,):
         each.set_major_locator(LogLocator(numticks=8))
-        each.set_major_formatter(
-            FuncFormatter(lambda value, _: f"{value:.0e}".replace("+", "").replace("e0", "e"))
-        )
+        each.set_major_formatter(FuncFormatter(scale_text))
         each.set_minor_locator(NullLocator())
     axis.tick_params(labelsize=SMALL, length=3)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def halo() -> list[AbstractPathEffect]:
+    """White about letters that stand on a band."""
+    return [withStroke(linewidth=2.4, foreground="white")]
 
 
 def draw_edge(axes: Iterable[Axes], summary: xr.Dataset) -> None:
