@@ -117,7 +117,22 @@ def test_residuals_are_per_cent_above_the_law(fit: xr.DataTree, runs: xr.Dataset
     ):
         (shown,) = lines(axis, "b")
         np.testing.assert_allclose(shown, np.column_stack([along[1::2], expected[1::2]]))
-    assert [each.get_text() for each in figure.axes[2].get_xticklabels()] == ["a", "b"]
+    (legend,) = figure.legends
+    assert [each.get_text() for each in legend.get_texts()] == ["a", "b"]
+    (apart,) = lines(figure.axes[2], "b")
+    np.testing.assert_allclose(apart, np.column_stack([np.ones(6), expected[1::2]]))
+
+
+def test_a_run_far_off_the_law_is_written_at_the_edge(fit: xr.DataTree, runs: xr.Dataset) -> None:
+    fitted = bs.summarise(bs.predict(fit, runs))
+    others = plots.plot_residuals(runs, fitted).axes[0].get_ylim()
+    wild = runs.assign(loss=runs["loss"].copy(deep=True))
+    wild["loss"][3] *= 2
+    for axis in plots.plot_residuals(wild, fitted).axes:
+        assert axis.get_ylim()[1] < 2 * others[1]
+        (told,) = axis.texts
+        above = 100 * float(wild["loss"][3] / fitted["loss"].sel(quantile=MIDDLE)[3] - 1)
+        assert told.get_text() == f"{above:+.3g} %"
 
 
 def test_loss_beside_capability(fit: xr.DataTree) -> None:
