@@ -104,6 +104,10 @@ def test_posterior_over_prior(fit: xr.DataTree) -> None:
         shares, _ = np.histogram(fit["posterior"][name].values, edges)
         assert (heights * np.diff(edges)).sum() == pytest.approx(shares.sum() / 4000)
     assert lines(figure.axes[1], "published")[0][0, 0] == 0.36
+    (legend,) = figure.legends
+    assert [each.get_text() for each in legend.get_texts()] == ["prior", "posterior", "published"]
+    with pytest.raises(ValueError, match="no group 'prior'"):
+        plots.plot_prior(xr.DataTree.from_dict({"posterior": fit["posterior"].to_dataset()}))
     with pytest.raises(ValueError, match="'shares' is no scalar of the fit; it has"):
         plots.plot_prior(fit, ("shares",))
 
@@ -153,13 +157,17 @@ def test_a_forest_is_relative_to_the_posterior(fit: xr.DataTree) -> None:
     summary = bs.summarise(fit["posterior"].to_dataset()[["alpha", "beta"]])
     (axis,) = plots.plot_forest(summary, published={"alpha": (0.3478, 0.02)}).axes
     middle = float(summary["alpha"].sel(quantile=MIDDLE))
-    (star,) = lines(axis, "_published")
+    (star,) = lines(axis, "published")
     assert star[0, 0] == pytest.approx(0.3478 / middle)
     wide = next(each for each in axis.collections if each.get_label() == "_wide")
     ends = wide.get_segments()[0][:, 0]
     np.testing.assert_allclose(
         ends, [float(summary["alpha"].sel(quantile=q)) / middle for q in (LOW, HIGH)]
     )
+    (beside,) = axis.child_axes
+    low, high = (float(summary["alpha"].sel(quantile=q)) for q in (LOW, HIGH))
+    told = [each.get_text() for each in beside.get_yticklabels()]
+    assert told[0] == f"{middle:.3g} ({low:.3g} to {high:.3g})"
 
 
 def test_weights_are_bars() -> None:

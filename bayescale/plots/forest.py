@@ -29,8 +29,9 @@ def plot_forest(
     Returns
     -------
     matplotlib.figure.Figure
-        *How to read it*: every row is divided by its median, so that 1 is the posterior's middle; bars hold 50 and
-        90 %, stars are published values with two standard errors. Its label is a description in words.
+        *How to read it*: every row is divided by its median, so that 1 is the posterior's middle; on the right stand
+        the median and the 90 % interval themselves. Bars hold 50 and 90 %, stars are published values with two
+        standard errors. Its label is a description in words.
 
     Examples
     --------
@@ -41,10 +42,11 @@ def plot_forest(
     """
     names = [str(name) for name, each in summary.data_vars.items() if each.dims == ("quantile",)]
     names = [name for name in names if not name.endswith("_mcse")]
-    figure = style.new_figure(size or (style.SIZE[0] * 0.75, 0.9 + 0.32 * len(names)))
+    figure = style.new_figure(size or (style.SIZE[0], 1.2 + 0.32 * len(names)))
     axis = figure.subplots()
     axis.axvline(1.0, color="0.6", lw=0.8)
-    told, shown = [], [1.0]
+    starred = [name for name in names if name in (published or {})]
+    told, values, shown = [], [], [1.0]
     for row, name in enumerate(names):
         low, quarter, middle, upper, high = (
             float(style.quantile(summary[name], q)) for q in style.QUANTILES
@@ -58,8 +60,9 @@ def plot_forest(
             "o",
             color=style.MEDIAN,
             ms=4,
-            label="posterior" if row == 0 else "_median",
+            label="posterior, 50 and 90 %" if row == 0 else "_median",
         )
+        values.append(f"{middle:.3g} ({low:.3g} to {high:.3g})")
         shown += [ends[0], ends[3]]
         said = f"{name} {middle:.3g} (90 %: {low:.3g} to {high:.3g})"
         if published and name in published:
@@ -67,7 +70,8 @@ def plot_forest(
             value, error = given if isinstance(given, tuple) else (given, 0.0)
             at = np.array([value - 2 * error, value, value + 2 * error]) / middle
             axis.hlines(row + 0.25, at[0], at[2], color=style.THRESHOLD, lw=1.0, label="_error")
-            axis.plot([at[1]], [row + 0.25], "*", color=style.THRESHOLD, ms=8, label="_published")
+            label = "published" if name == starred[0] else "_published"
+            axis.plot([at[1]], [row + 0.25], "*", color=style.THRESHOLD, ms=8, label=label)
             shown += [at[0], at[2]]
             said += f", published {value:.3g}"
         told.append(said)
@@ -78,6 +82,18 @@ def plot_forest(
     axis.set_xlabel("relative to the posterior's median", fontsize=style.NORMAL)
     axis.tick_params(axis="x", labelsize=style.SMALL)
     axis.spines[["top", "right"]].set_visible(False)
+    # Rows are relative: beside each stand its own numbers.
+    beside = axis.secondary_yaxis("right")
+    beside.set_yticks(range(len(names)), values, fontsize=style.SMALL)
+    beside.tick_params(length=0)
+    beside.spines["right"].set_visible(False)
+    figure.legend(
+        *axis.get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=2,
+        fontsize=style.SMALL,
+        frameon=False,
+    )
     figure.set_label(f"{'; '.join(told)}.")
     return figure
 

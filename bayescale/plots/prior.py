@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from bayescale.plots import style
@@ -38,7 +39,7 @@ def plot_prior(
     Raises
     ------
     ValueError
-        If a name is no scalar of the fit.
+        If a name is no scalar of the fit, or the fit holds no prior.
 
     Examples
     --------
@@ -47,6 +48,10 @@ def plot_prior(
     >>> len(plot_prior(xr.DataTree.from_dict(groups)).axes)
     1
     """
+    if "prior" not in fit.children:
+        raise ValueError(
+            "fit has no group 'prior' to lay the posterior over: pass what fit returned"
+        )
     prior, posterior = fit["prior"].to_dataset(), fit["posterior"].to_dataset()
     for name in names:
         if any(name not in each or each[name].ndim != 2 for each in (prior, posterior)):
@@ -88,6 +93,17 @@ def plot_prior(
         )
     for axis in axes[len(names) :]:
         axis.set_visible(False)
-    axes[0].legend(fontsize=style.SMALL, frameon=False)
+    named: dict[str, Artist] = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    figure.legend(
+        list(named.values()),
+        list(named),
+        loc="outside upper center",
+        ncols=3,
+        fontsize=style.SMALL,
+        frameon=False,
+    )
     figure.set_label(f"Posterior over prior: {'; '.join(told)}.")
     return figure
