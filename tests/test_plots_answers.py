@@ -55,6 +55,11 @@ def test_the_onset_keeps_its_two_masses_apart(fit: xr.DataTree) -> None:
     inside = (draws > answer.attrs["start"]) & np.isfinite(draws)
     assert values.sum() == pytest.approx(inside.mean())
     assert (edges[0], edges[-1]) == pytest.approx((answer.attrs["start"], answer.attrs["horizon"]))
+    assert middle.get_title(loc="left").startswith("from where on a doubling buys less than 0.02")
+    cut = answer.assign(p_never=0.6)
+    for shown, cuts in ((answer, 0), (cut, 1)):
+        last = plots.plot_onset(shown, bins=200).axes[2]
+        assert [each.get_label() for each in last.collections] == ["_cut"] * cuts
     written = [axis.texts[0].get_text() for axis in (left, right)]
     assert written == [f"{float(answer[name]):.0%}" for name in ("p_already", "p_never")]
 

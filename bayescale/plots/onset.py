@@ -3,8 +3,9 @@
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
-from bayescale.plots import style
+from bayescale.plots import style, wording
 
 
 def plot_onset(
@@ -25,13 +26,14 @@ def plot_onset(
     matplotlib.figure.Figure
         *How to read it*: the histogram is of the draws whose onset lies within the search, as shares of all; the bar
         on the left is the probability that it holds all along, that on the right that it does not hold at the
-        horizon. Its label is a description in words.
+        horizon; a bar taller than the axis is cut and bears its number. Its label is a description in words.
 
     Examples
     --------
     >>> draws = xr.DataArray([[1e23, 1e24, 1e25, np.inf]], dims=("chain", "draw"), attrs={"units": "FLOP"})
     >>> answer = xr.Dataset({"onset_draws": draws, "p_already": 0.25, "p_never": 0.25})
-    >>> len(plot_onset(answer.assign_attrs(start=1e23, horizon=1e27)).axes)
+    >>> asked = {"predicate": "gain_below", "threshold": 0.01, "step": 2.0}
+    >>> len(plot_onset(answer.assign_attrs(start=1e23, horizon=1e27, **asked)).axes)
     3
     """
     draws = answer["onset_draws"].values.ravel()
@@ -53,8 +55,19 @@ def plot_onset(
         (left, already, "already"),
         (right, never, "not before\nthe horizon"),
     ):
-        # These masses may dwarf the histogram: their number is written, the bar is cut.
         axis.bar([0], [min(share, 1.25 * top)], width=0.6, color=style.THRESHOLD, label=text)
+        if share > 1.25 * top:
+            # These masses may dwarf the histogram: the bar is cut, and its number written.
+            cut, slant = 1.02 * top, 0.05 * top
+            axis.fill_between(
+                [-0.4, 0.4],
+                [cut - slant, cut + slant],
+                [cut, cut + 2 * slant],
+                color="white",
+                lw=0,
+                zorder=3,
+                label="_cut",
+            )
         axis.set_xticks([0], [text], fontsize=style.SMALL)
         axis.set_xlim(-0.6, 0.6)
         axis.tick_params(length=0)
@@ -70,14 +83,19 @@ def plot_onset(
         axis.spines[["top", "right", "left"]].set_visible(False)
     left.set_ylim(0, 1.4 * top)
     left.set_ylabel("share of draws", fontsize=style.NORMAL)
+    left.yaxis.set_major_formatter(FuncFormatter(style.percent_text))
     left.tick_params(axis="y", labelsize=style.SMALL)
     middle.spines[["left"]].set_visible(False)
     middle.tick_params(axis="y", length=0)
+    middle.set_title(
+        f"from where on {wording.sense(answer)}", loc="left", fontsize=style.SMALL, color="0.35"
+    )
     unit = answer["onset_draws"].attrs.get("units", "FLOP")
     middle.set_xlabel(f"onset [{unit}]", fontsize=style.NORMAL)
     levels = np.quantile(draws, (0.05, 0.5, 0.95), method="nearest")
     figure.set_label(
-        f"Onset of diminishing returns between {start:.3g} and {horizon:.3g} {unit}: median {levels[1]:.3g}, 90 %: "
-        f"{levels[0]:.3g} to {levels[2]:.3g}; already with {already:.0%}, not before the horizon with {never:.0%}."
+        f"From where on {wording.sense(answer)}, between {start:.3g} and {horizon:.3g} {unit}: median "
+        f"{levels[1]:.3g}, 90 %: {levels[0]:.3g} to {levels[2]:.3g}; already with {already:.0%}, "
+        f"not before the horizon with {never:.0%}."
     )
     return figure

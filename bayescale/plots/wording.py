@@ -69,10 +69,21 @@ def meaning(summary: xr.Dataset, name: str) -> str:
 
 def question(answer: xr.Dataset, summary: xr.Dataset) -> str:
     """The question that an answer's probability is of."""
+    return f"P({sense(answer, unit_of(summary['gain']))})"
+
+
+def sense(answer: xr.Dataset, unit: str = "in the unit of the loss") -> str:
+    """What "diminishing" means in an answer.
+
+    Examples
+    --------
+    >>> sense(xr.Dataset(attrs={"predicate": "gain_below", "threshold": 0.01, "step": 2.0}), "nat/token")
+    'a doubling buys less than 0.01 nat/token'
+    """
     step, threshold = answer.attrs["step"], f"{answer.attrs['threshold']:g}"
     more = "a doubling" if step == 2 else f"{step:g} times the compute"
     senses = {
-        "gain_below": f"{more} buys less than {threshold} {unit_of(summary['gain'])}",
+        "gain_below": f"{more} buys less than {threshold} {unit}",
         "elasticity_below": f"the elasticity of the loss is below {threshold}",
         "relative_below": f"{more} is worth less than {threshold} of what it was",
         "floor": f"less than {threshold} of the loss is reducible",
@@ -82,7 +93,7 @@ def question(answer: xr.Dataset, summary: xr.Dataset) -> str:
         "data_limited": f"a token read again is worth less than {threshold} of a fresh one",
         "alternative": f"the money of {more} buys more elsewhere",
     }
-    return f"P({senses[answer.attrs['predicate']]})"
+    return senses[str(answer.attrs["predicate"])]
 
 
 def chance(answer: xr.Dataset) -> str:
