@@ -82,7 +82,8 @@ def figures() -> Iterator[tuple[str, Callable[[], Figure]]]:
     tested = bs.backtest(runs, [ONE, "chinchilla-families"], cuts=[5e20], random_seed=1)
     yield "backtest", lambda: plots.plot_backtest(tested)
     tasks = bs.fit(runs, "tasks", random_seed=1)
-    both = bs.capability(tasks, flops=np.geomspace(1e22, 1e27, 40), tasks=["acc_hellaswag"])
+    scales = np.geomspace(1e22, 1e27, 40)
+    both = bs.capability(tasks, flops=scales, tasks=["acc_hellaswag"], length=[1, 3, 10])
     gains = bs.summarise(both[["loss_gain", "gain", "score"]])
     yield "capability", lambda: plots.plot_capability(gains)
 

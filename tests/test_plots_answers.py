@@ -76,6 +76,9 @@ def test_a_budget_is_divided(fit: xr.DataTree, runs: xr.Dataset) -> None:
         (least,) = lines(axis, "least expected loss")
         np.testing.assert_allclose(least[:, 1], one)
     np.testing.assert_allclose(lines(figure.axes[0], "a")[0][:, 1], runs["params"][::2])
+    for axis in figure.axes:
+        (beyond,) = axis.patches
+        assert beyond.get_x() == pytest.approx(float(runs["flops"].max()))
 
 
 def test_bowls_mark_the_near_optimal_set(fit: xr.DataTree) -> None:
@@ -99,7 +102,12 @@ def test_bowls_mark_the_near_optimal_set(fit: xr.DataTree) -> None:
     np.testing.assert_allclose(near, found["near_params"].values)
     narrow = bs.allocate(fit, flops=budgets, near=1e-12)
     title = plots.plot_isoflops(summary, narrow).axes[0].get_title(loc="left")
-    assert title.startswith("no size is within")
+    assert "\nno size is within" in title
+    half = found.copy(deep=True)
+    half["near_params"][0] = np.nan
+    (axis,) = plots.plot_isoflops(summary, half).axes
+    assert axis.get_title(loc="left").endswith("of the optimum with 90%; none at 1e21 FLOP")
+    assert len(lines(axis, "_near")) == 1
 
 
 def test_posterior_over_prior(fit: xr.DataTree) -> None:

@@ -37,7 +37,7 @@ def plot_allocation(
     -------
     matplotlib.figure.Figure
         *How to read it*: bands hold each draw's optimum with 50 and 90 %; the dashed line is the one allocation of
-        least expected loss. Its label is a description in words.
+        least expected loss; shaded are budgets beyond the runs. Its label is a description in words.
 
     Examples
     --------
@@ -88,6 +88,8 @@ def plot_allocation(
         style.log_scale(axis, vertical=True)
         last = wording.interval(summary[name].isel(flops=-1))
         told.append(f"{label} {last}")
+    if "decades_beyond" in found:
+        style.draw_edge(axes, found.set_coords("decades_beyond"))
     axes[-1].set_xlabel("training compute [FLOP]", fontsize=style.NORMAL)
     figure.legend(
         *axes[0].get_legend_handles_labels(),

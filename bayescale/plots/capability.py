@@ -6,6 +6,8 @@ from matplotlib.figure import Figure
 
 from bayescale.plots import style, wording
 
+_COLORS = tuple(color for color, _ in style.FAMILIES)
+
 
 def plot_capability(
     summary: xr.Dataset,
@@ -28,7 +30,8 @@ def plot_capability(
     -------
     matplotlib.figure.Figure
         *How to read it*: above, what a step takes off the loss; in the middle, the chance of a whole task; below,
-        what a step adds to it, in points. Lines are medians, bands hold 90 %. Its label is a description in words.
+        what a step adds to it, in points; for a task of one step, and of many that must all succeed. Lines are
+        medians, bands hold 90 %. Its label is a description in words.
 
     Raises
     ------
@@ -55,8 +58,10 @@ def plot_capability(
     style.draw_bands(axes[0], flops, summary["loss_gain"])
     step = summary.attrs.get("step", 2.0)
     what = "a doubling" if step == 2 else f"{step:g} times the compute"
-    axes[0].set_ylabel(f"{what} takes\noff the loss", fontsize=style.NORMAL)
-    axes[0].legend(fontsize=style.SMALL, frameon=False, loc="upper right")
+    axes[0].set_ylabel(
+        f"{what} takes off the\nloss [{wording.unit_of(summary['loss_gain'])}]",
+        fontsize=style.NORMAL,
+    )
     style.limit(
         axes[0], np.concatenate([style.quantile(summary["loss_gain"], q) for q in (0.05, 0.95)])
     )
@@ -67,7 +72,7 @@ def plot_capability(
     ):
         shown = []
         for place, length in enumerate(summary["length"].values):
-            color = style.FAMILIES[place % len(style.FAMILIES)][0]
+            color, dashes = (each[place % len(each)] for each in (_COLORS, style.DASHES))
             values = 100 * summary[name].sel(task=task, length=length)
             low, middle, high = (style.quantile(values, level) for level in (0.05, 0.5, 0.95))
             axis.fill_between(flops, low, high, color=color, alpha=0.18, lw=0, label="_band")
@@ -75,6 +80,7 @@ def plot_capability(
                 flops,
                 middle,
                 color=color,
+                ls=dashes,
                 lw=1.4,
                 label=f"{length} {'step' if length == 1 else 'steps'}",
             )
@@ -83,7 +89,15 @@ def plot_capability(
                 told.append(f"{length} steps: most at {flops[int(middle.argmax())]:.3g} FLOP")
         style.limit(axis, np.concatenate(shown))
         axis.set_ylabel(label, fontsize=style.NORMAL)
-    axes[1].legend(fontsize=style.SMALL, frameon=False, loc="upper left", ncols=2)
+    curves, lengths = (axis.get_legend_handles_labels() for axis in axes[:2])
+    figure.legend(
+        curves[0] + lengths[0],
+        curves[1] + lengths[1],
+        loc="outside upper center",
+        ncols=4,
+        fontsize=style.SMALL,
+        frameon=False,
+    )
     for axis in axes:
         style.log_scale(axis)
     style.draw_edge(axes, summary)

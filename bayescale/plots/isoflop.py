@@ -45,14 +45,14 @@ def plot_isoflops(
     """
     figure = style.new_figure(size)
     axis = figure.subplots()
-    told, shown = [], []
+    told, shown, unsafe = [], [], []
     for place, flops in enumerate(found["flops"].values):
-        _, marker = style.FAMILIES[place % len(style.FAMILIES)]
-        color = style.FAMILIES[place % len(style.FAMILIES)][0]
+        color, marker = style.FAMILIES[place % len(style.FAMILIES)]
+        budget = f"{flops:.2g} FLOP".replace("+", "")
         loss, sizes = summary["loss"].isel(flops=place), summary["params"].isel(flops=place).values
         low, middle, high = (style.quantile(loss, level) for level in (0.05, 0.5, 0.95))
         axis.fill_between(sizes, low, high, color=color, alpha=0.18, lw=0, label="_band")
-        axis.plot(sizes, middle, color=color, lw=1.4, label=f"{flops:.2g} FLOP".replace("+", ""))
+        axis.plot(sizes, middle, color=color, lw=1.4, label=budget)
         best = float(found["params"][place])
         at = float(np.interp(np.log(best), np.log(sizes), middle))
         axis.plot(
@@ -69,16 +69,21 @@ def plot_isoflops(
             told.append(
                 f"{flops:.3g} FLOP: {best:.3g} parameters, near-optimal {ends[0]:.3g} to {ends[1]:.3g}"
             )
+        else:
+            unsafe.append(budget)
+            told.append(
+                f"{flops:.3g} FLOP: {best:.3g} parameters, no size is near-optimal so surely"
+            )
     style.log_scale(axis)
     # The flanks of a bowl say nothing about its bottom.
     every = np.concatenate(shown)
     style.limit(axis, np.quantile(every[np.isfinite(every)], [0.0, 0.9]))
     axis.set_xlabel("parameters", fontsize=style.NORMAL)
     axis.set_ylabel(f"test loss [{wording.unit_of(summary['loss'])}]", fontsize=style.NORMAL)
-    near, probability = found.attrs.get("near"), found.attrs.get("probability")
-    marked = "bars: sizes" if told else "no size is"
     axis.set_title(
-        f"{marked} within {near:g} of the optimum with {probability:.0%}",
+        "\n".join(
+            ["lines: medians; bands: 90 %; points: least expected loss", *_marked(found, unsafe)]
+        ),
         loc="left",
         fontsize=style.SMALL,
         color="0.35",
@@ -86,3 +91,14 @@ def plot_isoflops(
     axis.legend(fontsize=style.SMALL, frameon=False, loc="upper right")
     figure.set_label(f"Loss against parameters at fixed budgets. {'; '.join(told)}.")
     return figure
+
+
+def _marked(found: xr.Dataset, unsafe: list[str]) -> list[str]:
+    """What the bars are, and where there is none."""
+    if "near_params" not in found:
+        return []
+    within = f"within {found.attrs['near']:g} of the optimum with {found.attrs['probability']:.0%}"
+    if len(unsafe) == found.sizes["flops"]:
+        return [f"no size is {within}"]
+    none = f"; none at {', '.join(unsafe)}" if unsafe else ""
+    return [f"bars: sizes {within}{none}"]
