@@ -278,6 +278,23 @@ def returns(
     force: Force = False,
 ) -> None:
     """Are returns diminishing? Probability at a scale, over an interval, and from where on."""
+    senses = {
+        "--gain-below": gain_below,
+        "--elasticity-below": elasticity_below,
+        "--relative-below": relative_below,
+        "--floor": floor,
+        "--flattening": flattening,
+        "--price-above": price_above,
+        "--capability-below": capability_below,
+        "--data-limited": data_limited,
+        "--alternative": alternative,
+    }
+    given = [option for option, value in senses.items() if value is not None]
+    if len(given) != 1:
+        raise ValueError(
+            f"diminishing in which sense? Give one of {', '.join(senses)}; got {' and '.join(given) or 'none'}. "
+            "The plainest: --gain-below 0.01, a step buys less than 0.01"
+        )
     from bayescale import render
     from bayescale.forecast import diminishing
     from bayescale.forecast import returns as marginal

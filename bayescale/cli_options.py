@@ -1,5 +1,6 @@
 """What the verbs of the command line share: their common options, exit codes and endings."""
 
+import difflib
 import shlex
 from enum import StrEnum
 from pathlib import Path
@@ -137,12 +138,15 @@ def read_table(
     from bayescale.runs import read_runs
 
     chosen = dict(_assignment(each) for each in column or [])
-    if (
-        not Path(table).exists()
-        and not Path(table).suffix
-        and table in set(list_datasets()["name"])
-    ):
-        return load_dataset(table)
+    if not Path(table).exists() and not Path(table).suffix and Path(table).name == table:
+        known = list_datasets()["name"].tolist()
+        if table in known:
+            return load_dataset(table)
+        near = difflib.get_close_matches(table, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise FileNotFoundError(
+            f"{table}: neither a file nor a data set; {hint}The data sets are {', '.join(known)}"
+        )
     return read_runs(
         table,
         columns=chosen or None,

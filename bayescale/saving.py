@@ -15,6 +15,8 @@ FORMAT = 1
 REQUIRED = ("posterior", "constant_data", "observed_data")
 #: All that a forecast reads: the log densities tell how much of it is prior.
 FORECAST = (*REQUIRED, "log_prior", "log_likelihood")
+#: What tables of runs end in, which are taken for fits at times.
+_TABLES = (".csv", ".tsv", ".parquet", ".json", ".jsonl", ".xlsx")
 
 
 def save(fit: xr.DataTree, path: str | Path) -> Path:
@@ -123,6 +125,10 @@ def load(path: str | Path, *, groups: Sequence[str] | None = None) -> xr.DataTre
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; `bayescale fit RUNS -o {path}` makes one")
+    if path.suffix in _TABLES:
+        raise ValueError(
+            f"{path}: a table, and a fit is expected, in .nc or .zarr; `bayescale fit {path}` makes one of it"
+        )
     engine = "zarr" if path.suffix == ".zarr" else "h5netcdf"
     options: dict[str, Any] = {"consolidated": False} if engine == "zarr" else {}
     problem, tree = "", xr.DataTree()

@@ -421,13 +421,20 @@ def test_what_is_read_of_a_fit_that_did_not_converge_exits_with_3(unconverged: P
 
 
 @pytest.mark.parametrize(
-    "verb", [["check"], ["forecast", "--flops", "1e24"], ["returns", "--beyond", "1e24"]]
+    "verb",
+    [
+        ["check"],
+        ["forecast", "--flops", "1e24"],
+        ["returns", "--beyond", "1e24", "--gain-below", "0.01"],
+    ],
 )
 def test_what_is_no_fit_is_refused(verb: list[str], table: Path) -> None:
     missing = fails(verb[0], table.parent / "no.nc", *verb[1:])
     assert missing.startswith(f"{table.parent / 'no.nc'}: no such file; `bayescale fit RUNS -o ")
     message = fails(verb[0], table, *verb[1:])
-    assert message.startswith(f"{table}: not a whole NetCDF or Zarr file")
+    assert message.startswith(
+        f"{table}: a table, and a fit is expected, in .nc or .zarr; `bayescale fit "
+    )
 
 
 def test_a_fit_without_its_predictions_cannot_be_checked(tmp_path: Path) -> None:
@@ -611,8 +618,8 @@ def test_returns_over_an_interval_with_other_steps(saved: Path, fit: xr.DataTree
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "diminishing in which sense? Give exactly one of gain_below"),
-        (["--gain-below", "0.01", "--floor", "0.1"], "got gain_below and floor"),
+        ([], "diminishing in which sense? Give one of --gain-below, --elasticity-below"),
+        (["--gain-below", "0.01", "--floor", "0.1"], "got --gain-below and --floor"),
         (["--relative-below", "0.5"], "--relative-below '0.5': expected R@C0, such as 0.5@1e22"),
         (["--gain-below", "-1"], "expected a number above zero"),
         (["--gain-below", "0.01", "--to", "1e23"], "must lie above beyond"),

@@ -38,8 +38,8 @@ def hold_inputs(saved: Saved, at: Mapping[str, float]) -> Saved:
         if name not in known:
             listed = ", ".join(known) or "none"
             raise ValueError(
-                f"at: law {law.name!r} has no input {name!r} to hold; {hint(name, known)}Those besides params and "
-                f"tokens are {listed}"
+                f"at: law {law.name!r} has no input {name!r} to hold; {hint(name, known)}besides params and "
+                f"tokens it has {listed}"
             )
     missing = [each for name, each in known.items() if name not in at]
     if missing:
