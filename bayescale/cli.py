@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import typer.core
+from typer.models import CommandInfo
 
 from bayescale import cli_decide, cli_report
 from bayescale.cli_options import (
@@ -36,6 +37,8 @@ from bayescale.cli_options import (
     Seed,
     TokensPerByte,
     Unit,
+    complete_law,
+    complete_model,
     finish,
     held,
     quoted,
@@ -107,6 +110,7 @@ def runs(
     join: Join = None,
     unit: Unit = None,
     tokens_per_byte: TokensPerByte = None,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Show what was understood of a table of runs."""
@@ -115,7 +119,7 @@ def runs(
 
     summary = summarise_runs(read_table(table, column, form, join, unit, tokens_per_byte))
     render.out(summary, json, render.runs_summary)
-    render.next_step(json, f"bayescale fit {quoted(table)}")
+    render.next_step(json or quiet, f"bayescale fit {quoted(table)}")
 
 
 @app.command()
@@ -178,7 +182,7 @@ def fit(
 
 
 @app.command()
-def check(fit: FitFile, json: Json = False, force: Force = False) -> None:
+def check(fit: FitFile, quiet: Quiet = False, json: Json = False, force: Force = False) -> None:
     """Judge a fit: convergence, fit to the runs, dependence on the prior."""
     from bayescale import render
     from bayescale.checks import check as judge
@@ -186,7 +190,7 @@ def check(fit: FitFile, json: Json = False, force: Force = False) -> None:
 
     tree = load(fit)
     render.out(render.check_facts(tree, judge(tree)), json, render.check_table)
-    render.next_step(json, f"bayescale forecast {quoted(fit)} --flops 1e24,1e25")
+    render.next_step(json or quiet, f"bayescale forecast {quoted(fit)} --flops 1e24,1e25")
     finish(tree, force)
 
 
@@ -204,6 +208,7 @@ def forecast(
         Kind, typer.Option(help="curve: where the law runs; run: what one more run would give.")
     ] = Kind.curve,
     family: Family = None,
+    quiet: Quiet = False,
     json: Json = False,
     force: Force = False,
 ) -> None:
@@ -226,7 +231,9 @@ def forecast(
         where = where.assign(family=family)
     loss = predict(tree, where, kind=kind.value)
     render.out(render.forecast_facts(tree, loss, where), json, render.forecast_table)
-    render.next_step(json, f"bayescale returns {quoted(fit)} --beyond 1e25 --gain-below 0.01")
+    render.next_step(
+        json or quiet, f"bayescale returns {quoted(fit)} --beyond 1e25 --gain-below 0.01"
+    )
     finish(tree, force)
 
 
@@ -238,7 +245,7 @@ def returns(
         str | None, typer.Option(help="Ask also whether it holds from --beyond up to here.")
     ] = None,
     gain_below: Annotated[
-        float | None, typer.Option(help="A step buys less than this [nat/token].")
+        float | None, typer.Option(help="A step buys less than this \\[nat/token].")
     ] = None,
     elasticity_below: Annotated[
         float | None, typer.Option(help="Elasticity of the loss is below this.")
@@ -274,6 +281,7 @@ def returns(
     path: PathOption = None,
     at: At = None,
     family: Family = None,
+    quiet: Quiet = False,
     json: Json = False,
     force: Force = False,
 ) -> None:
@@ -324,13 +332,16 @@ def returns(
     )
     table = marginal(tree, flops=[scale], step=step, path=path, at=held(at), family=family)
     render.out(render.returns_facts(tree, answer, table), json, render.returns_table)
-    render.next_step(json, f"bayescale report {quoted(fit)} --beyond {beyond}")
+    render.next_step(json or quiet, f"bayescale report {quoted(fit)} --beyond {beyond}")
     finish(tree, force)
 
 
 @app.command()
 def models(
-    name: Annotated[str | None, typer.Argument(help="Print this model's file.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Print this model's file.", autocompletion=complete_model)
+    ] = None,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """List the shipped models, or print one."""
@@ -351,12 +362,15 @@ def models(
         for each in listed
     ]
     render.out(facts, json, render.listing)
-    render.next_step(json, "bayescale models NAME", "bayescale fit RUNS --model NAME")
+    render.next_step(json or quiet, "bayescale models NAME", "bayescale fit RUNS --model NAME")
 
 
 @app.command()
 def laws(
-    name: Annotated[str | None, typer.Argument(help="Describe this law.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Describe this law.", autocompletion=complete_law)
+    ] = None,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """List the laws, or describe one."""
@@ -371,7 +385,7 @@ def laws(
         {"name": each.name, "question": each.question, "equation": each.equation} for each in listed
     ]
     render.out(facts, json, render.listing)
-    render.next_step(json, "bayescale laws NAME")
+    render.next_step(json or quiet, "bayescale laws NAME")
 
 
 @app.command()
@@ -432,6 +446,7 @@ def capability(
     step: Annotated[float, typer.Option(help="Factor of compute of one step.")] = 2.0,
     path: PathOption = None,
     family: Family = None,
+    quiet: Quiet = False,
     json: Json = False,
     force: Force = False,
 ) -> None:
@@ -452,7 +467,7 @@ def capability(
         dependence=dependence,
     )
     render.out(render.capability_facts(tree, found), json, render.capability_table)
-    render.next_step(json, f"bayescale report {quoted(fit)}")
+    render.next_step(json or quiet, f"bayescale report {quoted(fit)}")
     finish(tree, force)
 
 
@@ -462,7 +477,10 @@ def backtest(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            "--model", "-m", help="Model to try, the first against the others; may be repeated."
+            "--model",
+            "-m",
+            help="Model to try, the first against the others; may be repeated.",
+            autocompletion=complete_model,
         ),
     ] = None,
     cut: Annotated[
@@ -532,6 +550,32 @@ def backtest(
 
 for _name, _verb in (*cli_decide.VERBS.items(), *cli_report.VERBS.items()):
     app.command(_name)(_verb)
+
+#: Verbs in the order of the work, as ``--help`` lists them.
+PANELS = {
+    "From a table to a fit": ("runs", "init", "fit", "check"),
+    "Ask": ("forecast", "returns", "capability", "report"),
+    "Decide": ("allocate", "target", "budget", "next", "compare-recipes"),
+    "Choose a model": ("models", "laws", "backtest"),
+    "See it work": ("demo",),
+}
+
+
+def _verb_of(command: CommandInfo) -> str:
+    assert command.callback is not None
+    return command.name or command.callback.__name__
+
+
+def _sort_verbs() -> None:
+    known = {_verb_of(each): each for each in app.registered_commands}
+    for panel, names in PANELS.items():
+        for name in names:
+            known[name].rich_help_panel = panel
+    order = [name for names in PANELS.values() for name in names]
+    app.registered_commands.sort(key=lambda each: order.index(_verb_of(each)))
+
+
+_sort_verbs()
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from bayescale.cli_options import (
     Json,
     Kind,
     PathOption,
+    Quiet,
     finish,
     held,
     numbers,
@@ -57,13 +58,14 @@ def allocate(
         str | None, typer.Option(help="Tokens served over the lifetime; the budget pays these too.")
     ] = None,
     near: Annotated[
-        float, typer.Option(help="Loss within which an allocation is near-optimal [nat/token].")
+        float, typer.Option(help="Loss within which an allocation is near-optimal \\[nat/token].")
     ] = 0.005,
     probability: Annotated[
         float, typer.Option(help="How probable that must be for the near-optimal set.")
     ] = 0.9,
     at: At = None,
     family: Family = None,
+    quiet: Quiet = False,
     json: Json = False,
     force: Force = False,
 ) -> None:
@@ -86,7 +88,7 @@ def allocate(
             tree, table, inference_tokens=demand, at=held(at), family=family
         )
         render.out(render_decide.released_facts(tree, judged), json, render_decide.released_table)
-        render.next_step(json, f"bayescale allocate {quoted(fit)} --flops 1e24")
+        render.next_step(json or quiet, f"bayescale allocate {quoted(fit)} --flops 1e24")
         return finish(tree, force)
     tree = load(fit, groups=FORECAST)
     found = decide.allocate(
@@ -103,7 +105,7 @@ def allocate(
     )
     render.out(render_decide.allocate_facts(tree, found), json, render_decide.allocate_table)
     render.next_step(
-        json, "bayescale budget --example > budget.toml", f"bayescale report {quoted(fit)}"
+        json or quiet, "bayescale budget --example > budget.toml", f"bayescale report {quoted(fit)}"
     )
     return finish(tree, force)
 
@@ -130,6 +132,7 @@ def target(
     at: At = None,
     family: Family = None,
     seed: DecideSeed = 0,
+    quiet: Quiet = False,
     json: Json = False,
     force: Force = False,
 ) -> None:
@@ -158,7 +161,7 @@ def target(
     )
     render.out(render_decide.target_facts(tree, found), json, render_decide.target_table)
     render.next_step(
-        json, "bayescale budget --example > budget.toml", f"bayescale report {quoted(fit)}"
+        json or quiet, "bayescale budget --example > budget.toml", f"bayescale report {quoted(fit)}"
     )
     finish(tree, force)
 
@@ -186,6 +189,7 @@ def budget(
             callback=_print_example,
         ),
     ] = False,
+    quiet: Quiet = False,
     json: Json = False,
     force: Force = False,
 ) -> None:
@@ -198,7 +202,7 @@ def budget(
     found = decide.budget(tree, plan, random_seed=seed)
     render.out(render_decide.budget_facts(tree, found), json, render_decide.budget_table)
     render.next_step(
-        json,
+        json or quiet,
         f"bayescale next {quoted(fit)} --budget 1e21 --scenario {quoted(scenario)}",
         f"bayescale report {quoted(fit)}",
     )
@@ -229,6 +233,7 @@ def next_runs(
     at: At = None,
     family: Family = None,
     seed: DecideSeed = 0,
+    quiet: Quiet = False,
     json: Json = False,
     force: Force = False,
 ) -> None:
@@ -262,7 +267,9 @@ def next_runs(
         random_seed=seed,
     )
     render.out(render_decide.next_facts(tree, found), json, render_decide.next_table)
-    render.next_step(json, "make these runs, add them to the table, and bayescale fit again")
+    render.next_step(
+        json or quiet, "make these runs, add them to the table, and bayescale fit again"
+    )
     finish(tree, force)
 
 
@@ -281,6 +288,7 @@ def compare_recipes(
         Kind, typer.Option(help="curve: the laws; run: one run of each, with its luck.")
     ] = Kind.curve,
     seed: DecideSeed = 0,
+    quiet: Quiet = False,
     json: Json = False,
     force: Force = False,
 ) -> None:
@@ -309,7 +317,7 @@ def compare_recipes(
         random_seed=seed,
     )
     render.out(render_decide.recipes_facts(trees, found), json, render_decide.recipes_table)
-    render.next_step(json, *(f"bayescale report {quoted(each)}" for each in fits))
+    render.next_step(json or quiet, *(f"bayescale report {quoted(each)}" for each in fits))
     for tree in trees:
         finish(tree, force)
 

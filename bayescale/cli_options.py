@@ -18,6 +18,54 @@ EXIT_NO_GO, EXIT_UNDECIDED = 10, 20
 EXIT_INTERRUPTED = 130
 
 
+#: Words of ``--path``. The room that knows them takes a second to import, which is too long for the tab key.
+PATH_WORDS = {
+    "compute-optimal": "the allocation of least loss, for each draw its own",
+    "compute-optimal-expected": "the one allocation of least expected loss",
+    "fixed-ratio=20": "so many training tokens for each parameter",
+    "fixed-params=7B": "one model size, ever more tokens",
+    "fixed-tokens=3T": "one number of tokens, ever larger models",
+}
+
+
+def complete_path(incomplete: str) -> list[tuple[str, str]]:
+    """Ways to grow that begin so, with their meaning.
+
+    Examples
+    --------
+    >>> complete_path("fixed-p")
+    [('fixed-params=7B', 'one model size, ever more tokens')]
+    """
+    return [each for each in PATH_WORDS.items() if each[0].startswith(incomplete)]
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Shipped models that begin so, and model files of this folder.
+
+    Examples
+    --------
+    >>> complete_model("chinchilla-f")
+    ['chinchilla-families']
+    """
+    from bayescale.model import shipped
+
+    files = (str(each) for each in Path().glob("*.toml"))
+    return [each for each in (*shipped(), *sorted(files)) if each.startswith(incomplete)]
+
+
+def complete_law(incomplete: str) -> list[str]:
+    """Laws that begin so.
+
+    Examples
+    --------
+    >>> complete_law("broken")
+    ['broken', 'broken_2']
+    """
+    from bayescale.laws import names
+
+    return [each for each in names() if each.startswith(incomplete)]
+
+
 class Kind(StrEnum):
     """What is forecast, is to meet a target, or is compared."""
 
@@ -28,7 +76,12 @@ class Kind(StrEnum):
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON with stable keys instead of tables.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the answer.")]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", help="Print only the answer and its doubts: no progress, no next verb."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Exit 0 even if the fit did not converge.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same numbers.")]
 Columns = Annotated[
@@ -64,13 +117,19 @@ RunsFile = Annotated[
 FitFile = Annotated[Path, typer.Argument(metavar="FIT", help="A fit that `bayescale fit` wrote.")]
 ModelName = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="Name of a shipped model, or a file ending in .toml."),
+    typer.Option(
+        "--model",
+        "-m",
+        help="Name of a shipped model, or a file ending in .toml.",
+        autocompletion=complete_model,
+    ),
 ]
 PathOption = Annotated[
     str | None,
     typer.Option(
         "--path",
-        help="How scale grows: compute-optimal, fixed-ratio=20, fixed-params=7e9, fixed-tokens=3e11.",
+        help="How scale grows: compute-optimal, fixed-ratio=20, fixed-params=7B, fixed-tokens=3T.",
+        autocompletion=complete_path,
     ),
 ]
 Family = Annotated[

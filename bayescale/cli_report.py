@@ -24,6 +24,7 @@ from bayescale.cli_options import (
     Json,
     ModelName,
     PathOption,
+    Quiet,
     RunsFile,
     TokensPerByte,
     Unit,
@@ -116,6 +117,7 @@ def report(
     path: PathOption = None,
     at: At = None,
     family: Family = None,
+    quiet: Quiet = False,
     json: Json = False,
     force: Force = False,
 ) -> None:
@@ -151,7 +153,8 @@ def report(
     facts = {"report": str(written), "converged": bool(tree.attrs["converged"])}
     render.out(facts, json, lambda told: typer.echo(f"written to {told['report']}"))
     render.next_step(
-        json, f"open {written} in a browser" if written.suffix == ".html" else f"read {written}"
+        json or quiet,
+        f"open {written} in a browser" if written.suffix == ".html" else f"read {written}",
     )
     finish(tree, force)
 
@@ -168,6 +171,7 @@ def init(
     unit: Unit = None,
     tokens_per_byte: TokensPerByte = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Write a commented model file and budget file for a table of runs, to edit."""
@@ -184,7 +188,7 @@ def init(
     steps = [f"bayescale fit {again} --model {shlex.quote(found.model)} -o fit.nc"]
     if found.budget is not None:
         steps.append(f"bayescale budget fit.nc {shlex.quote(found.budget)}")
-    render.next_step(json, *steps, link="then:")
+    render.next_step(json or quiet, *steps, link="then:")
 
 
 def _tell(found: "Started") -> None:

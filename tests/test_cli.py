@@ -16,10 +16,11 @@ import pytest
 import xarray as xr
 from click.testing import Result
 from fake_fit import fake_fit
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import bayescale as bs
-from bayescale import cli, laws
+from bayescale import cli, cli_options, laws
 from bayescale.model import Model, shipped
 from bayescale.notes import Note, dump_notes
 
@@ -285,6 +286,83 @@ def test_fit_saves_and_sums_up(table: Path, sampled: list, fit: xr.DataTree) -> 
     )
     quiet = invoke("fit", table, "-o", output, "--quiet").stdout
     assert "next:" not in quiet
+
+
+def test_quiet_leaves_the_next_verb_out_of_every_verb_that_names_one(table: Path) -> None:
+    takers = {name for name, each in get_command(cli.app).commands.items() if quiet_of(each)}
+    assert takers == set(get_command(cli.app).commands) - {"demo"}
+    for verb in (["runs", table], ["models"], ["laws"]):
+        loud, quiet = invoke(*verb).stdout, invoke(*verb, "-q").stdout
+        assert loud.startswith(quiet)
+        assert loud.removeprefix(quiet).startswith("\nnext: bayescale ")
+
+
+def quiet_of(command: Any) -> bool:
+    return any("--quiet" in each.opts for each in command.params)
+
+
+def test_help_lists_every_verb_in_one_panel_and_shows_units() -> None:
+    verbs = list(get_command(cli.app).commands)
+    assert verbs == [name for names in cli.PANELS.values() for name in names]
+    shown = invoke("--help").stdout
+    assert all(panel in shown for panel in cli.PANELS)
+    for verb, option in (
+        ("returns", "buys less than this [nat/token]"),
+        ("allocate", "[nat/token]"),
+    ):
+        text = " ".join(re.sub("[│\n]", " ", invoke(verb, "--help").stdout).split())
+        assert option in text
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        (
+            "bayescale fit runs.csv --model chinchilla-",
+            ["chinchilla-families", "chinchilla-published"],
+        ),
+        ("bayescale models skaling-dr", ["skaling-drift", "skaling-drift-families"]),
+        ("bayescale laws broken", ["broken", "broken_2"]),
+        ("bayescale returns fit.nc --path fixed-r", ["fixed-ratio=20"]),
+        ("bayescale al", ["allocate"]),
+        ("bayescale fit runs.csv --sam", ["--sampler"]),
+    ],
+)
+def test_the_tab_key_completes_names(line: str, wanted: list[str]) -> None:
+    asked = {
+        "_BAYESCALE_COMPLETE": "complete_bash",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(line.split()) - 1),
+    }
+    done = CliRunner().invoke(cli.app, [], prog_name="bayescale", env=asked)
+    assert done.stdout.split() == wanted
+
+
+def test_the_tab_key_knows_every_path_and_loads_nothing_heavy() -> None:
+    from bayescale.forecast.path import PATHS, parse_path
+
+    known = {key.rstrip("=") for key in PATHS} - {"table", "input"}
+    assert {word.partition("=")[0] for word in cli_options.PATH_WORDS} == known
+    for word, meaning in cli_options.PATH_WORDS.items():
+        assert PATHS[word.partition("=")[0] + ("=" if "=" in word else "")] == meaning
+        assert parse_path(word).kind == word.partition("=")[0]
+    code = (
+        "import sys; from bayescale import cli_options as o; "
+        "o.complete_model(''), o.complete_law(''), o.complete_path(''); "
+        "sys.exit(bool({'pandas', 'xarray', 'matplotlib', 'pymc'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_it_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bayescale", "laws", "nope"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == cli.EXIT_BAD_INPUT
+    assert done.stderr.startswith("error: unknown law 'nope'")
 
 
 def test_the_next_command_can_be_copied_whole(table: Path, sampled: list) -> None:
