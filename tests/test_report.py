@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 import bayescale as bs
 from bayescale import cli
 from bayescale.forecast.montecarlo import probability_mcse
-from bayescale.report.words import percent, spread
+from bayescale.report.answer import PLAIN
+from bayescale.report.words import percent, spread, times
 from bayescale.saving import save
 
 EVIL = "<script>alert(1)</script>--><img src=x onerror=alert(2)>|\"'"
@@ -91,6 +92,19 @@ def test_the_answer_comes_first_and_is_the_fits_own(plain: xr.DataTree, tmp_path
         "loss", "allocation", "doubts", "assumptions", "trust", "prior", "checklist", "model", "reproduce",
     ]  # fmt: skip
     assert not unanswered(facts)
+
+
+def test_the_first_screen_needs_no_statistician(plain: xr.DataTree, tmp_path: Path) -> None:
+    failing = bs.check(plain).assign(verdict="warn")
+    assert set(failing.index) <= set(PLAIN)
+    far = plain.copy()
+    far.attrs["converged"] = 0
+    for each in (plain, far):
+        facts = told(bs.write_report(each, tmp_path / "report.json", beyond=1e25))
+        shown = " ".join([*facts["answer"], *facts["basis"], *PLAIN.values()])
+        assert not re.search(r"R-hat|ESS|BFMI|k-hat|PSIS|elasticity", shown)
+    beyond = float(bs.diminishing(plain, beyond=1e25, gain_below=0.01)["decades_beyond"])
+    assert f"That is {times(10**beyond)} the compute of the largest run" in facts["answer"][1]
 
 
 def test_the_page_stands_alone(page: str) -> None:

@@ -9,7 +9,19 @@ import xarray as xr
 
 from bayescale.notes import CODES
 from bayescale.report.question import Case
-from bayescale.report.words import decades, levels, more, number, percent, size, spread
+from bayescale.report.words import decades, levels, more, number, percent, size, spread, times
+
+#: A check that does not pass, for those who need not know its name.
+PLAIN = {
+    "R-hat": "the sampler's chains disagree",
+    "bulk ESS": "too few independent draws",
+    "tail ESS": "too few independent draws for the intervals",
+    "divergences": "the sampler could not reach all of the posterior",
+    "E-BFMI": "the sampler moved too slowly",
+    "PSIS-LOO k-hat": "a few runs decide part of the fit",
+    "coverage of the runs": "too many runs lie outside of their own intervals",
+    "prior sensitivity": "a parameter moves with its prior",
+}
 
 
 def sentences(case: Case) -> Iterator[str]:
@@ -34,7 +46,9 @@ def _returns(case: Case) -> Iterator[str]:
     beyond = float(answer["decades_beyond"])
     largest = f"the largest run, {number(case.saved.largest)}{unit}"
     where = (
-        f"{decades(beyond)} beyond {largest}" if beyond > 0 else f"within the runs: up to {largest}"
+        f"{times(10**beyond)} the compute of {largest}: {decades(beyond)} beyond it"
+        if beyond > 0
+        else f"within the runs: up to {largest}"
     )
     yield f"The loss there is {spread(here['loss'], loss_unit)}. That is {where}."
     already, never = float(answer["p_already"]), float(answer["p_never"])
@@ -47,14 +61,14 @@ def _returns(case: Case) -> Iterator[str]:
         chance = percent(never)
         yield f"Where the search ends, at {horizon}, it still buys more with probability {chance}."
     else:
-        middle = f"{number(float(onset.sel(quantile=0.5)))}{unit}"
+        middle = f"{number(float(onset.sel(quantile=0.5)), 2)}{unit}"
         yield f"From about {middle} on it buys less than that (90 %: {_range(onset, answer, unit)})."
 
 
 def _range(onset: xr.DataArray, answer: xr.Dataset, unit: str) -> str:
     low, high = float(onset.sel(quantile=0.05)), float(onset.sel(quantile=0.95))
-    start = "at once" if low <= answer.attrs["start"] else f"{number(low)}{unit}"
-    return f"{start} to {'never within the search' if np.isinf(high) else number(high) + unit}"
+    start = "at once" if low <= answer.attrs["start"] else f"{number(low, 2)}{unit}"
+    return f"{start} to {'never within the search' if np.isinf(high) else number(high, 2) + unit}"
 
 
 def _division(case: Case) -> Iterator[str]:
@@ -96,7 +110,9 @@ def basis(case: Case) -> Iterator[str]:
     if taken:
         yield f"Taken, since nothing else was said: {' and '.join(taken)}."
     verdict = (
-        "The sampler converged" if case.fit.attrs["converged"] else "The sampler did not converge"
+        "The fit was computed reliably"
+        if case.fit.attrs["converged"]
+        else "The fit was not computed reliably"
     )
     try:
         table = case.checks
@@ -105,7 +121,8 @@ def basis(case: Case) -> Iterator[str]:
     else:
         bad = table.index[table["verdict"] != "ok"]
         told = (
-            f"{len(bad)} of {len(table)} checks do not pass ({', '.join(bad)})"
+            f"{len(bad)} of {len(table)} checks {'does' if len(bad) == 1 else 'do'} not pass: "
+            + ", ".join(PLAIN.get(str(name), str(name)) for name in bad)
             if len(bad)
             else "all checks pass"
         )

@@ -92,7 +92,7 @@ def trust(case: Case) -> Blocks:
         yield f"The checks could not be made: {error}."
     else:
         rows = [
-            (str(name), number(row["value"]), row["threshold"], row["verdict"], row["advice"])
+            (str(name), number(row["value"], 4), row["threshold"], row["verdict"], row["advice"])
             for name, row in table.iterrows()
         ]
         header = ("check", "value", "expected", "verdict", "what to do")

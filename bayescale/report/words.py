@@ -96,6 +96,18 @@ def decades(value: float) -> str:
     return "one decade" if told == "1" else f"{told} decades"
 
 
+def times(factor: float) -> str:
+    """A multiple, to two digits.
+
+    Examples
+    --------
+    >>> times(416.7), times(1.26), times(2.5e6)
+    ('420 times', '1.3 times', '2.5e6 times')
+    """
+    rounded = float(f"{factor:.2g}")
+    return f"{f'{rounded:g}' if rounded < 1e5 else number(rounded, 2)} times"
+
+
 def more(step: float) -> str:
     """A step of compute.
 
