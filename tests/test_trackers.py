@@ -129,6 +129,62 @@ def test_a_frame_of_mlflow() -> None:
     assert not {"artifact_uri", "tags.mlflow.source.name"} & set(runs)
 
 
+def _store(folder: Path) -> Path:
+    """The files that MLflow 3.17 wrote for three runs and one that was deleted."""
+    experiment = folder / "mlruns" / "453771838725692425"
+    for place, (size, arch) in enumerate(
+        ((1e8, "dense"), (2e8, "dense"), (4e8, "moe"), (1, "junk"))
+    ):
+        run = experiment / f"{place:032x}"
+        stage = "deleted" if arch == "junk" else "active"
+        written = {
+            "meta.yaml": f"end_time: 1795668735611\nlifecycle_stage: {stage}\nrun_name: m{place}\n",
+            "params/n_params": f"{size:.0f}",
+            "params/arch": arch,
+            "tags/mlflow.runName": f"m{place}",
+            "metrics/eval_loss": f"1795668735609 {2.6 - place / 5} 200\n1795668735610 {2.4 - place / 5} 300\n",
+            "metrics/train/loss": "".join(
+                f"1795668735608 {4 - s / 200 - place / 5} {s}\n" for s in (100, 200, 300)
+            ),
+            "metrics/tokens_seen": "".join(
+                f"1795668735608 {s * 1e7 * (place + 1)} {s}\n" for s in (100, 200, 300)
+            ),
+        }
+        for name, text in written.items():
+            (run / name).parent.mkdir(parents=True, exist_ok=True)
+            (run / name).write_text(text)
+    (experiment / "meta.yaml").write_text("experiment_id: '453771838725692425'\n")
+    return folder / "mlruns"
+
+
+def test_a_file_store_of_mlflow(tmp_path: Path) -> None:
+    store = _store(tmp_path)
+    runs = bs.read_runs(store)
+    # The loss is that of the evaluations, of which there is none at step 100; what was deleted stays away.
+    assert runs["run_id"].values.tolist() == ["m0", "m0", "m1", "m1", "m2", "m2"]
+    assert runs["step"].values.tolist() == [200, 300] * 3
+    np.testing.assert_allclose(runs["loss"], [2.6, 2.4, 2.4, 2.2, 2.2, 2.0])
+    np.testing.assert_allclose(runs["params"], np.repeat([1e8, 2e8, 4e8], 2))
+    np.testing.assert_allclose(runs["tokens"], [2e9, 3e9, 4e9, 6e9, 6e9, 9e9])
+    assert runs["family"].values.tolist() == ["dense"] * 4 + ["moe"] * 2
+    trained = bs.read_runs(store, columns={"loss": "train/loss"})
+    assert trained.sizes["run"] == 9
+    for name in store.rglob("mlflow.runName"):
+        name.write_text("same")
+    assert np.unique(bs.read_runs(store)["run_id"].values).size == 3
+
+
+def test_a_file_store_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match=r"or a folder of .* or of MLflow"):
+        bs.read_runs(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no run of MLflow that measured something"):
+        bs.read_runs(tmp_path, form="mlflow")
+    broken = next(_store(tmp_path).rglob("eval_loss"))
+    broken.write_text("2.5\n")
+    with pytest.raises(ValueError, match="eval_loss: expected lines of time, value and step"):
+        bs.read_runs(tmp_path / "mlruns")
+
+
 def test_scores_of_the_harness_join_by_model(tmp_path: Path) -> None:
     for model, accuracy in (("org/a", 0.6), ("org/b", 0.7)):
         found = {

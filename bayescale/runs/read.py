@@ -61,8 +61,8 @@ def read_runs(
         Columns among the sizes in which empty cells are kept as NaN rather than refused.
     form : {"table", "wandb", "mlflow", "trainer", "tensorboard", "lm-eval"}, optional
         What the source is, where that cannot be told from it: a table; an export of Weights & Biases (runs, or the
-        history of a chart); what ``mlflow.search_runs`` returns; a folder of Hugging Face's Trainer; TensorBoard's
-        event files; results of the lm-evaluation-harness.
+        history of a chart); what ``mlflow.search_runs`` returns, and MLflow's folder ``mlruns``; a folder of Hugging
+        Face's Trainer; TensorBoard's event files; results of the lm-evaluation-harness.
     join : str, Path or DataFrame, optional
         Another source with further columns of the same runs, by ``run_id``: sizes, or scores of tasks.
     unit : {"nat/token", "bit/token", "bit/byte", "perplexity"}, optional
@@ -100,7 +100,7 @@ def read_runs(
     """
     need = (need,) if isinstance(need, str) else tuple(need)
     check_form(form)
-    frame, place, attrs = _open(source, form)
+    frame, place, attrs = _open(source, form, columns)
     if join is not None:
         other, other_place, facts = _open(join, None)
         frame = joined(_named(frame), _named(other), place, other_place)
@@ -222,14 +222,22 @@ def _convert(
 
 
 def _open(
-    source: "str | Path | pd.DataFrame | pl.DataFrame | xr.Dataset", form: Form | None
+    source: "str | Path | pd.DataFrame | pl.DataFrame | xr.Dataset",
+    form: Form | None,
+    columns: Mapping[str, str] | None = None,
 ) -> tuple[pd.DataFrame, str, dict[str, str]]:
     """Table, name of the place for messages, and attrs that say where it came from."""
     if isinstance(source, str | Path):
         found = form or detect(source)
-        if found in ("trainer", "tensorboard", "lm-eval"):
+        if found in ("trainer", "tensorboard", "lm-eval") or (
+            found == "mlflow" and Path(source).is_dir()
+        ):
             frame = read_tracker(source, found)
             digest = hashlib.sha256(frame.to_csv(index=False).encode()).hexdigest()
+            loss = recognise(frame.columns, columns, source=str(source)).get("loss")
+            if loss in frame and frame[loss].notna().any():
+                # Other things are logged at other steps.
+                frame = frame[frame[loss].notna()].reset_index(drop=True)
         else:
             content = read_bytes(source)
             frame = tidy(parse_table(content, source), form)

@@ -41,7 +41,8 @@ def read_bytes(path: str | Path) -> bytes:
         tables = sorted(each.name for each in file.iterdir() if each.suffix.lower() in SUFFIXES)
         found = f"; it holds {_few(tables)}" if tables else ""
         raise IsADirectoryError(
-            f"{path}: this is a folder, expected the file of a run table{found}"
+            f"{path}: this is a folder, expected the file of a run table, or a folder of Hugging Face's "
+            f"Trainer, of TensorBoard's events, of lm-evaluation-harness or of MLflow{found}"
         )
     if not file.exists():
         if not file.parent.is_dir():

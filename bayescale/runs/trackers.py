@@ -12,6 +12,8 @@ from typing import Literal, get_args
 
 import pandas as pd
 
+from bayescale.runs.mlflow_store import is_store, read_store
+
 Form = Literal["table", "wandb", "mlflow", "trainer", "tensorboard", "lm-eval"]
 FORMS: tuple[str, ...] = get_args(Form)
 
@@ -47,7 +49,7 @@ def detect(source: str | Path) -> Form:
             return "tensorboard"
         if next(path.rglob("results*.json"), None):
             return "lm-eval"
-        return "table"
+        return "mlflow" if is_store(path) else "table"
     if path.suffix == ".json" and path.is_file() and _is_lm_eval(path):
         return "lm-eval"
     return "table"
@@ -60,7 +62,8 @@ def read_tracker(source: str | Path, form: Form) -> pd.DataFrame:
     ----------
     source : str or Path
         File or folder.
-    form : {"trainer", "tensorboard", "lm-eval"}
+    form : {"trainer", "tensorboard", "lm-eval", "mlflow"}
+        MLflow's file store; the frame of its ``search_runs`` is :func:`tidy`'s.
 
     Raises
     ------
@@ -75,6 +78,7 @@ def read_tracker(source: str | Path, form: Form) -> pd.DataFrame:
         "trainer": _trainer,
         "tensorboard": _tensorboard,
         "lm-eval": _lm_eval,
+        "mlflow": read_store,
     }
     return readers[form](Path(source))
 
