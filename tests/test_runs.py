@@ -251,6 +251,27 @@ def test_columns_argument_is_checked(columns, words):
 # Derived compute ----------------------------------------------------------------------------
 
 
+def test_a_table_of_isoflop_bowls_knows_its_tokens():
+    sizes = np.array([1e7, 3e7, 1e8])
+    bowls = pd.DataFrame(
+        {
+            "C": np.repeat([1e18, 1e19], 3),
+            "N": np.tile(sizes, 2),
+            "loss": [4.2, 4.0, 4.1, 3.7, 3.4, 3.5],
+        }
+    )
+    runs = read_runs(bowls)
+    np.testing.assert_allclose(runs["tokens"], bowls["C"] / (6 * bowls["N"]))
+    assert runs["tokens"].attrs["derived"] == "all"
+    assert {"derived_tokens"} < codes(runs)
+    assert "derived_flops" not in codes(runs)
+    # Read again, it still says so.
+    assert "derived_tokens" in codes(read_runs(runs))
+    for more in ({"tokens": 2e10}, {"active_params": 1e7}):
+        assert "derived_tokens" not in codes(read_runs(bowls.assign(**more)))
+    assert "tokens" not in read_runs(bowls.assign(C=[1e18, None] * 3), allow_missing=("flops",))
+
+
 def test_flops_derived_for_all_some_or_none():
     frame = table()
     product = 6 * frame["params"] * frame["tokens"]
@@ -554,6 +575,11 @@ DOUBTS = {
     "collinear_design": (table(tokens=20 * table()["params"]), "warning", "20 to 20 tokens"),
     "too_few_levels": (table(tokens=[1e11, 1.001e11] * 4), "warning", "tokens has 1 distinct"),
     "derived_flops": (table(), "info", "in all 8 runs"),
+    "derived_tokens": (
+        table().assign(flops=lambda t: 6 * t.params * t.tokens).drop(columns="tokens"),
+        "info",
+        "tokens = flops / (6 * params), derived in all 8 runs",
+    ),
     "duplicated_runs": (
         pd.concat([table(), table()[2:4]], ignore_index=True),
         "warning",

@@ -77,7 +77,8 @@ def read_runs(
         [nat/token] as float64, those that the table has; ``density`` is one less ``sparsity`` where
         the table has only that; other columns under their own or, where
         recognised, canonical names. ``flops.attrs["derived"]`` says whether "all", "some" (then
-        ``flops_derived`` says which) or "none" were derived as 6 * params * tokens. In attrs:
+        ``flops_derived`` says which) or "none" were derived as 6 * params * tokens. A table of isoFLOP bowls, with
+        params and flops alone, gets tokens = flops / (6 * params). In attrs:
         ``source``; ``sha256`` of the file, or of the frame written as CSV; ``columns``, JSON of
         canonical name to column; ``notes``, see :func:`bayescale.notes.get_notes`.
 
@@ -118,6 +119,7 @@ def read_runs(
             known[name] = values
     if unit is not None or tokens_per_byte is not None:
         _convert(known, unit or UNITS[0], tokens_per_byte, place)  # type: ignore[arg-type]
+    bowls = _derive_tokens(known)
     derived = _derive_flops(known, earlier)
     # Dense models have sparsity zero, which has no logarithm: laws take the share that is left.
     if "density" not in known and known.get("sparsity", np.array("")).dtype.kind == "f":
@@ -133,7 +135,7 @@ def read_runs(
             f"{place}: the table has {len(frame)} run{'s' if len(frame) > 1 else ''}; expected at "
             "least 3, since two points fit any law: add runs (small ones are cheap)"
         )
-    return _assemble(frame, known, chosen, derived, attrs, earlier)
+    return _assemble(frame, known, chosen, derived, bowls, attrs, earlier)
 
 
 def summarise_runs(runs: xr.Dataset) -> dict[str, object]:
@@ -293,6 +295,20 @@ def _label(name: str, chosen: Mapping[str, str]) -> str:
     return f"column {column!r}" + (f" (read as {name})" if column != name else "")
 
 
+def _derive_tokens(known: dict[str, np.ndarray]) -> bool:
+    """Fill in tokens = flops / (6 * params) (in place), where a table of isoFLOP bowls leaves them out; say if so."""
+    if "tokens" in known or not {"params", "flops"} <= set(known):
+        return False
+    # Of experts only a share computes.
+    if {"active_params", "density", "sparsity", "experts"} & set(known):
+        return False
+    tokens = known["flops"] / (6 * known["params"])
+    if not np.isfinite(tokens).all():
+        return False
+    known["tokens"] = tokens
+    return True
+
+
 def _derive_flops(known: dict[str, np.ndarray], earlier: xr.Dataset) -> np.ndarray:
     """Fill in flops = 6 * params * tokens (in place) and say in which runs it is so."""
     runs = len(next(iter(known.values()), []))
@@ -347,6 +363,7 @@ def _assemble(
     known: Mapping[str, np.ndarray],
     chosen: Mapping[str, str],
     derived: np.ndarray,
+    bowls: bool,
     attrs: dict[str, str],
     earlier: xr.Dataset,
 ) -> xr.Dataset:
@@ -375,6 +392,8 @@ def _assemble(
     if "flops" in runs:
         kind = "all" if derived.all() else "some" if derived.any() else "none"
         runs["flops"].attrs["derived"] = kind
+    if bowls:
+        runs["tokens"].attrs["derived"] = "all"
     notes = design_notes(runs)
     if renamed:
         pairs = ", ".join(f"{name} from {column!r}" for name, column in renamed.items())

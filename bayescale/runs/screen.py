@@ -88,6 +88,13 @@ def tokens_per_param(runs: xr.Dataset) -> np.ndarray:
 
 
 def _derived(runs: xr.Dataset) -> Iterator[Note]:
+    if "tokens" in runs and runs["tokens"].attrs.get("derived") == "all":
+        yield Note(
+            "derived_tokens",
+            "info",
+            f"tokens = flops / (6 * params), derived in all {runs.sizes['run']} runs",
+            "give a tokens column if attention, embeddings or other compute matter",
+        )
     derived = runs["flops"].attrs.get("derived", "none") if "flops" in runs else "none"
     if derived == "none":
         return
