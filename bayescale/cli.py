@@ -16,7 +16,7 @@ import typer
 import typer.core
 from typer.models import CommandInfo
 
-from bayescale import cli_decide, cli_report
+from bayescale import cli_decide, cli_laws, cli_report
 from bayescale.cli_options import (
     EXIT_BAD_INPUT,
     EXIT_INTERRUPTED,
@@ -37,7 +37,7 @@ from bayescale.cli_options import (
     Seed,
     TokensPerByte,
     Unit,
-    complete_law,
+    check_figure,
     complete_model,
     finish,
     held,
@@ -366,29 +366,6 @@ def models(
 
 
 @app.command()
-def laws(
-    name: Annotated[
-        str | None, typer.Argument(help="Describe this law.", autocompletion=complete_law)
-    ] = None,
-    quiet: Quiet = False,
-    json: Json = False,
-) -> None:
-    """List the laws, or describe one."""
-    from bayescale import laws as catalogue
-    from bayescale import render
-
-    if name is not None:
-        render.out(render.law_facts(catalogue.get(name)), json, render.law_page)
-        return
-    listed = [catalogue.get(each) for each in catalogue.names()]
-    facts = [
-        {"name": each.name, "question": each.question, "equation": each.equation} for each in listed
-    ]
-    render.out(facts, json, render.listing)
-    render.next_step(json or quiet, "bayescale laws NAME")
-
-
-@app.command()
 def demo(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for the figure, the fit and the numbers.")
@@ -508,12 +485,9 @@ def backtest(
     """Hold out the largest runs, forecast them from the others, and score what was said."""
     from bayescale.model import Model
     from bayescale.runs import parse_size
-    from bayescale.saving import check_folder
 
     if figure is not None:
-        if figure.suffix.lower() not in (".png", ".pdf", ".svg"):
-            raise ValueError(f"--figure {figure}: expected a name in .png, .pdf or .svg")
-        check_folder(figure)
+        check_figure(figure, "--figure ")
     chosen = [Model.load(each) for each in model] if model else None
     cuts = [parse_size(each) for each in cut] if cut else None
     runs = read_table(table, column)
@@ -548,7 +522,11 @@ def backtest(
         raise typer.Exit(EXIT_NOT_CONVERGED)
 
 
-for _name, _verb in (*cli_decide.VERBS.items(), *cli_report.VERBS.items()):
+for _name, _verb in (
+    *cli_laws.VERBS.items(),
+    *cli_decide.VERBS.items(),
+    *cli_report.VERBS.items(),
+):
     app.command(_name)(_verb)
 
 #: Verbs in the order of the work, as ``--help`` lists them.

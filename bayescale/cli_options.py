@@ -160,6 +160,15 @@ def quoted(path: str | Path) -> str:
     return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
 
 
+def check_figure(path: Path, option: str = "") -> None:
+    """Raise ValueError if a figure cannot be written there, before the work that it shows is done."""
+    from bayescale.saving import check_folder
+
+    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise ValueError(f"{option}{path}: expected a name in .png, .pdf or .svg")
+    check_folder(path)
+
+
 def numbers(option: str, text: str) -> list[float]:
     """Numbers separated by commas, as people write them."""
     try:

@@ -19,7 +19,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bayescale.laws import Law
 from bayescale.notes import SEVERITIES, get_notes
 
 Facts = Any
@@ -540,7 +539,7 @@ def returns_table(facts: Mapping[str, Facts]) -> None:
 
 
 def listing(facts: Sequence[Mapping[str, Facts]]) -> None:
-    """Show a list of models or laws."""
+    """Show a list of models."""
     table = Table(*facts[0], box=None, pad_edge=False)
     for row in facts:
         table.add_row(
@@ -550,40 +549,3 @@ def listing(facts: Sequence[Mapping[str, Facts]]) -> None:
             )
         )
     console().print(table)
-
-
-def law_facts(law: Law) -> dict[str, Facts]:
-    """Facts of a law: equation, inputs, parameters with default priors, source."""
-    return {
-        "name": law.name,
-        "title": law.title,
-        "question": law.question,
-        "equation": law.equation,
-        "latex": law.latex,
-        "source": law.source,
-        "inputs": [asdict(each) for each in law.inputs],
-        "params": [
-            {"name": each.name, "meaning": each.meaning, "unit": each.unit, "prior": each.prior}
-            for each in law.params
-        ],
-    }
-
-
-def law_page(facts: Mapping[str, Facts]) -> None:
-    """Show a law."""
-    shown = console()
-    shown.print(
-        f"[bold]{facts['title']}[/]\n{escape(facts['question'])}\n\n    {escape(facts['equation'])}\n"
-    )
-    shown.print(f"[dim]LaTeX: {escape(facts['latex'])}[/]")
-    table = Table("name", "meaning", "unit", "default prior", box=None, pad_edge=False)
-    for each in facts["inputs"]:
-        against = "" if each["reference"] is None else f", as a ratio to {each['reference']}"
-        table.add_row(each["name"], escape(each["meaning"]), each["unit"], f"input{against}")
-    for each in facts["params"]:
-        prior = "through the loss at the reference scale"
-        if each["prior"]:
-            prior = f"{each['prior']['dist']}({', '.join(f'{k}={v:g}' for k, v in each['prior']['kwargs'].items())})"
-        table.add_row(each["name"], escape(each["meaning"]), each["unit"], prior)
-    shown.print(table)
-    shown.print(f"source: {facts['source']}")

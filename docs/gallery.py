@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 import bayescale as bs
 from bayescale import plots
+from bayescale.prior_curves import prior_curves
 
 GRID = np.geomspace(1e19, 1e25, 40)
 ONE = "skaling-drift-families"
@@ -86,6 +87,9 @@ def figures() -> Iterator[tuple[str, Callable[[], Figure]]]:
     both = bs.capability(tasks, flops=scales, tasks=["acc_hellaswag"], length=[1, 3, 10])
     gains = bs.summarise(both[["loss_gain", "gain", "score"]])
     yield "capability", lambda: plots.plot_capability(gains)
+    for name in ("skaling", "moe", "sigmoid"):
+        curves = prior_curves(name)
+        yield f"law-{name}", lambda curves=curves: plots.plot_law(curves)  # type: ignore[misc]
 
 
 def main() -> None:

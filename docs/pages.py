@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import bayescale as bs
-from bayescale import laws
+from bayescale import laws, links
 from bayescale.laws import Law, Param
 from bayescale.model import Model, shipped
 from bayescale.notes import CODES
@@ -96,17 +96,33 @@ def _pages() -> Iterator[tuple[str, str]]:
 
 
 def laws_index(shown: list[Law]) -> str:
-    """All laws with the question that each answers."""
-    rows = [f"| [{law.name}]({law.name}.md) | {law.question} | `{law.equation}` |" for law in shown]
-    names = "\n".join(law.name for law in shown)
-    return (
-        "# Laws\n\nA law is an equation, with its inputs, its parameters, their default priors and its source. A "
+    """All laws by what they are about, with the question that each answers."""
+    parts = [
+        "# Laws",
+        "A law is an equation, with its inputs, its parameters, their default priors and its source. A "
         "[model file](../model-files.md) names one and says the rest. [Adding a law](../howto/add-a-law.md) takes one "
-        "file. On the command line: `bayescale laws` and `bayescale laws NAME`.\n\n"
-        "| law | question | equation |\n|---|---|---|\n"
-        + "\n".join(rows)
-        + f"\n\n```{{toctree}}\n:hidden:\n\n{names}\n```\n"
-    )
+        "file. On the command line: `bayescale laws`, `bayescale laws NAME`, and with `--plot` its curves under the "
+        "prior.",
+    ]
+    for group in laws.GROUPS:
+        rows = [
+            (f"[{law.name}]({law.name}.md)", law.question, f"`{law.equation}`")
+            for law in shown
+            if law.group == group
+        ]
+        if rows:
+            parts += [f"## {group}", _table(("law", "question", "equation"), rows)]
+    rows = [
+        (f"`{link.name}`", link.question, f"`{link.equation}`")
+        for link in map(links.get, links.names())
+    ]
+    parts += [
+        "## From loss to capability",
+        _table(("link", "question", "equation"), rows),
+        "Links stand in the table `[tasks]` of a [model file](../model-files.md).",
+    ]
+    names = "\n".join(law.name for law in shown)
+    return "\n\n".join(parts) + f"\n\n```{{toctree}}\n:hidden:\n\n{names}\n```\n"
 
 
 def law_page(law: Law, models: list[Model]) -> str:

@@ -57,12 +57,15 @@ ROOMS["cli"] = ({*ROOMS, "front door"}, ARRAYS | {"arviz_base", "matplotlib", "r
 #: Modules at the top of the package that belong to a room of another name.
 BELONGS_TO = {
     "cli_decide": "cli",
+    "cli_laws": "cli",
     "cli_options": "cli",
     "cli_report": "cli",
     "demo": "cli",
+    "prior_curves": "cli",
     "render": "cli",
     "render_backtest": "cli",
     "render_decide": "cli",
+    "render_laws": "cli",
     "starting": "cli",
 }
 

@@ -20,7 +20,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import bayescale as bs
-from bayescale import cli, cli_options, laws
+from bayescale import cli, cli_options, laws, links
 from bayescale.model import Model, shipped
 from bayescale.notes import Note, dump_notes
 
@@ -724,29 +724,64 @@ def test_models_are_listed_and_printed_word_for_word() -> None:
     assert "did you mean 'skaling'?" in fails("models", "skalling")
 
 
-def test_laws_are_listed_and_described() -> None:
+def test_laws_and_links_are_listed_by_question() -> None:
     listed = facts("laws")
-    names = [each["name"] for each in listed]
-    assert set(names) >= {"chinchilla", "power", "skaling"}
-    assert set(listed[0]) == {"name", "question", "equation"}
-    for name in names:
-        law = laws.get(name)
-        found = facts("laws", name)
-        assert set(found) == {
-            "name",
-            "title",
-            "question",
-            "equation",
-            "latex",
-            "source",
-            "inputs",
-            "params",
-        }
-        assert [each["name"] for each in found["params"]] == list(law.param_names)
-        shown = " ".join(invoke("laws", name).stdout.split())
-        assert law.title in shown
-        assert law.latex.split()[0] in shown
-    assert "did you mean 'chinchilla'?" in fails("laws", "chinchila")
+    assert [set(each) for each in listed] == [{"group", "name", "question", "equation"}] * len(
+        listed
+    )
+    assert {each["name"] for each in listed} == {*laws.names(), *links.names()}
+    places = [laws.GROUPS.index(each["group"]) for each in listed]
+    assert places == sorted(places)
+    lines = invoke("laws").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    for each in listed:
+        assert f"{each['name']} {each['question']}" in [" ".join(line.split()) for line in lines]
+        heading = next(i for i, line in enumerate(lines) if line == each["group"])
+        assert next(i for i, line in enumerate(lines) if each["question"] in line) > heading
+
+
+@pytest.mark.parametrize("name", [*laws.names(), *links.names()])
+def test_a_law_and_a_link_are_described(name: str) -> None:
+    law = laws.get(name) if name in laws.names() else links.get(name)
+    found = facts("laws", name)
+    told = "name title group question equation latex source inputs params terms models"
+    assert set(found) == set(told.split())
+    assert [each["name"] for each in found["params"]] == [each.name for each in law.params]
+    for model in found["models"]:
+        loaded = Model.load(model)
+        assert name in (loaded.law, loaded.tasks.link if loaded.tasks else None)
+    shown = " ".join(invoke("laws", name).stdout.split())
+    for part in (law.title, law.question, law.latex, " ".join(law.equation.split()), law.source):
+        assert part in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["chinchila"], "did you mean 'chinchilla'?"),
+        (["pass-at-k"], "did you mean 'pass_at_k'?"),
+        (["sigmiod"], "did you mean 'sigmoid'?"),
+        (["--plot"], "say which law"),
+        (["power", "power.png"], "a file goes with --plot"),
+        (["power", "power.bmp", "--plot"], "expected a name in .png, .pdf or .svg"),
+        (["power", "nowhere/power.png", "--plot"], "folder 'nowhere' does not exist"),
+    ],
+)
+def test_bad_input_to_laws(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in fails("laws", *arguments)
+    assert not written(tmp_path)
+
+
+def test_a_law_is_drawn_into_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert facts("laws", "repetition", "--plot")["figure"] == "repetition.png"
+    assert "figure: moe.svg" in invoke("laws", "moe", "moe.svg", "--plot").stdout
+    assert written(tmp_path) == {"repetition.png", "moe.svg"}
+    assert (tmp_path / "repetition.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (tmp_path / "moe.svg").read_text(encoding="utf-8")
 
 
 @pytest.mark.skipif("backtest" not in VERBS, reason="there is no such verb")

@@ -272,6 +272,9 @@ def test_every_fact_is_stated(law: Law) -> None:
     assert re.search(r"\b\d{4}\.\d{4,5}\b", law.source), "a source is cited by its arXiv id"
     assert all((law.title, law.equation, law.latex, law.terms))
     assert law.question.endswith("?")
+    assert len(law.question) <= 60, "it has a line of the catalogue to itself"
+    assert law.group in laws.GROUPS
+    assert law.group != "Others", "a shipped law says what it is about"
     assert all(each.meaning and each.unit for each in (*law.inputs, *law.params))
     assert len({*law.input_names, *law.param_names}) == len(law.inputs) + len(law.params)
     assert set(law.terms) <= set(law.param_names)

@@ -2,11 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 Support = Literal["real", "positive", "unit"]
+#: What a law is about, in the order in which the catalogue is read; "Others" are those of users.
+Group = Literal[
+    "One input",
+    "Parameters and tokens",
+    "What limits data",
+    "What changes the model",
+    "What changes the recipe",
+    "At inference",
+    "From loss to capability",
+    "Others",
+]
+GROUPS: tuple[str, ...] = get_args(Group)
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,7 @@ class Law:
     name, title : str
         Registry name, and a line for people.
     question : str
-        The question that the law answers, as a user would put it.
+        The question that the law answers, as a user would put it, in at most 60 letters.
     equation, latex : str
         The textbook equation, plain and in LaTeX.
     source : str
@@ -111,6 +123,8 @@ class Law:
     has_limit : bool
         Whether the loss tends to the floor, or to zero without one, as every input grows, whatever
         the parameters.
+    group : str
+        What the law is about: one of :data:`GROUPS`, under which the catalogue lists it.
 
     Examples
     --------
@@ -137,6 +151,7 @@ class Law:
     can_bend: bool = False
     falls_in: tuple[str, ...] | None = None
     has_limit: bool = True
+    group: Group = "Others"
 
     @property
     def input_names(self) -> tuple[str, ...]:

@@ -45,7 +45,8 @@ WIDTH_PRIOR = {"dist": "LogNormal", "kwargs": {"median": 0.5, "sigma": 0.5}}
 LAW = Law(
     name="broken",
     title="Power law of one input with one smooth break (BNSL)",
-    question="Has the slope changed within the runs, and may it change beyond them?",
+    group="One input",
+    question="Has the slope changed, or will it beyond the runs?",
     equation="L = E + A * x^-c0 * (1 + (x/d)^(1/f))^(-c0 * (bend - 1) * f)",
     latex=(r"L(x) = E + A\,x^{-c_0}\left(1 + (x/d)^{1/f}\right)^{-c_0\,(\mathrm{bend} - 1)\,f}"),
     source="Caballero et al. 2022, arXiv 2210.14891",

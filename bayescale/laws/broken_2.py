@@ -60,7 +60,8 @@ def textbook(
 LAW = Law(
     name="broken_2",
     title="Power law of one input with two smooth breaks (BNSL)",
-    question="Has the slope changed twice, as on a curve that starts flat and ends flat?",
+    group="One input",
+    question="Has the slope changed twice, as from flat to flat?",
     equation=(
         "L = E + A * x^-c0 * (1 + (x/d)^(1/f))^(-c0 * (bend - 1) * f) "
         "* (1 + (x/(d * 10^gap))^(1/f))^(-c0 * bend * (bend2 - 1) * f)"

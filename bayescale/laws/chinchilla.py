@@ -33,7 +33,8 @@ EXPONENT_PRIOR = {"dist": "LogNormal", "kwargs": {"median": 0.33, "sigma": 0.4}}
 LAW = Law(
     name="chinchilla",
     title="Additive law of parameters and tokens",
-    question="How should a budget be split between parameters and tokens, and what will it buy?",
+    group="Parameters and tokens",
+    question="How should parameters and tokens divide a budget?",
     equation="L = E + A * N^-alpha + B * D^-beta",
     latex=r"L(N, D) = E + A\,N^{-\alpha} + B\,D^{-\beta}",
     source="Hoffmann et al. 2022, arXiv 2203.15556; Besiroglu et al. 2024, arXiv 2404.10102",

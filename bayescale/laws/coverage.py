@@ -23,6 +23,7 @@ def textbook(reference: dict[str, float], *, A: Any, b: Any, **_: Any) -> dict[s
 LAW = Law(
     name="coverage",
     title="Coverage of problems by repeated samples (Brown et al.)",
+    group="At inference",
     question="How many more problems do more samples solve?",
     equation="-ln c(k) = E + A*k^-b",
     latex=r"-\ln c(k) = E + A\,k^{-b}",

@@ -51,7 +51,8 @@ def loss(
 LAW = Law(
     name="farseer",
     title="Law whose exponent of tokens depends on parameters (Farseer)",
-    question="How should a budget be split, if larger models gain less from more tokens?",
+    group="Parameters and tokens",
+    question="What if larger models gain less from more tokens?",
     equation="L = exp(b3 + a3 * N^gamma) + exp(b2 + a2 * N^-beta) * D^-exp(b1 + a1 * N^alpha)",
     latex=(
         r"L(N, D) = e^{a_3 N^{\gamma} + b_3} + e^{a_2 N^{-\beta} + b_2}\,"

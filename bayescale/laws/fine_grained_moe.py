@@ -39,6 +39,7 @@ def textbook(reference: dict[str, float], *, g: Any, alpha: Any, **params: Any) 
 LAW = Law(
     name="fine_grained_moe",
     title="Law of parameters, tokens and the granularity of experts",
+    group="What changes the model",
     question="How finely should the experts of a model be divided?",
     equation="L = E + (A + g * G^-delta) * N^-alpha + B * D^-beta",
     latex=r"L(N, D, G) = E + \left(A + \frac{g}{G^{\delta}}\right)N^{-\alpha} + B\,D^{-\beta}",

@@ -46,7 +46,8 @@ EXPONENT_PRIOR = {"dist": "LogNormal", "kwargs": {"median": 0.13, "sigma": 0.4}}
 LAW = Law(
     name="kaplan",
     title="Law of parameters and tokens without floor (Kaplan)",
-    question="What loss do parameters and tokens buy, if it may fall for ever?",
+    group="Parameters and tokens",
+    question="What do parameters and tokens buy, if loss has no floor?",
     equation="L = ((Nc/N)^(alpha/beta) + Dc/D)^beta",
     latex=r"L(N, D) = \left[\left(\frac{N_c}{N}\right)^{\alpha/\beta} + \frac{D_c}{D}\right]^{\beta}",
     source="Kaplan et al. 2020, arXiv 2001.08361",

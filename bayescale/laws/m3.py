@@ -28,7 +28,8 @@ def split(level: Any, shares: list[Any], *, gamma: Any, **_: Any) -> dict[str, A
 LAW = Law(
     name="m3",
     title="Power law of one input that turns to its floor quickly (M3)",
-    question="How does loss fall with one scale, if it is a pure power law until close to a floor?",
+    group="One input",
+    question="Is loss a pure power law until close to a floor?",
     equation="L = (E^(1/gamma) + A^(1/gamma) / x)^gamma",
     latex=r"L(x) = \left(E^{1/\gamma} + A^{1/\gamma}\,x^{-1}\right)^{\gamma}",
     source="M3 of Alabdulmohsin et al. 2022, arXiv 2209.06640",

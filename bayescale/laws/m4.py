@@ -59,7 +59,8 @@ def textbook(
 LAW = Law(
     name="m4",
     title="Power law of one input between an initial loss and a floor (M4)",
-    question="How does loss fall with one scale, from where training starts to a floor?",
+    group="One input",
+    question="How does loss fall from where training starts to a floor?",
     equation="(L - E) / (E + H - L)^alpha = A * x^-gamma",
     latex=r"\frac{L - E}{(E + H - L)^{\alpha}} = A\,x^{-\gamma}",
     source="M4 of Alabdulmohsin et al. 2022, arXiv 2209.06640",

@@ -31,6 +31,7 @@ def textbook(reference: dict[str, float], *, k: Any, t: Any, **_: Any) -> dict[s
 LAW = Law(
     name="mixture",
     title="Law of the share of one domain in a data mixture",
+    group="What limits data",
     question="What share of the mixture should a domain have?",
     equation="L = E + k * exp(-t * r)",
     latex=r"L(r) = E + k\,e^{-t\,r}",

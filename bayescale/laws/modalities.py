@@ -66,7 +66,8 @@ EXPONENT_PRIOR = {"dist": "LogNormal", "kwargs": {"median": 0.22, "sigma": 0.5}}
 LAW = Law(
     name="modalities",
     title="Law of parameters and the tokens of two modalities",
-    question="Do two modalities in one model help each other, and how should tokens be split?",
+    group="What limits data",
+    question="Do two modalities in one model help each other?",
     equation="L = E + A*N^-alpha + B*Di^-beta + G*Dj^-gamma + H*((Di + Dj)/2)^-delta",
     latex=(
         r"L(N, D_i, D_j) = E + A\,N^{-\alpha} + B\,D_i^{-\beta} + G\,D_j^{-\gamma}"

@@ -46,6 +46,7 @@ def textbook(
 LAW = Law(
     name="moe",
     title="Law of parameters and routed experts",
+    group="What changes the model",
     question="What do more experts buy, and up to which size of model?",
     equation="L = A * N^-a * X^(-b + c * log(N)), "
     "1/X = 1 / (experts - 1 + 1 / (1/E_start - 1/E_max)) + 1/E_max",

@@ -42,6 +42,7 @@ def textbook(reference: dict[str, float], *, F: Any, gamma: Any, **params: Any) 
 LAW = Law(
     name="moe_sparsity",
     title="Law of parameters, tokens and the active share of a mixture of experts",
+    group="What changes the model",
     question="Which share of a mixture of experts should be active?",
     equation=(
         "L = E + A * N^-alpha + B * D^-beta + C * x^rise + F * x^-delta * N^-gamma, x = 1 - S"

@@ -33,7 +33,8 @@ def optimal_params(product: Any, *, A: Any, B: Any, eta: Any, **_: Any) -> Any:
 LAW = Law(
     name="overtraining",
     title="Law of parameters and tokens with one exponent (over-training)",
-    question="What does training a model on more tokens than is compute-optimal cost in loss?",
+    group="Parameters and tokens",
+    question="What does over-training a smaller model cost in loss?",
     equation="L = E + A * N^(-2 * eta) + B * D^(-2 * eta)",
     latex=r"L(N, D) = E + A\,N^{-2\eta} + B\,D^{-2\eta} = E + (a M^{\eta} + b M^{-\eta})\,C^{-\eta}",
     source="Gadre et al. 2024, arXiv 2403.08540",

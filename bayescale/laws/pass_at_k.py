@@ -36,6 +36,7 @@ def split(level: Any, shares: list[Any], *, a: Any, **_: Any) -> dict[str, Any]:
 LAW = Law(
     name="pass_at_k",
     title="Pass@k of problems whose difficulty is beta distributed",
+    group="At inference",
     question="What will many samples solve, given what few samples solve?",
     equation="-ln pass@k = -ln(1 - B(a, b + k) / B(a, b))",
     latex=r"-\ln \mathrm{pass@}k = -\ln\left(1 - \frac{B(a, b + k)}{B(a, b)}\right)",

@@ -22,7 +22,8 @@ def textbook(reference: dict[str, float], *, A: Any, gamma: Any, **_: Any) -> di
 LAW = Law(
     name="power",
     title="Power law of one input, with floor",
-    question="How does loss fall with one scale (compute, parameters or tokens)?",
+    group="One input",
+    question="How does loss fall to its floor with one scale?",
     equation="L = E + A * x^-gamma",
     latex=r"L(x) = E + A\,x^{-\gamma}",
     source=(

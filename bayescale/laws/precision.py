@@ -49,7 +49,8 @@ def split(level: Any, shares: list[Any], *, alpha: Any, gamma: Any, **_: Any) ->
 LAW = Law(
     name="precision",
     title="Law of parameters, tokens and training precision",
-    question="In how many bits should a model be trained, and what do fewer cost?",
+    group="What changes the model",
+    question="In how many bits to train, and what do fewer cost?",
     equation="L = E + A * (N * (1 - exp(-P/gamma))^3)^-alpha + B * D^-beta",
     latex=(
         r"L(N, D, P) = E + A\,N_{\mathrm{eff}}^{-\alpha} + B\,D^{-\beta},\quad "

@@ -46,6 +46,7 @@ def loss(
 LAW = Law(
     name="progress",
     title="Law of parameters, tokens and the year (algorithmic progress)",
+    group="What changes the recipe",
     question="How much compute does a year of better algorithms save?",
     equation=(
         "L = E + A * N_eff^-alpha + B * D_eff^-beta, N_eff = N * exp(of_params * growth * "

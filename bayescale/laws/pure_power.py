@@ -19,7 +19,8 @@ def loss(scale: Any, *, A: Any, gamma: Any) -> Any:
 LAW = Law(
     name="pure_power",
     title="Power law of one input, without floor",
-    question="How does loss fall with one scale, if it may fall for ever?",
+    group="One input",
+    question="How does loss fall with one scale, if it has no floor?",
     equation="L = A * x^-gamma",
     latex=r"L(x) = A\,x^{-\gamma}",
     source="M1 of Alabdulmohsin et al. 2022, arXiv 2209.06640; Kaplan et al. 2020, arXiv 2001.08361",

@@ -49,7 +49,8 @@ def textbook(
 LAW = Law(
     name="quantisation",
     title="Law of parameters, tokens and the bits of weights rounded after training",
-    question="To how many bits can a trained model be rounded, and when does more training hurt it?",
+    group="What changes the model",
+    question="To how many bits can a trained model be rounded?",
     equation="L = E + A * N^-alpha + B * D^-beta + Q * D^d * N^-n * exp(-(P - 4) / gamma)",
     latex=(
         r"L(N, D, P) = E + A\,N^{-\alpha} + B\,D^{-\beta} + "

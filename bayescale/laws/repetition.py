@@ -74,7 +74,8 @@ def split(
 LAW = Law(
     name="repetition",
     title="Law of parameters, tokens and repeated data",
-    question="How much does it help to train for more epochs on the data there is?",
+    group="What limits data",
+    question="What are more epochs on the same data worth?",
     equation=(
         "L = E + A * N'^-alpha + B * D'^-beta, D' = U + U * R_D * (1 - exp(-(D/U - 1) / R_D)), "
         "N' = U_N + U_N * R_N * (1 - exp(-(N/U_N - 1) / R_N))"

@@ -28,7 +28,8 @@ def textbook(
 LAW = Law(
     name="shifted",
     title="Power law of one shifted input, with floor",
-    question="How does loss fall with one scale, once it has left the plateau where it starts?",
+    group="One input",
+    question="How does loss fall, once it has left a plateau?",
     equation="L = E + A * ((x + d) / (1 + d))^-gamma",
     latex=r"L(x) = E + A\left(\frac{x + d}{1 + d}\right)^{-\gamma}",
     source="Zhai et al. 2021, arXiv 2106.04560; Nezhurina et al. 2025, arXiv 2506.04598",

@@ -41,7 +41,8 @@ def textbook(reference: dict[str, float], *, C_mid: Any, H: Any, **_: Any) -> di
 LAW = Law(
     name="sigmoid_compute",
     title="Error of one input, logistic between a start and a floor (ScaleRL)",
-    question="At which pass rate does a recipe saturate, and how much compute does it take?",
+    group="One input",
+    question="Where does a pass rate saturate, and when is it half-way?",
     equation="1 - R = E + H / (1 + (C/C_mid)^B)",
     latex=r"1 - R(C) = E + \frac{H}{1 + (C/C_{\mathrm{mid}})^{B}}",
     source="Khatri et al. 2025, arXiv 2510.13786",

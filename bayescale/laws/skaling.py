@@ -39,7 +39,8 @@ def optimal_params(product: Any, *, A: Any, alpha: Any, B: Any, beta: Any, k: An
 LAW = Law(
     name="skaling",
     title="Coupled law of parameters and tokens (contains Chinchilla and Kaplan)",
-    question="What loss does a split buy, when parameters and tokens do not act independently?",
+    group="Parameters and tokens",
+    question="What if parameters and tokens do not act independently?",
     equation="L = E + ((A * N^-alpha)^(1/k) + (B * D^-beta)^(1/k))^k",
     latex=r"L(N, D) = E + \left[(A\,N^{-\alpha})^{1/k} + (B\,D^{-\beta})^{1/k}\right]^{k}",
     source=(

@@ -35,6 +35,7 @@ def loss(
 LAW = Law(
     name="sparsity",
     title="Law of non-zero parameters, tokens and density",
+    group="What changes the model",
     question="How large a dense model is a sparse one worth?",
     equation="L = E + A * (1 - w + w * x^delta) * N^-alpha + B * D^-beta, x = 1 - S",
     latex=(

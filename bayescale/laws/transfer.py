@@ -53,6 +53,7 @@ def textbook(
 LAW = Law(
     name="transfer",
     title="Law of parameters and tokens of fine-tuning",
+    group="What limits data",
     question="How many tokens of the new data is pre-training worth?",
     equation="L = E + A * N^-alpha + B * (D + k * D^a * N^b)^-beta",
     latex=(r"L(N, D) = E + A\,N^{-\alpha} + B\,(D + D_T)^{-\beta},\quad D_T = k\,D^{a}\,N^{b}"),

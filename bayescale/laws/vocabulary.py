@@ -58,6 +58,7 @@ def textbook(
 LAW = Law(
     name="vocabulary",
     title="Law of parameters, parameters of the vocabulary, and characters",
+    group="What changes the model",
     question="How large should the vocabulary of a model be?",
     equation="L = E + A * N^-alpha + V * N_v^-delta + B * H^-beta",
     latex=r"L(N, N_v, H) = E + A\,N^{-\alpha} + V\,N_v^{-\delta} + B\,H^{-\beta}",

@@ -40,7 +40,8 @@ def textbook(reference: dict[str, float], *, H: Any, s: Any, **_: Any) -> dict[s
 LAW = Law(
     name="voting",
     title="Error of a majority vote over samples, which saturates",
-    question="How far does a majority vote over more samples bring the error down?",
+    group="At inference",
+    question="How low does a majority vote bring the error?",
     equation="1 - acc = E + H * (2/pi) * arctan(1 / (s * sqrt(k)))",
     latex=r"1 - \mathrm{acc}(k) = E + \frac{2H}{\pi}\arctan\frac{1}{s\sqrt{k}}",
     source="Limit: Wu et al. 2024, arXiv 2408.00724; approach to it: normal approximation of a vote",

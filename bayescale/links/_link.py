@@ -19,6 +19,8 @@ class Link:
     ----------
     name, title : str
         Name in model files, and a line for people.
+    question : str
+        The question that the link answers, as a user would put it, in at most 60 letters.
     equation, latex : str
         The textbook equation, plain and in LaTeX.
     source : str
@@ -39,6 +41,7 @@ class Link:
 
     name: str
     title: str
+    question: str
     equation: str
     latex: str
     source: str

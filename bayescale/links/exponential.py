@@ -36,6 +36,7 @@ def textbook(reference: float, saturation: Any, rate: Any) -> dict[str, Any]:
 LINK = Link(
     name="exponential",
     title="Error exponential in the loss",
+    question="Which error does a loss mean, if it is exponential in it?",
     equation="err = eps - k*exp(-gamma*L)",
     latex=r"\mathrm{err} = \epsilon - k\, e^{-\gamma L}",
     source="Gadre et al. 2024, arXiv 2403.08540; Schaeffer et al. 2023, arXiv 2304.15004",

@@ -32,6 +32,7 @@ def textbook(reference: float, midpoint: Any, steepness: Any) -> dict[str, Any]:
 LINK = Link(
     name="sigmoid",
     title="Score logistic in the loss",
+    question="Which score does a loss mean, between chance and a ceiling?",
     equation="acc = b + a / (1 + exp(k*(L - L0)))",
     latex=r"\mathrm{acc} = b + \frac{a}{1 + e^{k (L - L_0)}}",
     source="Bhagia et al. 2024, arXiv 2412.04403",

@@ -7,6 +7,7 @@ from bayescale.plots.forecast import plot_forecast
 from bayescale.plots.forest import plot_forest, plot_weights
 from bayescale.plots.frontier import plot_frontier
 from bayescale.plots.isoflop import plot_isoflops
+from bayescale.plots.law import plot_law
 from bayescale.plots.next_runs import plot_candidates
 from bayescale.plots.onset import plot_onset
 from bayescale.plots.prior import plot_prior
@@ -25,6 +26,7 @@ __all__ = [
     "plot_forest",
     "plot_frontier",
     "plot_isoflops",
+    "plot_law",
     "plot_onset",
     "plot_prior",
     "plot_ranks",
