@@ -528,22 +528,22 @@ def with_value(runs: xr.Dataset, column: str, value: float) -> xr.Dataset:
         (
             lambda runs: with_value(runs, "tokens", 0.0),
             "chinchilla",
-            r"column 'tokens' must be positive.*rows 4$",
+            r"column 'tokens' \(training tokens.*\) must be positive.*rows 4 \(0\)\. Drop or fix them$",
         ),
         (
             lambda runs: with_value(runs, "params", np.nan),
             "chinchilla",
-            r"column 'params' must be.*rows 4$",
+            r"column 'params' \(model parameters\) must be.*rows 4 \(nan\)\.",
         ),
         (
             lambda runs: runs.assign(unique_tokens=2 * runs["tokens"]),
             "repetition",
-            r"column 'unique_tokens' \(distinct .*\) must be at most 'tokens' of the same row; see rows 1, 2",
+            r"column 'unique_tokens' \(distinct .*\) must be at most 'tokens' of the same row; see rows 1 \(.*\), 2 \(",
         ),
         (
             lambda runs: with_value(runs.assign(experts=runs["params"]), "experts", 0.5),
             "moe",
-            r"column 'experts' .* must be at least 1; see rows 4\.",
+            r"column 'experts' .* must be at least 1; see rows 4 \(0\.5\)\.",
         ),
         (
             lambda runs: runs.drop_vars("precision").assign(precisions=runs["params"]),
@@ -558,17 +558,38 @@ def with_value(runs: xr.Dataset, column: str, value: float) -> xr.Dataset:
         (
             lambda runs: runs.assign(density=("run", np.full(runs.sizes["run"], 1.5))),
             "sparsity",
-            r"column 'density' .* must be at most 1; see rows 1, 2",
+            r"column 'density' .* must be at most 1; see rows 1 \(1\.5\), 2 \(",
         ),
         (
             lambda runs: with_value(runs, "loss", np.nan),
             "chinchilla",
-            r"column 'loss' must be.*rows 4$",
+            r"column 'loss' must be.*rows 4 \(nan\)\.",
         ),
         (
             lambda runs: with_value(runs, "loss", -1.0),
             "chinchilla",
-            r"column 'loss' must be.*rows 4$",
+            r"column 'loss' must be.*rows 4 \(-1\)\.",
+        ),
+        (
+            lambda runs: with_value(runs.assign(precision=8 * runs["params"]), "precision", 0.0),
+            "precision",
+            r"column 'precision' \(bits .*\) must be positive and finite; see rows 4 \(0\)\.",
+        ),
+        # Compute is no number of samples, and what another input takes is no misspelling.
+        (
+            lambda runs: runs.drop_vars("samples"),
+            "pass-at-k",
+            r"needs column 'samples' \(samples drawn for each problem \[1\]\).* Add it",
+        ),
+        (
+            lambda runs: runs.drop_vars("other_tokens"),
+            "modalities",
+            r"needs column 'other_tokens' .*has (?!.*Did you mean).* Add it",
+        ),
+        (
+            lambda runs: runs.drop_vars("year").assign(year_of_release=runs["params"]),
+            "progress",
+            r"needs column 'year' .* Did you mean 'year_of_release'\? Add it",
         ),
     ],
 )

@@ -703,3 +703,14 @@ def test_import_is_light():
         env={**os.environ, "PYTHONPATH": str(root)},
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("column", ["samples", "test_time_compute"])
+def test_a_table_of_inference_needs_no_size(column: str, tmp_path: Path) -> None:
+    path = tmp_path / "inference.csv"
+    path.write_text(f"{column},loss\n1,0.9\n10,0.5\n100,0.2\n")
+    runs = read_runs(path)
+    assert runs[column].values.tolist() == [1.0, 10.0, 100.0]
+    path.write_text(f"{column},loss\n1,0.9\n0,0.5\n100,0.2\n")
+    with pytest.raises(ValueError, match=f"row 2: 0.*{column}"):
+        read_runs(path)

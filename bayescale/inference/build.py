@@ -112,25 +112,27 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
             meaning = next(each for each in model.law_object.inputs if each.name == slot)
             raise ValueError(
                 f"{where}: model {model.name!r} needs column {column!r} ({meaning.meaning} [{meaning.unit}]); the "
-                f"table has {', '.join(map(str, runs))}. {_near(column, runs)}Add it, or choose another model"
+                f"table has {', '.join(map(str, runs))}. {_near(column, runs, taken=model.columns)}"
+                "Add it, or choose another model"
             )
-    for column in ("loss", *model.inputs.values()):
+    described = {"loss": "'loss'"} | {
+        model.inputs[each.name]: f"{model.inputs[each.name]!r} ({each.meaning})"
+        for each in model.law_object.inputs
+    }
+    for column in described:
         try:
             values = runs[column].values.astype(float)
         except ValueError as error:
             raise ValueError(f"{where}: column {column!r} must hold numbers; {error}") from error
-        bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
-        if bad.size:
-            rows = ", ".join(str(row + 1) for row in bad[:8])
+        wrong = ~(np.isfinite(values) & (values > 0))
+        if wrong.any():
             raise ValueError(
-                f"{where}: column {column!r} must be positive and finite; see rows {rows}"
+                f"{where}: column {described[column]} must be positive and finite; {_rows(values, wrong)}"
             )
     for name, outside, bound in model.law_object.outside(law_inputs(runs, model)):
-        rows = ", ".join(str(row + 1) for row in np.flatnonzero(outside)[:8])
-        what = next(each.meaning for each in model.law_object.inputs if each.name == name)
-        raise ValueError(
-            f"{where}: column {model.inputs[name]!r} ({what}) must be {bound}; see rows {rows}. Drop or fix them"
-        )
+        column = model.inputs[name]
+        told = _rows(runs[column].values.astype(float), outside)
+        raise ValueError(f"{where}: column {described[column]} must be {bound}; {told}")
     for name, pool in model.pool.items():
         if pool.over not in runs:
             raise ValueError(
@@ -203,9 +205,18 @@ def _check_scores(runs: xr.Dataset, model: Model, tasks: Tasks, where: str) -> N
         )
 
 
-def _near(column: str, runs: xr.Dataset) -> str:
-    found = nearest(column, [str(name) for name in runs])
+def _near(column: str, runs: xr.Dataset, *, taken: tuple[str, ...] = ()) -> str:
+    """What may be meant by a column that is not there, among those that nothing else takes."""
+    found = nearest(column, [str(name) for name in runs if name not in taken])
     return f"Did you mean {' or '.join(map(repr, found))}? " if found else ""
+
+
+def _rows(values: np.ndarray, wrong: np.ndarray) -> str:
+    """Rows with what they hold, and what to do about them."""
+    rows = np.flatnonzero(wrong)
+    told = ", ".join(f"{row + 1} ({values[row]:g})" for row in rows[:8])
+    more = f" and {rows.size - 8} more" if rows.size > 8 else ""
+    return f"see rows {told}{more}. Drop or fix them"
 
 
 def reference(runs: xr.Dataset, model: Model) -> dict[str, float]:

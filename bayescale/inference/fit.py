@@ -262,10 +262,14 @@ def default_model(runs: xr.Dataset) -> tuple[Model, Note]:
 
 
 def _with_input(runs: xr.Dataset, model: Model) -> Model:
-    """Give a law of one input the column that the table has, where it lacks the model's own."""
+    """Give a law of one input of any kind the size that the table has, where it lacks the model's own.
+
+    A law of samples, of context or of a share is not one of compute, whatever the table holds.
+    """
     slots = model.law_object.input_names
     present = [name for name in ONE_INPUT if name in runs]
-    if len(slots) != 1 or model.inputs[slots[0]] in runs or not present:
+    column = model.inputs[slots[0]]
+    if len(slots) != 1 or column in runs or column not in ONE_INPUT or not present:
         return model
     return model.changed(inputs={slots[0]: present[0]})
 

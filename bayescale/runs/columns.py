@@ -14,7 +14,7 @@ from typing import Literal
 #: Columns that say how large a run was; a table needs at least one of them, or of ALONE.
 INPUTS = ("params", "tokens", "flops", "examples")
 #: Columns that a law takes alone: a table of runs that differ in nothing else needs no size.
-ALONE = ("context", "share")
+ALONE = ("context", "share", "samples", "test_time_compute")
 
 Kind = Literal["size", "loss", "count", "text"]
 
@@ -163,6 +163,21 @@ _KNOWN = (
         "count",
         "domainshare mixtureshare mixtureweight mixingproportion mixtureproportion",
     ),
+    Column(
+        "samples",
+        "samples drawn for each problem",
+        "1",
+        "size",
+        "nsamples numsamples samplesperproblem",
+    ),
+    Column(
+        "test_time_compute",
+        "what inference spends on a problem, such as tokens of thought",
+        "",
+        "size",
+        "inferencetokens thinkingtokens reasoningtokens tokensofthought",
+    ),
+    Column("other_tokens", "training tokens of a second modality", "tokens", "size"),
     Column("context", "context length", "tokens", "size", "contextlength ctxlen contextsize nctx"),
     Column(
         "year",
@@ -305,13 +320,18 @@ def nearest(name: str, columns: Iterable[str]) -> list[str]:
     --------
     >>> nearest("loss", ["optimizer", "valid_loss", "Lss"])
     ['valid_loss', 'Lss']
+    >>> nearest("year", ["params", "Year released"])
+    ['Year released']
     """
+    columns = list(columns)
     words = (_plain(name), *(COLUMNS[name].spellings.split() if name in COLUMNS else ()))
-    return [
+    like = [
         column
         for column in columns
         if difflib.get_close_matches(_plain(column), words, n=1, cutoff=0.7)
-    ][:3]
+    ]
+    holding = [column for column in columns if set(_words(name)) <= set(_words(column))]
+    return (like or holding)[:3]
 
 
 def hint(word: str, known: Iterable[str]) -> str:
@@ -325,6 +345,10 @@ def hint(word: str, known: Iterable[str]) -> str:
     by_case = {str(name).lower(): str(name) for name in known}
     near = difflib.get_close_matches(word.lower(), by_case, n=1)
     return f" (did you mean {by_case[near[0]]!r}?)" if near else ""
+
+
+def _words(name: str) -> list[str]:
+    return re.split(r"[_\-./\s]+", str(name).lower())
 
 
 def _plain(name: str) -> str:
