@@ -263,6 +263,7 @@ def test_default_cuts_leave_enough_on_both_sides(steps: list[int]) -> None:
         ({"models": ["skaling", "skaling"]}, "'skaling' is there twice"),
         ({"models": []}, "none is given"),
         ({"models": ["skaling-drift-families"]}, "up to cut .* column 'family'"),
+        ({"models": ["pass-at-k"]}, "needs column 'samples'"),
         ({"input": "steps"}, "input = 'steps' is not a column of numbers"),
         ({"runs": sweep(9)}, "9 runs: no cut leaves at least 10 runs to fit"),
         ({"runs": sweep().drop_vars("loss")}, "a backtest needs losses"),

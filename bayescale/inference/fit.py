@@ -146,7 +146,7 @@ def fit(
     if model is None:
         model, note = default_model(runs)
         notes.append(note)
-    model = _with_input(runs, Model.load(model))
+    model = with_input(runs, Model.load(model))
     if discrepancy is not None:
         model = model.with_discrepancy(discrepancy)
     check_columns(runs, model)
@@ -253,7 +253,7 @@ def default_model(runs: xr.Dataset) -> tuple[Model, Note]:
         model = Model.load("skaling-drift-families" if families > 1 else "skaling-drift")
         found = f"params and tokens, {families} families" if families > 1 else "params and tokens"
     else:
-        model = _with_input(runs, Model.load("shifted-drift"))
+        model = with_input(runs, Model.load("shifted-drift"))
         found = f"one input, {model.inputs['scale']!r}"
     advice = "name a model to choose another; `bayescale models` lists them"
     return model, Note(
@@ -261,7 +261,7 @@ def default_model(runs: xr.Dataset) -> tuple[Model, Note]:
     )
 
 
-def _with_input(runs: xr.Dataset, model: Model) -> Model:
+def with_input(runs: xr.Dataset, model: Model) -> Model:
     """Give a law of one input of any kind the size that the table has, where it lacks the model's own.
 
     A law of samples, of context or of a share is not one of compute, whatever the table holds.

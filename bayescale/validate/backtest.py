@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.inference.build import check_columns
-from bayescale.inference.fit import ONE_INPUT, default_model
+from bayescale.inference.fit import ONE_INPUT, default_model, with_input
 from bayescale.inference.many import Job, Outcome, fit_many
 from bayescale.model import Model, shipped
 from bayescale.notes import Note, dump_notes, get_notes
@@ -244,22 +244,13 @@ def _models(runs: xr.Dataset, given: Sequence[str | Model] | None) -> list[Model
         given = [model, plain]
     if isinstance(given, str | Model):
         given = [given]
-    found = [_with_column(runs, Model.load(each)) for each in given]
+    found = [with_input(runs, Model.load(each)) for each in given]
     names = [model.name for model in found]
     repeated = {name for name in names if names.count(name) > 1}
     if not names or repeated:
         what = f"{sorted(repeated)[0]!r} is there twice" if repeated else "none is given"
         raise ValueError(f"models: {what}; expected one or more, each under a name of its own")
     return found
-
-
-def _with_column(runs: xr.Dataset, model: Model) -> Model:
-    """A law of one input takes the column that there is, as in a fit."""
-    slots = model.law_object.input_names
-    present = [name for name in ONE_INPUT if name in runs]
-    if len(slots) == 1 and model.inputs[slots[0]] not in runs and present:
-        return model.changed(inputs={slots[0]: present[0]})
-    return model
 
 
 def _check(model: Model, split: _Split) -> None:
