@@ -188,6 +188,16 @@ def test_many_scales_are_answered_as_each_by_itself(model: str) -> None:
             np.testing.assert_allclose(there["near_params"], one["near_params"], rtol=1e-5)
 
 
+def test_tokens_that_serving_leaves_no_digits_for_are_not_negative() -> None:
+    # Tokens buy next to nothing here, so that serving takes the budget to the last bit.
+    fit = known_fit(B=1e-25, beta=0.3)
+    found = allocate(fit, flops=np.geomspace(1e22, 1e26, 60), inference_tokens=1e14)
+    for name in ("tokens_optimal", "tokens"):
+        assert float(found[name].min()) >= 1
+    assert np.isfinite(found["near_params"]).all()
+    assert float(found["regret"].min()) >= 0
+
+
 # --- Uncertainty, against brute force --------------------------------------------------------------------------------
 
 

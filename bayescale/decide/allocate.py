@@ -26,6 +26,7 @@ from bayescale.decide.draws import (
     without_drift,
 )
 from bayescale.decide.lifetime import (
+    FIRST_STEP,
     REACH,
     Feasible,
     allowed_tokens,
@@ -35,9 +36,10 @@ from bayescale.decide.lifetime import (
     optimal_params,
     params_within,
     regret_of,
+    tokens_left,
     tokens_within,
 )
-from bayescale.decide.smooth import Solve, over_scales
+from bayescale.decide.smooth import Answers, Solve, over_scales
 from bayescale.forecast.curve import compute_of, decades_beyond
 from bayescale.forecast.doubts import design_note, distance_note
 from bayescale.forecast.optimum import falling_root
@@ -54,6 +56,8 @@ LEAST_SHARE = 1e-3
 EDGE = 1e-7
 #: How well what is smooth in compute need be known between nodes.
 ENOUGH = {"wasted_share": 1e-8, "lower": EDGE, "upper": EDGE}
+#: What only guides the search at further nodes.
+ENOUGH |= dict.fromkeys(("log_best", "log_alike", "log_instead", "log_seen"), np.inf)
 
 
 def allocate(
@@ -141,18 +145,20 @@ def allocate(
 
     known: dict[bytes, np.ndarray] = {}
 
-    def expected(flops: np.ndarray, rows: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    def expected(flops: np.ndarray, rows: np.ndarray | None, about: Answers) -> Answers:
         if flops.tobytes() not in known:
-            known[flops.tobytes()] = expected_optimum(draws, flops, feasible.expected)
+            known[flops.tobytes()] = expected_optimum(
+                draws, flops, feasible.expected, near=_exp(about.get("log_params"))
+            )
         return {"log_params": np.log(known[flops.tobytes()])}
 
-    def solve(flops: np.ndarray, rows: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        expected(flops)
+    def solve(flops: np.ndarray, rows: np.ndarray | None, about: Answers) -> Answers:
+        expected(flops, None, {})
         params = known[flops.tobytes()]
         if rows is None:
-            return _solve(draws, flops, params, feasible, near)
+            return _solve(draws, flops, params, feasible, near, about)
         own = replace(feasible, demand=of_samples(feasible.demand, rows))
-        return _solve(some_of(draws, rows), flops, params, own, near, feasible.expected)
+        return _solve(some_of(draws, rows), flops, params, own, near, about, feasible.expected)
 
     # Where bounds cut the optima off they are not smooth.
     across = _by_itself if feasible.cut else over_scales
@@ -160,8 +166,8 @@ def allocate(
     known[budget.tobytes()] = params
     solved = across(solve, budget, ENOUGH)
     params_optimal = _parameters(solved["log_optimal"], feasible)
-    tokens_optimal = tokens_within(budget, params_optimal, feasible)
-    tokens = tokens_within(budget, params, feasible.expected)
+    tokens_optimal = tokens_left(budget, params_optimal, feasible)
+    tokens = tokens_left(budget, params, feasible.expected)
     regret = np.maximum(solved["regret"], 0.0)
     cost = training_flops(params, tokens) + inference_flops(params, feasible.demand)
     found = {
@@ -286,7 +292,7 @@ def under_trained(
     params, tokens = np.broadcast_arrays(params, tokens)
     feasible = _feasible(draws, inference_tokens, None, None, None)
     lost = regret_of(draws, params, tokens, feasible)
-    best_tokens = tokens_within(lost.cost, lost.params_optimal, feasible)
+    best_tokens = tokens_left(lost.cost, lost.params_optimal, feasible)
     result = xr.Dataset(
         {
             "params": ("run", params[0], {"units": "parameters"}),
@@ -329,7 +335,11 @@ def _parameters(logs: np.ndarray, feasible: Feasible) -> np.ndarray:
 def _by_itself(
     solve: Solve, flops: np.ndarray, tolerances: Mapping[str, float] | None = None
 ) -> dict[str, np.ndarray]:
-    return dict(solve(flops, None))
+    return dict(solve(flops, None, {}))
+
+
+def _exp(logs: np.ndarray | None) -> np.ndarray | None:
+    return None if logs is None else np.exp(logs)
 
 
 def _solve(
@@ -338,31 +348,57 @@ def _solve(
     params: np.ndarray,
     feasible: Feasible,
     near: float,
+    about: Answers,
     expected: Feasible | None = None,
 ) -> dict[str, np.ndarray]:
-    """Optima, what the allocation ``params`` loses, and each draw's bowl; axes (sample, point)."""
+    """Optima, what the allocation ``params`` loses, and each draw's bowl; axes (sample, point).
+
+    ``about`` holds the like of what is returned, from which to look.
+    """
     expected = feasible.expected if expected is None else expected
-    own = optimal_params(draws, flops, feasible)
-    tokens = tokens_within(flops, params, expected)
+    own = optimal_params(draws, flops, feasible, near=_exp(about.get("log_optimal")))
+    tokens = tokens_left(flops, params, expected)
     # With one demand for all draws every allocation costs the budget, and its optimum is known.
     alike = feasible.demand.shape[0] == 1
-    lost = regret_of(draws, params, tokens, feasible, own if alike else None)
+    instead = None
+    if {"log_instead", "log_seen"} <= about.keys():
+        instead = np.exp(about["log_instead"]), np.exp(about["log_seen"])
+    lost = regret_of(
+        draws,
+        params,
+        tokens,
+        feasible,
+        own if alike else None,
+        near=_exp(about.get("log_best")),
+        instead=instead,
+    )
     found = {
         "log_optimal": np.log(own),
         "regret": lost.regret,
         "wasted_share": lost.wasted / lost.cost,
     }
+    if lost.instead is not None:
+        found |= dict(zip(("log_instead", "log_seen"), map(np.log, lost.instead), strict=True))
     if feasible.sizes is not None:
         return found
-    best = own if alike else optimal_params(draws, flops, expected, near=own)
-    return found | _bowls(draws, flops, best, expected, near)
+    best = own
+    if not alike:
+        start = _exp(about.get("log_alike", found["log_optimal"]))
+        best = optimal_params(draws, flops, expected, near=start)
+        found |= {"log_best": np.log(lost.params_optimal), "log_alike": np.log(best)}
+    return found | _bowls(draws, flops, best, expected, near, about)
 
 
 def _bowls(
-    draws: Draws, flops: np.ndarray, best: np.ndarray, feasible: Feasible, near: float
+    draws: Draws,
+    flops: np.ndarray,
+    best: np.ndarray,
+    feasible: Feasible,
+    near: float,
+    about: Answers,
 ) -> dict[str, np.ndarray]:
     """Log of the least and most parameters with which a draw's regret is at most ``near``; axes (sample, point)."""
-    at_best = loss_of(draws, best, tokens_within(flops, best, feasible))
+    at_best = loss_of(draws, best, tokens_left(flops, best, feasible))
     center = np.log(best)
     least = np.log(bounded(np.full_like(best, 1e-300), flops, feasible))
     most = np.log(np.minimum(feasible.params_max, _most_params(flops, feasible)))
@@ -372,14 +408,21 @@ def _bowls(
 
         def room(distance: np.ndarray, side: int = side) -> np.ndarray:
             size = np.exp(center + side * distance)
-            # So many parameters that serving them takes all of the budget, to the last bit.
-            tokens = np.maximum(tokens_within(flops, size, feasible), 1e-300)
-            regret = loss_of(draws, size, tokens) - at_best
+            regret = loss_of(draws, size, tokens_left(flops, size, feasible)) - at_best
             # The root makes a bowl's wall straight.
             return np.sqrt(near) - np.sqrt(np.maximum(regret, 0.0))
 
-        start = np.minimum(0.5, reach / 2)
-        distance = falling_root(room, np.zeros_like(reach), reach, start, tolerance=EDGE)
+        start, step = np.minimum(0.5, reach / 2), None
+        if name in about:
+            start, step = np.clip(side * (about[name] - center), 1e-3, None), FIRST_STEP
+        distance = falling_root(
+            room,
+            np.zeros_like(reach),
+            reach,
+            np.minimum(start, reach),
+            tolerance=EDGE,
+            step=step,
+        )
         edges[name] = center + side * distance
     return edges
 

@@ -28,10 +28,12 @@ from bayescale.forecast.optimum import falling_root
 
 #: Steps of Newton's method that a draw may take.
 _NEWTON = 15
+#: Of steps so short, in ln(params) and ln(tokens), the next needs no slopes of its own.
+_SLOPES_LAST = 1e-3
 #: A draw's last step, in ln(params) and ln(tokens): the next would be far smaller.
 SETTLED = 1e-7
 #: First secants of a search are this long, in ln(tokens).
-FIRST_STEP = 0.01
+FIRST_STEP = 1e-5
 #: Searches reach this many units of ln(tokens), ln(params) or ln(FLOP) from where they start.
 REACH = 30.0
 
@@ -80,12 +82,15 @@ class Regret:
         Loss above the optimum's [unit of the runs].
     wasted : numpy.ndarray
         FLOP that the optimum would have saved at the proposals' loss.
+    instead : tuple of numpy.ndarray or None
+        Parameters and tokens that reach it at the least cost, where they were solved for.
     """
 
     cost: np.ndarray
     params_optimal: np.ndarray
     regret: np.ndarray
     wasted: np.ndarray
+    instead: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def regret_of(
@@ -94,6 +99,9 @@ def regret_of(
     tokens: np.ndarray,
     feasible: Feasible,
     best: np.ndarray | None = None,
+    *,
+    near: np.ndarray | None = None,
+    instead: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Regret:
     """What models of given parameters and tokens lose against the optimum of the same lifetime cost.
 
@@ -104,18 +112,25 @@ def regret_of(
     feasible : Feasible
     best : numpy.ndarray, optional
         Optimal parameters at that cost, where they are known.
+    near : numpy.ndarray, optional
+        About those parameters, where they are not.
+    instead : tuple of numpy.ndarray, optional
+        About the parameters and tokens that reach the models' loss at the least cost.
     """
     cost = training_flops(params, tokens) + inference_flops(params, feasible.demand)
-    best = optimal_params(draws, cost, feasible) if best is None else best
+    best = optimal_params(draws, cost, feasible, near=near) if best is None else best
     loss = loss_of(draws, params, tokens)
-    best_tokens = tokens_within(cost, best, feasible)
+    best_tokens = tokens_left(cost, best, feasible)
     at_best = loss_of(draws, best, best_tokens)
     # Rounding may put a proposal that is the optimum a hair below it.
     regret = np.maximum(loss - at_best, 0.0)
     wasted = np.empty_like(regret)
     rows = np.arange(draws.samples)
     if feasible.demand.any() and not feasible.cut:
-        size, seen, settled = cheapest(draws, at_best + regret, feasible.demand, best, best_tokens)
+        start = (best, best_tokens) if instead is None else instead
+        size, seen, settled = cheapest(draws, at_best + regret, feasible.demand, *start)
+        whole = settled[:, None]
+        instead = np.where(whole, size, best), np.where(whole, seen, best_tokens)
         spent = training_flops(size, seen) + inference_flops(size, feasible.demand)
         wasted = np.maximum(cost - spent, 0.0)
         rows = np.flatnonzero(~settled)
@@ -131,7 +146,7 @@ def regret_of(
             of_samples(at_best, rows),
             own,
         )
-    return Regret(np.broadcast_to(cost, regret.shape), best, regret, wasted)
+    return Regret(np.broadcast_to(cost, regret.shape), best, regret, wasted, instead)
 
 
 def _wasted(
@@ -153,7 +168,7 @@ def _wasted(
         # The loss is flat about its minimum: the optimum need not be known to the last digit.
         nearby = best * np.exp(-saved / 2)
         sizes = optimal_params(draws, less, feasible, near=nearby, tolerance=1e-6)
-        there = loss_of(draws, sizes, tokens_within(less, sizes, feasible))
+        there = loss_of(draws, sizes, tokens_left(less, sizes, feasible))
         with np.errstate(invalid="ignore"):
             found = np.log((loss - floor) / (there - floor))
         # So little compute trains none of the sizes.
@@ -161,7 +176,7 @@ def _wasted(
 
     lower = np.zeros_like(at_best)
     # Along the optimum the loss falls by what parameters buy.
-    buys, _ = marginal_losses(draws, best, tokens_within(cost, best, feasible))
+    buys, _ = marginal_losses(draws, best, tokens_left(cost, best, feasible))
     with np.errstate(divide="ignore", invalid="ignore"):
         start = np.nan_to_num(excess(lower) * (at_best - floor) / buys, nan=0.1)
     start = np.clip(start, 1e-12, REACH / 2)
@@ -206,12 +221,11 @@ def cheapest(
     shape = np.broadcast_shapes(loss.shape, params.shape, tokens.shape, (draws.samples, 1))
     with np.errstate(all="ignore"):
         size, seen = (np.broadcast_to(np.log(each), shape) for each in (params, tokens))
-    width = 1e-5
+    width, moved = 1e-5, np.full(shape[0], np.inf)
     with np.errstate(all="ignore"):
         for count in range(_NEWTON):
             of_loss, pull = misses(size, seen)
-            if count < 3:
-                # Near the root the slopes last.
+            if count < 3 and (moved > _SLOPES_LAST).any():
                 loss_n, pull_n = misses(size + width, seen)
                 loss_d, pull_d = misses(size, seen + width)
                 loss_n, loss_d = (loss_n - of_loss) / width, (loss_d - of_loss) / width
@@ -229,6 +243,11 @@ def cheapest(
 def tokens_within(flops: np.ndarray, params: np.ndarray, feasible: Feasible) -> np.ndarray:
     """Training tokens that are left of a lifetime budget."""
     return tokens_for(flops - inference_flops(params, feasible.demand), params)
+
+
+def tokens_left(flops: np.ndarray, params: np.ndarray, feasible: Feasible) -> np.ndarray:
+    """The same of an optimum: where serving takes all of a budget, to the last bit, one token is left."""
+    return np.maximum(tokens_within(flops, params, feasible), 1.0)
 
 
 def params_within(flops: np.ndarray, tokens: np.ndarray, feasible: Feasible) -> np.ndarray:
@@ -268,11 +287,13 @@ def optimal_params(
     return bounded(best, flops, feasible)
 
 
-def expected_optimum(draws: Draws, flops: np.ndarray, feasible: Feasible) -> np.ndarray:
+def expected_optimum(
+    draws: Draws, flops: np.ndarray, feasible: Feasible, *, near: np.ndarray | None = None
+) -> np.ndarray:
     """Parameters of the one allocation of least expected loss; axes (1, point)."""
     if feasible.sizes is not None:
         return _best_size(draws, flops, feasible, expected=True)
-    return bounded(_balanced(draws, flops, feasible, expected=True), flops, feasible)
+    return bounded(_balanced(draws, flops, feasible, expected=True, near=near), flops, feasible)
 
 
 def _own_optimum(part: Part, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -297,9 +318,12 @@ def _balanced(
     tolerance: float = 1e-12,
 ) -> np.ndarray:
     """Parameters at which the first-order condition holds, for each draw or for the mean loss."""
-    near = evaluate(draws, _own_optimum, flops) if near is None else near
-    start = np.log(tokens_for(np.broadcast_to(flops, near.shape), near))
-    if expected:
+    unserved = evaluate(draws, _own_optimum, flops) if near is None else near
+    start = np.log(tokens_for(np.broadcast_to(flops, unserved.shape), unserved))
+    if near is not None:
+        left = tokens_within(flops, near, feasible)
+        start = np.where(left > 0, np.log(np.maximum(left, 1e-300)), start)
+    elif expected:
         start = np.median(start, axis=0, keepdims=True)
 
     def pull(log_tokens: np.ndarray) -> np.ndarray:
