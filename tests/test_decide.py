@@ -188,6 +188,27 @@ def test_many_scales_are_answered_as_each_by_itself(model: str) -> None:
             np.testing.assert_allclose(there["near_params"], one["near_params"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("served", ["none", "uncertain"])
+def test_many_scales_within_bounds_are_answered_as_each_by_itself(served: str) -> None:
+    fit = fake_fit("skaling", 1, 60, jitter=0.3, seed=5)
+    demand = 0.0 if served == "none" else np.random.default_rng(2).lognormal(27.5, 0.5, 60)
+    flops = np.geomspace(1e22, 1e26, 120)
+    for bounds in ({"tokens_max": 3e12}, {"params_max": 2e11}):
+        many = allocate(fit, flops=flops, inference_tokens=demand, **bounds)
+        for place in (0, 41, 119):
+            one = allocate(fit, flops=flops[[place]], inference_tokens=demand, **bounds)
+            there = many.isel(flops=place)
+            for name in ("params_optimal", "params", "tokens_optimal", "tokens"):
+                np.testing.assert_allclose(there[name], one.isel(flops=0)[name], rtol=1e-8)
+            np.testing.assert_allclose(there["regret"], one["regret"].isel(flops=0), atol=1e-8)
+            share = 1e-7 * flops[place]
+            wasted = one["wasted_flops"].isel(flops=0)
+            np.testing.assert_allclose(there["wasted_flops"], wasted, atol=share)
+            np.testing.assert_allclose(
+                there["near_params"], one["near_params"].isel(flops=0), rtol=1e-5
+            )
+
+
 def test_tokens_that_serving_leaves_no_digits_for_are_not_negative() -> None:
     # Tokens buy next to nothing here, so that serving takes the budget to the last bit.
     fit = known_fit(B=1e-25, beta=0.3)
@@ -276,6 +297,37 @@ def test_a_grid_of_sizes_is_searched_whole(uncertain: xr.DataTree) -> None:
         np.testing.assert_array_equal(own, sizes[loss.argmin(axis=1)])
         near = (loss - loss.min(axis=1, keepdims=True) <= 0.005).mean(axis=0) >= 0.9
         np.testing.assert_array_equal(found["is_near"][index], near)
+
+
+@pytest.mark.parametrize("served", [0.0, 3e12])
+def test_waste_within_bounds_is_that_of_a_search(served: float, uncertain: xr.DataTree) -> None:
+    flops = np.geomspace(1e22, 1e25, 4)
+    draws = read_draws(uncertain, "compute-optimal")
+    for bounds in (
+        {"tokens_max": 6e11},
+        {"params_max": 3e10},
+        {"grid": np.geomspace(1e9, 1e12, 7)},
+    ):
+        found = allocate(uncertain, flops=flops, inference_tokens=served, **bounds)
+        sizes = bounds.get("grid", np.geomspace(1e8, 1e13, 3001))
+        sizes = np.unique(np.minimum(sizes, bounds.get("params_max", np.inf)))
+        for place, budget in enumerate(flops):
+            there = found.isel(flops=place)
+            loss = loss_of(
+                draws,
+                np.full((1, 1), there["params"].item()),
+                np.full((1, 1), there["tokens"].item()),
+            )
+            saved = there["wasted_flops"].values.reshape(-1, 1)
+            # Between two sizes of the search a bound may ask for up to 0.4 % more.
+            for factor, reached in ((1 + 4e-3, True), (1 - 2e-4, False)):
+                tokens = ((budget - saved) * factor - 2 * sizes * served) / (6 * sizes)
+                tokens = np.minimum(tokens, bounds.get("tokens_max", np.inf))
+                tried = loss_of(draws, sizes[None], np.maximum(tokens, 1.0))
+                best = np.where(tokens > 0, tried, np.inf).min(axis=1, keepdims=True)
+                # Where the proposal is the best, nothing is saved.
+                asked = reached | (there["wasted_flops"].values.reshape(-1) > 1e-3 * budget)
+                np.testing.assert_array_equal((best <= loss)[asked], reached)
 
 
 def test_sizes_that_serve_much_may_take_all_of_a_budget(uncertain: xr.DataTree) -> None:

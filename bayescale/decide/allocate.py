@@ -4,7 +4,7 @@ The optima themselves are found in :mod:`bayescale.decide.lifetime`. Allocations
 law itself: a drift of its slope, where the model has one, is left out of optima and regrets and kept in the loss.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -32,15 +32,15 @@ from bayescale.decide.lifetime import (
     allowed_tokens,
     bounded,
     expected_optimum,
-    loss_of_size,
     optimal_params,
     params_within,
-    regret_of,
+    size_losses,
     tokens_left,
     tokens_within,
 )
-from bayescale.decide.smooth import Answers, Solve, over_scales
-from bayescale.forecast.curve import compute_of, decades_beyond
+from bayescale.decide.smooth import Answers, over_scales
+from bayescale.decide.waste import regret_of
+from bayescale.forecast.curve import blocks, compute_of, decades_beyond
 from bayescale.forecast.doubts import design_note, distance_note
 from bayescale.forecast.optimum import falling_root
 from bayescale.forecast.scales import Scales, as_dataset, positive, read_flops
@@ -57,7 +57,7 @@ EDGE = 1e-7
 #: How well what is smooth in compute need be known between nodes.
 ENOUGH = {"wasted_share": 1e-8, "lower": EDGE, "upper": EDGE}
 #: What only guides the search at further nodes.
-ENOUGH |= dict.fromkeys(("log_best", "log_alike", "log_instead", "log_seen"), np.inf)
+ENOUGH |= dict.fromkeys(("log_best", "log_instead", "log_seen"), np.inf)
 
 
 def allocate(
@@ -143,29 +143,10 @@ def allocate(
     budget = scale.values[None, :]
     _check_budget(draws, budget, feasible)
 
-    known: dict[bytes, np.ndarray] = {}
-
-    def expected(flops: np.ndarray, rows: np.ndarray | None, about: Answers) -> Answers:
-        if flops.tobytes() not in known:
-            known[flops.tobytes()] = expected_optimum(
-                draws, flops, feasible.expected, near=_exp(about.get("log_params"))
-            )
-        return {"log_params": np.log(known[flops.tobytes()])}
-
-    def solve(flops: np.ndarray, rows: np.ndarray | None, about: Answers) -> Answers:
-        expected(flops, None, {})
-        params = known[flops.tobytes()]
-        if rows is None:
-            return _solve(draws, flops, params, feasible, near, about)
-        own = replace(feasible, demand=of_samples(feasible.demand, rows))
-        return _solve(some_of(draws, rows), flops, params, own, near, about, feasible.expected)
-
-    # Where bounds cut the optima off they are not smooth.
-    across = _by_itself if feasible.cut else over_scales
-    params = _parameters(across(expected, budget)["log_params"], feasible)
-    known[budget.tobytes()] = params
-    solved = across(solve, budget, ENOUGH)
-    params_optimal = _parameters(solved["log_optimal"], feasible)
+    solved = _by_sizes(draws, budget, feasible, near, probability)
+    if not solved:
+        solved = _by_params(draws, budget, feasible, near)
+    params, params_optimal = solved["params"], solved["params_optimal"]
     tokens_optimal = tokens_left(budget, params_optimal, feasible)
     tokens = tokens_left(budget, params, feasible.expected)
     regret = np.maximum(solved["regret"], 0.0)
@@ -188,10 +169,12 @@ def allocate(
         "p_near": xr.DataArray((regret <= near).mean(axis=0), dims="flops", attrs={"units": "1"}),
     }
     if feasible.sizes is not None:
-        found |= _near_sizes(draws, budget, feasible.expected, near, probability)
+        coords = {"size": feasible.sizes}
+        found["is_near"] = xr.DataArray(
+            solved["is_near"].T > 0, dims=("flops", "size"), coords=coords, attrs={"units": "1"}
+        )
     else:
-        edges = solved["lower"], solved["upper"]
-        found |= _near_params(draws, budget, feasible.expected, edges, probability)
+        found |= _near_params(solved["lower"], solved["upper"], probability)
     result = xr.Dataset(found, coords={"flops": scale["flops"]})
     trained = training_flops(params[0], tokens[0])
     result["decades_beyond"] = decades_beyond(draws.saved, xr.DataArray(trained, dims="flops"))
@@ -323,40 +306,88 @@ def under_trained(
     )
 
 
-def _parameters(logs: np.ndarray, feasible: Feasible) -> np.ndarray:
-    """Parameters from their logs; sizes to the last bit."""
-    found = np.exp(logs)
-    if feasible.sizes is None:
-        return found
-    nearest = np.abs(np.log(feasible.sizes)[:, None, None] - logs[None]).argmin(axis=0)
-    return feasible.sizes[nearest]
-
-
-def _by_itself(
-    solve: Solve, flops: np.ndarray, tolerances: Mapping[str, float] | None = None
+def _by_params(
+    draws: Draws, budget: np.ndarray, feasible: Feasible, near: float
 ) -> dict[str, np.ndarray]:
-    return dict(solve(flops, None, {}))
+    """Optima, the one allocation, what it loses, and each draw's bowl; axes (sample, point)."""
+    free = feasible.unbounded
+    known: dict[bytes, np.ndarray] = {}
+
+    def expected(flops: np.ndarray, rows: np.ndarray | None, about: Answers) -> Answers:
+        if flops.tobytes() not in known:
+            known[flops.tobytes()] = expected_optimum(
+                draws, flops, free.expected, near=_exp(about.get("log_params"))
+            )
+        return {"log_params": np.log(known[flops.tobytes()])}
+
+    def solve(flops: np.ndarray, rows: np.ndarray | None, about: Answers) -> Answers:
+        some, own = draws, free
+        if rows is not None:
+            some, own = some_of(draws, rows), replace(free, demand=of_samples(free.demand, rows))
+        found = _optima(some, flops, own, free.expected, near, about)
+        # Where bounds cut the optima off, what is lost is not smooth.
+        if feasible.cut:
+            return found
+        expected(flops, None, {})
+        params = known[flops.tobytes()]
+        best = np.exp(found["log_optimal"])
+        return found | _lost(some, flops, params, best, own, free.expected, about)
+
+    params = np.exp(over_scales(expected, budget)["log_params"])
+    known[budget.tobytes()] = params
+    found = over_scales(solve, budget, ENOUGH)
+    if not feasible.cut:
+        return found | {"params": params, "params_optimal": np.exp(found["log_optimal"])}
+    params = bounded(params, budget, feasible.expected)
+
+    def within(block: slice) -> dict[str, np.ndarray]:
+        here = {name: values[:, block] for name, values in found.items()}
+        return _within(draws, budget[:, block], params[:, block], feasible, near, here)
+
+    return _block_by_block(within, budget, draws.samples) | {"params": params}
+
+
+def _block_by_block(
+    solve: Callable[[slice], dict[str, np.ndarray]], flops: np.ndarray, samples: int
+) -> dict[str, np.ndarray]:
+    """Solve some scales at a time: arrays stay in a processor's cache, and searches end each in its own time."""
+    found = [solve(block) for block in blocks(flops.shape[1], samples)]
+    return {name: np.concatenate([each[name] for each in found], axis=1) for name in found[0]}
 
 
 def _exp(logs: np.ndarray | None) -> np.ndarray | None:
     return None if logs is None else np.exp(logs)
 
 
-def _solve(
+def _optima(
+    draws: Draws,
+    flops: np.ndarray,
+    feasible: Feasible,
+    expected: Feasible,
+    near: float,
+    about: Answers,
+) -> dict[str, np.ndarray]:
+    """Optima at each draw's demand and at the mean one, and bowls; ``about`` holds the like, from which to look."""
+    own = optimal_params(draws, flops, feasible, near=_exp(about.get("log_optimal")))
+    found = {"log_optimal": np.log(own)}
+    best = own
+    if feasible.demand.shape[0] > 1:
+        start = about.get("log_alike", found["log_optimal"])
+        best = optimal_params(draws, flops, expected, near=_exp(start))
+        found["log_alike"] = np.log(best)
+    return found | _bowls(draws, flops, best, expected, near, about)
+
+
+def _lost(
     draws: Draws,
     flops: np.ndarray,
     params: np.ndarray,
+    own: np.ndarray,
     feasible: Feasible,
-    near: float,
+    expected: Feasible,
     about: Answers,
-    expected: Feasible | None = None,
 ) -> dict[str, np.ndarray]:
-    """Optima, what the allocation ``params`` loses, and each draw's bowl; axes (sample, point).
-
-    ``about`` holds the like of what is returned, from which to look.
-    """
-    expected = feasible.expected if expected is None else expected
-    own = optimal_params(draws, flops, feasible, near=_exp(about.get("log_optimal")))
+    """What the allocation ``params`` loses beside ``own``, the optima; axes (sample, point)."""
     tokens = tokens_left(flops, params, expected)
     # With one demand for all draws every allocation costs the budget, and its optimum is known.
     alike = feasible.demand.shape[0] == 1
@@ -372,21 +403,63 @@ def _solve(
         near=_exp(about.get("log_best")),
         instead=instead,
     )
-    found = {
-        "log_optimal": np.log(own),
-        "regret": lost.regret,
-        "wasted_share": lost.wasted / lost.cost,
-    }
+    found = {"regret": lost.regret, "wasted_share": lost.wasted / lost.cost}
+    if not alike:
+        found["log_best"] = np.log(lost.params_optimal)
     if lost.instead is not None:
         found |= dict(zip(("log_instead", "log_seen"), map(np.log, lost.instead), strict=True))
-    if feasible.sizes is not None:
-        return found
-    best = own
-    if not alike:
-        start = _exp(about.get("log_alike", found["log_optimal"]))
-        best = optimal_params(draws, flops, expected, near=start)
-        found |= {"log_best": np.log(lost.params_optimal), "log_alike": np.log(best)}
-    return found | _bowls(draws, flops, best, expected, near, about)
+    return found
+
+
+def _within(
+    draws: Draws,
+    flops: np.ndarray,
+    params: np.ndarray,
+    feasible: Feasible,
+    near: float,
+    free: Answers,
+) -> dict[str, np.ndarray]:
+    """Optima, losses and bowls within bounds, from the optima and bowls without."""
+    expected = feasible.expected
+    own = bounded(np.exp(free["log_optimal"]), flops, feasible)
+    lost = _lost(draws, flops, params, own, feasible, expected, {})
+    found = {name: lost[name] for name in ("regret", "wasted_share")} | {"params_optimal": own}
+    best = np.exp(free.get("log_alike", free["log_optimal"]))
+    held = bounded(best, flops, expected)
+    for name in ("lower", "upper"):
+        found[name] = np.log(bounded(np.exp(free[name]), flops, expected))
+    # The bowl of an optimum that is cut off is another.
+    rows, points = np.nonzero(held != best)
+    if rows.size:
+        some, at = some_of(draws, rows), (rows, points)
+        edges = _bowls(some, flops[:, points].T, held[at][:, None], expected, near, {})
+        for name, values in edges.items():
+            found[name][at] = values[:, 0]
+    return found
+
+
+def _by_sizes(
+    draws: Draws, budget: np.ndarray, feasible: Feasible, near: float, probability: float
+) -> dict[str, np.ndarray]:
+    """Of sizes that can be trained: the best, the one for all, what that loses, and which are near-optimal."""
+    if feasible.sizes is None:
+        return {}
+    sizes, expected = feasible.sizes, feasible.expected
+    enough = int(np.ceil(probability * draws.samples))
+
+    def solve(block: slice) -> dict[str, np.ndarray]:
+        flops = budget[:, block]
+        table = size_losses(draws, flops, expected)
+        params = sizes[table.mean(axis=1).argmin(axis=0)][None, :]
+        close = (table - table.min(axis=0) <= near).sum(axis=1) >= enough
+        # Each draw's own demand; with one for all the table is known.
+        own = table if feasible.demand.shape[0] == 1 else size_losses(draws, flops, feasible)
+        best = sizes[own.argmin(axis=0)]
+        lost = _lost(draws, flops, params, best, feasible, expected, {})
+        found = {name: lost[name] for name in ("regret", "wasted_share")}
+        return found | {"params": params, "params_optimal": best, "is_near": close}
+
+    return _block_by_block(solve, budget, draws.samples)
 
 
 def _bowls(
@@ -428,19 +501,16 @@ def _bowls(
 
 
 def _near_params(
-    draws: Draws,
-    flops: np.ndarray,
-    feasible: Feasible,
-    edges: tuple[np.ndarray, np.ndarray],
-    probability: float,
+    lower: np.ndarray, upper: np.ndarray, probability: float
 ) -> dict[str, xr.DataArray]:
     """The parameters that lie in so many draws' bowls; along a budget the loss has one minimum, so a bowl is whole."""
-    enough = int(np.ceil(probability * draws.samples))
-    starts, ends = (np.sort(each, axis=0) for each in edges)
-    table = np.full((flops.shape[1], 2), np.nan)
-    for point in range(flops.shape[1]):
+    samples, points = lower.shape
+    enough = int(np.ceil(probability * samples))
+    starts, ends = np.sort(lower, axis=0), np.sort(upper, axis=0)
+    table = np.full((points, 2), np.nan)
+    for point in range(points):
         # Bowls that hold the place where one begins: those begun by then, less those ended before.
-        held = np.arange(1, draws.samples + 1) - np.searchsorted(
+        held = np.arange(1, samples + 1) - np.searchsorted(
             ends[:, point], starts[:, point], side="left"
         )
         reached = np.flatnonzero(held >= enough)
@@ -448,29 +518,10 @@ def _near_params(
             continue
         # The set ends where the last of its bowls but so many ends, after its last beginning.
         last = np.searchsorted(starts[:, point], ends[:, point], side="right")
-        full = np.flatnonzero(last - np.arange(draws.samples) >= enough)
+        full = np.flatnonzero(last - np.arange(samples) >= enough)
         table[point] = np.exp([starts[reached[0], point], ends[full[-1], point]])
     array = xr.DataArray(table, dims=("flops", "bound"), coords={"bound": ["lower", "upper"]})
     return {"near_params": array.assign_attrs(units="parameters")}
-
-
-def _near_sizes(
-    draws: Draws, flops: np.ndarray, feasible: Feasible, near: float, probability: float
-) -> dict[str, xr.DataArray]:
-    """Which sizes are near-optimal with the asked probability, at the mean demand."""
-    assert feasible.sizes is not None
-    best = optimal_params(draws, flops, feasible)
-    at_best = loss_of(draws, best, tokens_within(flops, best, feasible))
-    place = int(np.ceil(probability * draws.samples)) - 1
-    inside = [
-        np.partition(loss_of_size(draws, flops, size, feasible) - at_best, place, axis=0)[place]
-        <= near
-        for size in feasible.sizes
-    ]
-    table = xr.DataArray(
-        np.stack(inside, axis=1), dims=("flops", "size"), coords={"size": feasible.sizes}
-    )
-    return {"is_near": table.assign_attrs(units="1")}
 
 
 def _most_params(flops: np.ndarray, feasible: Feasible) -> np.ndarray:
