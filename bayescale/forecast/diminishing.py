@@ -25,7 +25,6 @@ from bayescale.forecast.montecarlo import (
 from bayescale.forecast.path import PathLike
 from bayescale.forecast.predicates import (
     Elsewhere,
-    Measure,
     Predicate,
     bends_within,
     choose,
@@ -200,22 +199,15 @@ def diminishing(
     beyond, to, start, horizon = _range(route, beyond, to, horizon, predicate, step)
     scales = _grid(start, horizon, [beyond, *([to] if to else [])], grid)
     asked = scales[(scales >= beyond) & (scales <= (to or beyond))]
-    gain = _evaluate(route, asked, lambda r, c: gain_at(r, c, step))
-    rises = (gain < -_RISE * loss_at(route, asked[None, :1])).any(axis=1)
-    if predicate.never:
-        holds = np.zeros((saved.samples, scales.size), bool)
-        onset = np.full(saved.samples, np.inf)
-    else:
-        values = _evaluate(route, scales, predicate.measure)
-        holds = values < predicate.below
-        onset = _onset(scales, values, predicate.below)
-    answers = {"probability": holds[:, np.searchsorted(scales, beyond)]}
-    if to:
-        answers["probability_throughout"] = holds[:, np.isin(scales, asked)].all(axis=1)
+    gain = gain_at(route, asked[None, :1], step)
+    rises = _rises(route, asked, step)
+    onset, answers = _search(route, scales, asked, predicate)
+    if to is None:
+        del answers["probability_throughout"]
     if predicate.measure is departure:
         within = bends_within(route, predicate.threshold)
         answers |= {} if within is None else {"probability_within_runs": within}
-    answers |= {"p_already": holds.all(axis=1), "p_never": ~holds[:, -1], "p_loss_rises": rises}
+    answers |= {"p_loss_rises": rises}
     result = _answers(saved, answers, onset, gain[:, 0])
     if predicate.never:
         # Known from the law, not from the draws.
@@ -289,11 +281,47 @@ def _grid(start: float, horizon: float, points: list[float], size: int) -> np.nd
     return np.unique(np.concatenate([scales, points]))
 
 
-def _evaluate(route: Route, scales: np.ndarray, measure: Measure) -> np.ndarray:
-    values = np.empty((route.saved.samples, scales.size))
+def _rises(route: Route, scales: np.ndarray, step: float) -> np.ndarray:
+    """Whether a step raises the loss anywhere; axis (sample,)."""
+    found = np.zeros(route.saved.samples, bool)
+    rounding = _RISE * loss_at(route, scales[None, :1])
     for block in blocks(scales.size, route.saved.samples):
-        values[:, block] = measure(route, scales[None, block])
-    return values
+        found |= (gain_at(route, scales[None, block], step) < -rounding).any(axis=1)
+    return found
+
+
+def _search(
+    route: Route, scales: np.ndarray, asked: np.ndarray, predicate: Predicate
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Onset, and whether it holds at the first scale asked about, at all of them, all along, never; axis (sample,).
+
+    Block by block, so that memory does not grow with the number of scales.
+    """
+    samples = route.saved.samples
+    if predicate.never:
+        no = np.zeros(samples, bool)
+        names = ("probability", "probability_throughout", "p_already")
+        return np.full(samples, np.inf), dict.fromkeys(names, no) | {"p_never": ~no}
+    onset = np.full(samples, scales[0])
+    first, throughout, already = np.ones((3, samples), bool)
+    before = np.empty((samples, 0))
+    for block in blocks(scales.size, samples):
+        new = predicate.measure(route, scales[None, block])
+        values = np.concatenate([before, np.broadcast_to(new, (samples, new.shape[1]))], axis=1)
+        here = scales[block.start - before.shape[1] : block.stop]
+        holds = values < predicate.below
+        first &= holds[:, here == asked[0]].all(axis=1)
+        throughout &= holds[:, np.isin(here, asked)].all(axis=1)
+        already &= holds.all(axis=1)
+        # Where it holds all through the block, the onset lies before.
+        onset = np.where(holds.all(axis=1), onset, _onset(here, values, predicate.below))
+        before = values[:, -1:]
+    return onset, {
+        "probability": first,
+        "probability_throughout": throughout,
+        "p_already": already,
+        "p_never": ~holds[:, -1],
+    }
 
 
 def _onset(scales: np.ndarray, values: np.ndarray, below: float) -> np.ndarray:
