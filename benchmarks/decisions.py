@@ -1,11 +1,11 @@
 """Are decisions under the posterior better than those that plug a fit in, and are their probabilities honest?
 
-    python benchmarks/decisions.py [--part worlds|design|times] [--quick] [--workers N]
+    python benchmarks/decisions.py [--part worlds|design|times|scaling] [--quick] [--workers N]
 
 ``worlds``: 200 sweeps whose truth is drawn from the prior; the allocation of least expected loss against that of least
 squares, and how often targets are met that the posterior gives a probability. ``design``: which runs to buy, against
 random, largest-affordable, D- and V-optimal choices, on the public Chinchilla runs and on simulated worlds. ``times``:
-seconds and memory of every answer. Each part writes its rows into ``results/decisions.json``, of which the page
+seconds and memory of every answer. ``scaling``: the same of many scales. Each part writes its rows into ``results/decisions.json``, of which the page
 ``decisions.md`` is made. The Chinchilla runs come from the folder that BAYESCALE_DATA names.
 """
 
@@ -13,7 +13,9 @@ import argparse
 import inspect
 import itertools
 import json
-import resource
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -22,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import xarray as xr
+from answer import ANSWERS
 from calibration import write
 
 import bayescale as bs
@@ -367,32 +370,63 @@ def table_of(name: str, found: Iterator[tuple[str, float, float, int]]) -> list[
 # Times ------------------------------------------------------------------------------------------
 
 
+def measure(fit: Path, answer: str, scales: int, repeats: int, chunk: int | None = None) -> Row:
+    """Seconds and growth of memory of one answer, in a process of its own."""
+    command = [sys.executable, str(HERE / "answer.py"), str(fit), answer, str(scales), str(repeats)]
+    more = [] if chunk is None else ["--chunk", str(chunk)]
+    done = subprocess.run([*command, *more], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
+    found: Row = json.loads(done.stdout)
+    return found
+
+
 def times(workers: int, quick: bool) -> list[Row]:
-    """Seconds of every answer on 200 scales from 4,000 draws, best of three; growth of memory since the imports."""
+    """Seconds of every answer on 200 scales from 4,000 draws, best of three; memory above the imports and the fit.
+
+    Each answer is measured in a process of its own: on the wall, and of processor time, which other work on the
+    machine changes less.
+    """
     runs = bs.load_dataset("pile")
     rows: list[Row] = []
-    for model in ("chinchilla", "skaling-drift"):
-        fit = prior_tree(runs, model, draws=4000, random_seed=3)
-        grid = np.geomspace(1e22, 1e26, 10 if quick else 200)
-        demand = np.random.default_rng(0).lognormal(np.log(1e12), 0.5, 4000)
-        asked: dict[str, Callable[[], object]] = {
-            "returns": lambda fit=fit, grid=grid: bs.returns(fit, flops=grid),
-            "diminishing": lambda fit=fit, grid=grid: bs.diminishing(fit, beyond=1e24, gain_below=0.01, grid=grid.size),
-            "allocate": lambda fit=fit, grid=grid: bs.allocate(fit, flops=grid),
-            "allocate with demand": lambda fit=fit, grid=grid, demand=demand: bs.allocate(fit, flops=grid, inference_tokens=demand),
-            "compute_for": lambda fit=fit, grid=grid: bs.compute_for(fit, loss=np.linspace(1.8, 2.4, grid.size)),
-            "next_runs": lambda fit=fit: bs.next_runs(fit, budget=1e22, flops=1e24),
-        }  # fmt: skip
-        for name, ask in asked.items():
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            laps = []
-            for _ in range(3):
-                began = time.perf_counter()
-                ask()
-                laps.append(time.perf_counter() - began)
-            grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-            rows.append({"model": model, "answer": name, "scales": grid.size, "seconds": min(laps), "peak_mb_grown": grown})  # fmt: skip
-            print(rows[-1], flush=True)
+    scales = 10 if quick else 200
+    with tempfile.TemporaryDirectory() as folder:
+        for model in ("chinchilla", DEFAULT):
+            fit = bs.save(
+                prior_tree(runs, model, draws=4000, random_seed=3), Path(folder) / f"{model}.nc"
+            )
+            for answer in ANSWERS:
+                found = measure(fit, answer, scales, 3)
+                rows.append({"model": model, "answer": answer, "scales": scales, **found})
+                print(rows[-1], flush=True)
+    return rows
+
+
+#: Scales that are answered at once where there are many, and what is measured on a quarter, a half and all of them.
+CHUNK = 200
+LARGE = ("returns", "diminishing", "compute_for", "allocate")
+
+
+def scaling(workers: int, quick: bool) -> list[Row]:
+    """A grid of 10,000 scales from 20,000 draws, a quarter, a half and all of it: processor time and memory.
+
+    All draws at all scales would be 1.6 GB a quantity: scales are asked 200 at a time, and quantiles are kept
+    (`benchmarks/answer.py`). `above_linear` is the time beside that of the quarter, over the scales beside the
+    quarter's, less one.
+    """
+    runs = bs.load_dataset("pile")
+    draws, whole = (500, 1600) if quick else (20_000, 10_000)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        fit = bs.save(prior_tree(runs, MODEL, draws=draws, random_seed=3), Path(folder) / "fit.nc")
+        for answer in LARGE:
+            first = 0.0
+            for scales in (whole // 4, whole // 2, whole):
+                found = measure(fit, answer, scales, 1, CHUNK)
+                first = first or float(found["cpu_seconds"]) / scales
+                above = float(found["cpu_seconds"]) / scales / first - 1
+                rows.append({"answer": answer, "draws": draws, "scales": scales, **found, "above_linear": above})  # fmt: skip
+                print(rows[-1], flush=True)
     return rows
 
 
@@ -400,6 +434,7 @@ PARTS: dict[str, Callable[[int, bool], list[Row]]] = {
     "worlds": worlds,
     "design": design,
     "times": times,
+    "scaling": scaling,
 }
 
 
@@ -433,6 +468,16 @@ def marks(results: dict[str, list[Row]]) -> str:
     for row in results.get("times", []):
         if float(row["seconds"]) > 1.0:
             add(f"{row['answer']}, {row['model']}", "at most 1 s", f"{row['seconds']:.3g} s", False)
+        if float(row["peak_mb_grown"]) > 300:
+            add(
+                f"{row['answer']}, {row['model']}",
+                "at most 300 MB",
+                f"{row['peak_mb_grown']:.3g} MB",
+                False,
+            )
+    for row in results.get("scaling", []):
+        if float(row["above_linear"]) > 0.1:
+            add(f"{row['answer']}, {row['scales']} scales", "within 10 % of linear", f"{row['above_linear']:+.1%}", False)  # fmt: skip
     return "\n".join(lines) + "\n\n"
 
 
