@@ -266,7 +266,9 @@ def returns(
     capability_below: Annotated[
         float | None, typer.Option(help="A step adds less than this to the score of --task.")
     ] = None,
-    task: Annotated[str | None, typer.Option(help="Task of --capability-below.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Task of --capability-below, or of inference.")
+    ] = None,
     data_limited: Annotated[
         float | None,
         typer.Option(help="A token read again is worth less than this share of a fresh one."),
@@ -274,7 +276,8 @@ def returns(
     alternative: Annotated[
         str | None,
         typer.Option(
-            help="The same money buys more elsewhere: FIT.nc of another recipe, or unique_tokens@P, P FLOP each."
+            help="The same money buys more elsewhere: FIT.nc of another recipe; unique_tokens@P, P FLOP each; or "
+            "FIT.nc@N@P at inference, N spent now and P FLOP for one more over all that is served."
         ),
     ] = None,
     step: Annotated[float, typer.Option(help="Factor of compute of one step.")] = 2.0,
@@ -387,14 +390,20 @@ def _plan(tree: "xr.DataTree", at: str) -> "xr.Dataset":
     return read_runs(at, need=tuple(columns))
 
 
-def _alternative(text: str | None) -> "xr.DataTree | tuple[str, float] | None":
+def _alternative(
+    text: str | None,
+) -> "xr.DataTree | tuple[str, float] | tuple[xr.DataTree, float, float] | None":
     if text is None:
         return None
     from bayescale.runs import parse_size
     from bayescale.saving import FORECAST, load
 
-    column, at, price = text.partition("@")
-    return (column, parse_size(price)) if at else load(Path(text), groups=FORECAST)
+    first, *numbers = text.rsplit("@", 2)
+    if not numbers:
+        return load(Path(text), groups=FORECAST)
+    if len(numbers) == 1:
+        return first, parse_size(numbers[0])
+    return load(Path(first), groups=FORECAST), parse_size(numbers[0]), parse_size(numbers[1])
 
 
 def _pair(option: str, text: str | None, wanted: str) -> tuple[float, float] | None:

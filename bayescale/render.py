@@ -493,7 +493,7 @@ _PREDICATES = {
     "price_above": "a {loss_unit} costs more than {threshold:g}, at {price:g} a FLOP",
     "capability_below": "a step of {step:g}x adds less than {threshold:g} to {task}",
     "data_limited": "a token that is read again is worth less than {threshold:g} of a fresh one",
-    "alternative": "what a step of {step:g}x costs takes more off the loss elsewhere",
+    "alternative": "what a step of {step:g}x costs buys more elsewhere",
 }
 
 

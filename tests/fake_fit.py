@@ -208,7 +208,7 @@ def _runs(
     grid = np.meshgrid(*steps.values(), indexing="ij")
     ratios = {slot: each.ravel() for slot, each in zip(steps, grid, strict=True)}
     ratios |= {"scale": np.geomspace(1e-3, 1e3, 12), "unique_tokens": ratios["tokens"] / 4}
-    ratios |= {"share": np.geomspace(0.25, 4, 12)}
+    ratios |= {"share": np.geomspace(0.25, 4, 12), "samples": np.geomspace(1 / 16, 16, 12)}
     columns = {column: ("run", scale[slot] * ratios[slot]) for slot, column in model.inputs.items()}
     if {"params", "tokens"} <= set(columns):
         columns["flops"] = ("run", 6 * columns["params"][1] * columns["tokens"][1])

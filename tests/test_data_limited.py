@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import xarray as xr
-from fake_fit import fake_fit
+from fake_fit import fake_fit, with_tasks
 from typer.testing import CliRunner
 
 import bayescale as bs
@@ -163,6 +163,77 @@ def test_another_recipe_is_the_alternative_from_where_the_curves_cross() -> None
     crossing = flops[better.argmax()] / 2
     assert float(found["onset"].sel(quantile=0.5)) == pytest.approx(crossing, rel=0.5)
     assert float(found["probability"]) < 0.5
+
+
+VOTES = {"samples": 16.0}
+
+
+@pytest.fixture(scope="module")
+def scored() -> xr.DataTree:
+    return with_tasks(
+        fake_fit("chinchilla", 2, 30, jitter=0.03), {"acc_maths": (0.05, 9.0, 0.02, 0.9)}
+    )
+
+
+@pytest.mark.parametrize("model", ["voting", "coverage", "test-time"])
+def test_inference_is_the_alternative_where_its_score_gains_more(
+    model: str, scored: xr.DataTree
+) -> None:
+    column, given = {
+        "voting": ("samples", {"s": 2.0}),
+        "coverage": ("samples", {"b": 0.4}),
+        "test-time": ("test_time_compute", {"B": 1.3, "C_mid": 1.0}),
+    }[model]
+    reference = {"samples": 16.0, "scale": 16.0}
+    curve = fake_fit(model, 1, 45, jitter=0.05, level=0.5, reference=reference, **given)
+    flops, spent, step = np.geomspace(1e21, 1e25, 5), 8.0, 3.0
+    asked = {"step": step, "path": "fixed-ratio=20", "horizon": 1e27, "grid": 3}
+    plan = bs.inputs_along(scored, np.concatenate([flops, step * flops]), "fixed-ratio=20")
+    score = bs.predict_scores(scored, plan).isel(task=0).values.reshape(60, 2, -1)
+    trained = score[:, 1] - score[:, 0]
+    # Sixty draws here are paired with forty-five there.
+    pairs = np.linspace(0, 44, 60).round().astype(int)
+    chances = []
+    for price in (1e22, 3e23, 1e26):
+        more = spent + (step - 1) * flops / price
+        loss = bs.predict(curve, {column: [spent, *more]}).values.reshape(45, -1)[pairs]
+        reached = np.exp(-loss) if model == "coverage" else 1 - loss
+        expected = (trained < reached[:, 1:] - reached[:, :1]).mean(axis=0)
+        for place, each in enumerate(flops):
+            found = bs.diminishing(scored, beyond=each, alternative=(curve, spent, price), **asked)
+            assert float(found["probability"]) == expected[place]
+            chances.append(expected[place])
+    assert min(chances) == 0
+    assert max(chances) == 1
+    assert found.attrs["threshold"] == 1e26
+
+
+def test_two_sides_without_one_unit_are_refused(scored: xr.DataTree) -> None:
+    curve = fake_fit("voting", 1, 20, level=0.5, reference=VOTES, s=2.0)
+    plain = fake_fit("chinchilla", 1, 20)
+    for fit, other, message in (
+        (plain, (curve, 8, 1e22), "model 'chinchilla' knows only the loss"),
+        (scored, curve, "grows with samples, not with training compute"),
+        (scored, (plain, 8, 1e22), "law 'chinchilla' gives no score"),
+        (scored, (curve, 8, -1.0), "price = -1.0"),
+        (scored, (curve, -8, 1e22), "spent at inference"),
+        (scored, (curve, 8, "dear"), "expected a fit of another recipe"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            bs.diminishing(fit, beyond=1e23, alternative=other)
+    with pytest.raises(ValueError, match="The tasks of this fit are acc_maths"):
+        bs.diminishing(scored, beyond=1e23, alternative=(curve, 8, 1e22), task="acc_math")
+
+
+def test_the_command_line_asks_of_inference(scored: xr.DataTree, tmp_path: Path) -> None:
+    curve = fake_fit("voting", 1, 20, level=0.5, reference=VOTES, s=2.0)
+    bs.save(scored, tmp_path / "fit.nc")
+    bs.save(curve, tmp_path / "votes.nc")
+    call = ["returns", str(tmp_path / "fit.nc"), "--beyond", "1e23", "--json"]
+    ran = CliRunner().invoke(app, [*call, "--alternative", f"{tmp_path / 'votes.nc'}@8@1e22"])
+    assert ran.exit_code == 0, ran.output
+    own = bs.diminishing(scored, beyond=1e23, alternative=(curve, 8, 1e22))
+    assert json.loads(ran.stdout)["probability"] == pytest.approx(float(own["probability"]))
 
 
 def test_returns_take_the_value_of_a_third_input(repeated: xr.DataTree) -> None:

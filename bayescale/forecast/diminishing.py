@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescale.forecast.alternative import Elsewhere
 from bayescale.forecast.capability import linked
 from bayescale.forecast.curve import Saved, blocks, decades_beyond, read_fit, samples
 from bayescale.forecast.doubts import design_note, distance_note, fit_notes, group_notes
@@ -24,7 +25,6 @@ from bayescale.forecast.montecarlo import (
 )
 from bayescale.forecast.path import PathLike
 from bayescale.forecast.predicates import (
-    Elsewhere,
     Predicate,
     bends_within,
     choose,
@@ -58,7 +58,7 @@ def diminishing(
     capability_below: float | None = None,
     task: str | None = None,
     data_limited: float | None = None,
-    alternative: xr.DataTree | tuple[str, float] | None = None,
+    alternative: xr.DataTree | tuple[str, float] | tuple[xr.DataTree, float, float] | None = None,
     step: float = 2.0,
     path: PathLike | None = None,
     at: Mapping[str, float] | None = None,
@@ -98,13 +98,16 @@ def diminishing(
     capability_below : float
         Where the next step adds less to the score of ``task`` (0.01 is one point); of a model with ``[tasks]``.
     task : str, optional
-        Of ``capability_below``; may be left out where there is one.
+        Of ``capability_below``, and of an ``alternative`` at inference; may be left out where there is one.
     data_limited : float
         Where a token that is read again lowers the loss by less than this share of what a fresh one would; of a law of
         repeated data, with ``at={"unique_tokens": ...}``. See :func:`data_value`.
     alternative : xr.DataTree or tuple
         Where what the next step costs buys more elsewhere: a fit of another recipe, trained with the same compute; or
-        ``("unique_tokens", price)``, fresh tokens at a price of one [FLOP].
+        ``("unique_tokens", price)``, fresh tokens at a price of one [FLOP]; or ``(fit, spent, price)``, inference: a
+        fit of ``voting``, ``coverage``, ``pass-at-k`` or ``test-time``, what is spent on a problem now in the unit of
+        its input, and what one more costs over all problems that will be served [FLOP]. The two are compared in the
+        score of ``task``. A curve of inference is that of one model and taken as it stands: ask near its compute.
     step : float
         Factor of compute of one step; above 1.
     path : str, Path or table, optional
@@ -176,7 +179,9 @@ def diminishing(
     def route_of(other: Saved, held: Mapping[str, float]) -> Route:
         known = {name: value for name, value in held.items() if name in other.model.inputs.values()}
         group = family if other.pooled == whole.pooled else None
-        return route_for(hold_inputs(other, known) if known else other, path, group, random_seed)
+        # A law of one input grows along it, whatever the path here.
+        along = None if len(other.law.inputs) == 1 else path
+        return route_for(hold_inputs(other, known) if known else other, along, group, random_seed)
 
     predicate = choose(
         saved,
@@ -223,7 +228,7 @@ def diminishing(
         threshold=predicate.threshold,
         **({"relative_to": float(relative_below[1])} if relative_below else {}),
         **({"price": float(price_above[1])} if price_above else {}),
-        **({"task": linked(whole, task).task} if capability_below else {}),
+        **({"task": linked(whole, task).task} if capability_below or task else {}),
         beyond=beyond,
         **({"to": to} if to else {}),
         start=start,

@@ -1,54 +1,16 @@
 """What "diminishing" may mean: each predicate is a quantity along a path, and a threshold that it lies below."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
+from bayescale.forecast.alternative import Elsewhere, Measure, alternative_to
 from bayescale.forecast.capability import linked, score_gain
-from bayescale.forecast.curve import Saved, read_fit
+from bayescale.forecast.curve import Saved
 from bayescale.forecast.returns import Route, check_step, elasticity_at, loss_at
-from bayescale.forecast.stacked import is_stack
-from bayescale.forecast.tokens import token_values, unique_slot
-
-type Measure = Callable[[Route, np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """What a comparison with other uses of the same money looks at.
-
-    Parameters
-    ----------
-    whole : Saved
-        The fit with all of its inputs.
-    at : mapping
-        Values of those that are held.
-    route_of : callable
-        The route of this fit with other values held, or of another fit.
-    """
-
-    whole: Saved
-    at: Mapping[str, float]
-    route_of: Callable[[Saved, Mapping[str, float]], Route]
-
-    @property
-    def unique(self) -> tuple[str, float]:
-        """Column of the unique tokens, and how many there are.
-
-        Raises
-        ------
-        ValueError
-            If the law does not tell repeated tokens from fresh ones.
-        """
-        column = self.whole.model.inputs[unique_slot(self.whole)]
-        if column not in self.at:
-            raise ValueError(
-                f"how many unique tokens are there? Give at={{{column!r}: 1e12}}, or --at {column}=1T"
-            )
-        return column, float(self.at[column])
+from bayescale.forecast.tokens import token_values
 
 
 @dataclass(frozen=True)
@@ -115,11 +77,12 @@ def choose(
             f"diminishing in which sense? Give exactly one of {', '.join(given)}; {what}"
         )
     ((name, value),) = chosen.items()
-    if task is not None and name != "capability_below":
+    if task is not None and name not in ("capability_below", "alternative"):
         raise ValueError(f"task = {task!r} goes with capability_below; {name} asks about the loss")
     if name == "alternative":
         assert elsewhere is not None
-        return _alternative(value, step, elsewhere)
+        price, measure = alternative_to(saved, value, step, task, elsewhere)
+        return Predicate(name, price, measure, 0.0, (step,))
     pair = name in ("relative_below", "price_above")
     numbers = np.asarray(value, dtype=float).reshape(-1)
     if numbers.size != (2 if pair else 1) or not (np.isfinite(numbers) & (numbers > 0)).all():
@@ -183,49 +146,6 @@ def _data_limited(threshold: float, elsewhere: Elsewhere) -> Predicate:
         return worth["repeated"] / worth["fresh"]
 
     return Predicate("data_limited", threshold, measure, threshold)
-
-
-def _alternative(other: Any, step: float, elsewhere: Elsewhere) -> Predicate:
-    """The money of the next step takes more off the loss elsewhere: by another recipe, or spent on fresh tokens."""
-    if isinstance(other, xr.DataTree):
-        if is_stack(other):
-            raise ValueError(
-                "alternative: expected one fit; compare the members of a stack by turns"
-            )
-        there = elsewhere.route_of(read_fit(other), elsewhere.at)
-
-        def recipe(route: Route, flops: np.ndarray) -> np.ndarray:
-            after = loss_at(there, flops * step)
-            after = np.broadcast_to(after, (there.saved.samples, flops.shape[1]))
-            # Draws of fits made apart are paired as they come.
-            pairs = np.linspace(0, after.shape[0] - 1, route.saved.samples).round().astype(int)
-            return after[pairs] - loss_at(route, flops * step)
-
-        return Predicate("alternative", 0.0, recipe, 0.0, (step,))
-    try:
-        column, price = other
-        price = float(price)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"alternative = {other!r}: expected a fit of another recipe, or a pair such as ('unique_tokens', 1e12): "
-            "fresh tokens and what one costs [FLOP]"
-        ) from error
-    known, unique = elsewhere.unique
-    if column != known or not 0 < price < np.inf:
-        raise ValueError(
-            f"alternative = {other!r}: expected ({known!r}, price of one [FLOP, above zero])"
-        )
-
-    def fresh(route: Route, flops: np.ndarray) -> np.ndarray:
-        found = []
-        for point in range(flops.shape[1]):
-            here = flops[:, [point]]
-            more = unique + (step - 1) * float(here[0, 0]) / price
-            there = elsewhere.route_of(elsewhere.whole, {**elsewhere.at, column: more})
-            found.append(loss_at(there, here) - loss_at(route, here * step))
-        return np.concatenate(found, axis=1)
-
-    return Predicate("alternative", price, fresh, 0.0, (step,))
 
 
 def gain_at(route: Route, flops: np.ndarray, step: float) -> np.ndarray:

@@ -1,0 +1,200 @@
+"""Does the money of the next step of training buy more elsewhere? By another recipe, fresh tokens, or at inference.
+
+Both sides are told in one unit: the loss, or the score of a task. What training adds to a score goes through the link
+of loss and task; a law along what is spent at inference gives a score by itself.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescale.forecast.capability import linked, score_gain
+from bayescale.forecast.curve import Saved, read_fit
+from bayescale.forecast.returns import Route, loss_at
+from bayescale.forecast.scales import read_flops
+from bayescale.forecast.stacked import is_stack
+from bayescale.forecast.tokens import unique_slot
+
+type Measure = Callable[[Route, np.ndarray], np.ndarray]
+
+#: Laws whose loss stands for a score, and how it does.
+SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "sigmoid_compute": lambda loss: 1 - loss,
+    "voting": lambda loss: 1 - loss,
+    "coverage": lambda loss: np.exp(-loss),
+    "pass_at_k": lambda loss: np.exp(-loss),
+}
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What a comparison with other uses of the same money looks at.
+
+    Parameters
+    ----------
+    whole : Saved
+        The fit with all of its inputs.
+    at : mapping
+        Values of those that are held.
+    route_of : callable
+        The route of this fit with other values held, or of another fit.
+    """
+
+    whole: Saved
+    at: Mapping[str, float]
+    route_of: Callable[[Saved, Mapping[str, float]], Route]
+
+    @property
+    def unique(self) -> tuple[str, float]:
+        """Column of the unique tokens, and how many there are.
+
+        Raises
+        ------
+        ValueError
+            If the law does not tell repeated tokens from fresh ones.
+        """
+        column = self.whole.model.inputs[unique_slot(self.whole)]
+        if column not in self.at:
+            raise ValueError(
+                f"how many unique tokens are there? Give at={{{column!r}: 1e12}}, or --at {column}=1T"
+            )
+        return column, float(self.at[column])
+
+
+def alternative_to(
+    saved: Saved, other: Any, step: float, task: str | None, elsewhere: Elsewhere
+) -> tuple[float, Measure]:
+    """What the next step of training buys, less what its money buys elsewhere; and the price there [FLOP].
+
+    Parameters
+    ----------
+    saved : Saved
+    other : DataTree or tuple
+        A fit of another recipe; ``(column, price)`` of unique tokens; or ``(fit, spent, price)`` of a law along what is
+        spent at inference, what is spent now, and what a unit more costs.
+    step : float
+    task : str, optional
+        Whose score training is to raise.
+    elsewhere : Elsewhere
+
+    Raises
+    ------
+    ValueError
+        If the two sides cannot be told in one unit, or a number makes no sense.
+    """
+    if isinstance(other, xr.DataTree):
+        return 0.0, _recipe(saved, other, step, elsewhere)
+    try:
+        tree, spent, price = other if len(other) == 3 else (None, *other)
+        price = float(price)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"alternative = {other!r}: expected a fit of another recipe, a pair such as ('unique_tokens', 1e12): fresh "
+            "tokens and what one costs [FLOP]; or (fit, spent, price): a fit along what is spent at inference, how "
+            "much is now, and what one more costs over all that is served [FLOP]"
+        ) from error
+    if isinstance(tree, xr.DataTree):
+        return price, _at_inference(saved, tree, spent, price, step, task, elsewhere)
+    known, unique = elsewhere.unique
+    if tree is not None or spent != known or not 0 < price < np.inf:
+        raise ValueError(
+            f"alternative = {other!r}: expected ({known!r}, price of one [FLOP, above zero])"
+        )
+
+    def fresh(route: Route, flops: np.ndarray) -> np.ndarray:
+        found = []
+        for point in range(flops.shape[1]):
+            here = flops[:, [point]]
+            more = unique + (step - 1) * float(here[0, 0]) / price
+            there = elsewhere.route_of(elsewhere.whole, {**elsewhere.at, known: more})
+            found.append(loss_at(there, here) - loss_at(route, here * step))
+        return np.concatenate(found, axis=1)
+
+    return price, fresh
+
+
+def _read(tree: xr.DataTree) -> Saved:
+    if is_stack(tree):
+        raise ValueError("alternative: expected one fit; compare the members of a stack by turns")
+    return read_fit(tree)
+
+
+def _paired(values: np.ndarray, there: Route, route: Route) -> np.ndarray:
+    """Draws of fits made apart, paired as they come."""
+    every = np.broadcast_to(values, (there.saved.samples, values.shape[1]))
+    return every[np.linspace(0, every.shape[0] - 1, route.saved.samples).round().astype(int)]
+
+
+def _trains(saved: Saved) -> bool:
+    """Whether a law grows with training compute."""
+    return saved.has_compute or tuple(saved.model.inputs.values()) == ("flops",)
+
+
+def _recipe(saved: Saved, tree: xr.DataTree, step: float, elsewhere: Elsewhere) -> Measure:
+    other = _read(tree)
+    columns = [tuple(each.model.inputs.values()) for each in (saved, other)]
+    if columns[0] != columns[1] and not (_trains(saved) and _trains(other)):
+        raise ValueError(
+            f"alternative: the fit grows with {', '.join(columns[1])}, not with training compute, so that it is no "
+            "recipe; what is spent at inference needs a price: (fit, spent now, FLOP of one more), or "
+            "--alternative FIT.nc@NOW@PRICE"
+        )
+    if saved.units != other.units:
+        raise ValueError(
+            f"alternative: losses in {saved.units} and in {other.units} cannot be compared; convert one of the tables"
+        )
+    there = elsewhere.route_of(other, elsewhere.at)
+
+    def measure(route: Route, flops: np.ndarray) -> np.ndarray:
+        after = _paired(loss_at(there, flops * step), there, route)
+        return after - loss_at(route, flops * step)
+
+    return measure
+
+
+def _at_inference(
+    saved: Saved,
+    tree: xr.DataTree,
+    spent: Any,
+    price: float,
+    step: float,
+    task: str | None,
+    elsewhere: Elsewhere,
+) -> Measure:
+    """What a step of training adds to a score, less what its money adds at inference."""
+    other = _read(tree)
+    score = SCORES.get(other.law.name)
+    if score is None or len(other.law.inputs) != 1:
+        raise ValueError(
+            f"alternative: law {other.law.name!r} gives no score along what is spent at inference; fit one that does: "
+            f"{', '.join(SCORES)}"
+        )
+    if not 0 < price < np.inf:
+        raise ValueError(
+            f"alternative: price = {price!r}: expected what one more {other.model.inputs[other.law.input_names[0]]} "
+            "costs over all that is served [FLOP, above zero]"
+        )
+    now = read_flops(spent, other, "alternative: spent at inference").values[None, :1]
+    there = elsewhere.route_of(other, {})
+    own = SCORES.get(saved.law.name)
+    if saved.model.tasks is None and own is None:
+        raise ValueError(
+            f"alternative: inference is told as a score, and model {saved.model.name!r} knows only the loss; fit a "
+            "model with [tasks], such as 'tasks', to runs with columns acc_..., so that both are in one unit"
+        )
+    link = None if saved.model.tasks is None else linked(saved, task)
+
+    def measure(route: Route, flops: np.ndarray) -> np.ndarray:
+        more = now + (step - 1) * flops / price
+        bought = score(loss_at(there, more)) - score(loss_at(there, now))
+        if link is not None:
+            trained = score_gain(route, link, flops, step)
+        else:
+            assert own is not None
+            trained = own(loss_at(route, flops * step)) - own(loss_at(route, flops))
+        return trained - _paired(bought, there, route)
+
+    return measure
