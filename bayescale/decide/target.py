@@ -20,7 +20,7 @@ from bayescale.decide.draws import (
     told,
 )
 from bayescale.forecast.capability import linked
-from bayescale.forecast.curve import compute_of
+from bayescale.forecast.curve import blocks, compute_of
 from bayescale.forecast.doubts import distance_note, scale_unit
 from bayescale.forecast.montecarlo import SAMPLE_DIMS, effective_size, probability_mcse, quantiles
 from bayescale.forecast.optimum import SPACING, falling_root
@@ -243,13 +243,19 @@ def _first_crossing(
     upper = np.where(inside, logs[place], lower)
 
     level = np.where(np.isfinite(wanted), wanted, 0.0)
-
-    def excess(at: np.ndarray) -> np.ndarray:
-        return np.where(inside, log_loss(np.exp(at)) - level, 0.0)
-
     # A drawn drift is known on a lattice: the last digits of its crossing mean nothing, and each step is dear.
     steps = DRIFT_STEPS if draws.drifts else 200
-    found = np.exp(falling_root(excess, lower, upper, (lower + upper) / 2, iterations=steps))
+    found = np.empty(place.shape)
+    # Some targets at a time: arrays stay in a processor's cache, and each search ends in its own time.
+    for block in blocks(targets.shape[1], draws.samples):
+        low, high = lower[:, block], upper[:, block]
+
+        def excess(at: np.ndarray, block: slice = block) -> np.ndarray:
+            return np.where(inside[:, block], log_loss(np.exp(at)) - level[:, block], 0.0)
+
+        found[:, block] = np.exp(
+            falling_root(excess, low, high, (low + high) / 2, iterations=steps)
+        )
     return np.where(reached, np.where(inside, found, start), np.inf)
 
 
