@@ -188,6 +188,19 @@ def test_many_scales_are_answered_as_each_by_itself(model: str) -> None:
             np.testing.assert_allclose(there["near_params"], one["near_params"], rtol=1e-5)
 
 
+def test_summaries_of_parts_of_the_scales_are_those_of_the_whole() -> None:
+    fit, flops = fake_fit("chinchilla", jitter=0.1), np.geomspace(1e21, 1e26, 60)
+    kept = ["params_optimal", "regret", "params"]
+    parts = [
+        bs.summarise(allocate(fit, flops=some)[kept], prob=(0.05, 0.95))
+        for some in np.array_split(flops, 4)
+    ]
+    joined = xr.concat(parts, "flops", data_vars="minimal", combine_attrs="drop")
+    whole = bs.summarise(allocate(fit, flops=flops)[kept], prob=(0.05, 0.95))
+    for name in kept:
+        np.testing.assert_allclose(joined[name], whole[name], rtol=1e-8, atol=1e-9)
+
+
 @pytest.mark.parametrize("served", ["none", "uncertain"])
 def test_many_scales_within_bounds_are_answered_as_each_by_itself(served: str) -> None:
     fit = fake_fit("skaling", 1, 60, jitter=0.3, seed=5)

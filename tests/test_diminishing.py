@@ -1,6 +1,7 @@
 """Are returns diminishing: probabilities and onsets against closed forms and brute force, and their errors."""
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -436,3 +437,13 @@ def test_a_forecast_that_rests_on_the_prior_says_so(spread: xr.DataTree) -> None
         note = next(note for note in get_notes(answer) if note.code == "prior_dominated")
         assert note.severity == "warning"
         assert "+0.60 sd" in note.message
+
+
+def test_the_search_for_an_onset_keeps_no_table_of_all_scales() -> None:
+    fit = fake_fit("chinchilla", 2, 500, jitter=0.05)
+    tracemalloc.start()
+    diminishing(fit, beyond=1e24, gain_below=0.01, grid=4000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # All draws at all scales would be 32 MB.
+    assert peak < 16e6
