@@ -244,7 +244,7 @@ def test_a_law_that_bends_may_flatten(monkeypatch: pytest.MonkeyPatch) -> None:
         can_bend=True,
         loss=lambda scale, *, E, A, gamma: E + A / (1 + np.log1p(scale) * gamma),
     )
-    monkeypatch.setattr("bayescale.model.laws.get", lambda name: bent)
+    monkeypatch.setattr("bayescale.laws.get", lambda name: bent)
 
     def elasticity(scale: float) -> float:
         ratio = scale / REFERENCE["scale"]

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bayescale import laws
-from bayescale import model as module
 from bayescale.model import DISTRIBUTIONS, Model, Pool, Prior, models_dir, shipped
+from bayescale.model import _model as module
 
 HEAD = 'format = 1\nlaw = "chinchilla"\n'
 POWER = 'format = 1\nlaw = "power"\n'
@@ -342,7 +342,7 @@ def moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A package folder somewhere else."""
     package = tmp_path / "bayescale"
     package.mkdir()
-    monkeypatch.setattr(module, "__file__", str(package / "model.py"))
+    monkeypatch.setattr(module, "__file__", str(package / "model" / "_model.py"))
     models_dir.cache_clear()
     yield package
     models_dir.cache_clear()

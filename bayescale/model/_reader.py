@@ -1,415 +1,31 @@
-"""A model: the statistical choices around a law, in a file that a reader can review in a diff.
-
-The format is documented in ``models/README.md``. Nothing here samples; ``bayescale.inference``
-builds the graph.
-"""
+"""From the text of a model file to its parts: every key and value is checked, and each error names its place."""
 
 import difflib
 import math
 import sys
-import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any, Literal
-
-import tomli_w
+from typing import Any
 
 from bayescale import laws, links
 from bayescale.laws import Law
-from bayescale.links import Link
+from bayescale.model._parts import (
+    DISTRIBUTIONS,
+    NUMBER,
+    OPTIONAL,
+    POSITIVE,
+    POSITIVES,
+    SCORES,
+    Breaks,
+    Discrepancy,
+    Noise,
+    Pool,
+    Prior,
+    Tasks,
+)
 
+#: Version of the format that is written and read here.
 FORMAT = 1
-
-#: Distributions of the model files: what each keyword argument must be, and the support.
-_NUMBER, _POSITIVE, _POSITIVES = "a number", "a number above zero", "a list of numbers above zero"
-DISTRIBUTIONS: dict[str, tuple[dict[str, str], str]] = {
-    "Normal": ({"mu": _NUMBER, "sigma": _POSITIVE}, "real"),
-    "StudentT": ({"nu": _POSITIVE, "mu": _NUMBER, "sigma": _POSITIVE}, "real"),
-    "Uniform": ({"lower": _NUMBER, "upper": _NUMBER}, "real"),
-    "TruncatedNormal": (
-        {"mu": _NUMBER, "sigma": _POSITIVE, "lower": _NUMBER, "upper": _NUMBER},
-        "real",
-    ),
-    "LogNormal": ({"mu": _NUMBER, "median": _POSITIVE, "sigma": _POSITIVE}, "positive"),
-    "HalfNormal": ({"sigma": _POSITIVE}, "positive"),
-    "HalfStudentT": ({"nu": _POSITIVE, "sigma": _POSITIVE}, "positive"),
-    "Exponential": ({"lam": _POSITIVE}, "positive"),
-    "Gamma": ({"alpha": _POSITIVE, "beta": _POSITIVE}, "positive"),
-    "InverseGamma": ({"alpha": _POSITIVE, "beta": _POSITIVE}, "positive"),
-    "Beta": ({"alpha": _POSITIVE, "beta": _POSITIVE}, "unit"),
-    "Dirichlet": ({"a": _POSITIVES}, "simplex"),
-}
-#: Arguments that may be left out; of LogNormal's location exactly one form is given.
-_OPTIONAL = {"TruncatedNormal": {"lower", "upper"}, "LogNormal": {"mu", "median"}}
-
-
-@dataclass(frozen=True)
-class Prior:
-    """A distribution by name, with its arguments.
-
-    Parameters
-    ----------
-    dist : str
-        A key of :data:`DISTRIBUTIONS`.
-    kwargs : mapping
-        Its arguments. ``LogNormal`` takes ``median`` in place of ``mu``; for the level of the loss
-        the median may be ``"runs"``: the geometric mean loss of the frontier, the runs of the top
-        decade of compute.
-
-    Examples
-    --------
-    >>> Prior("LogNormal", {"median": 0.33, "sigma": 0.4}).support
-    'positive'
-    """
-
-    dist: str
-    kwargs: Mapping[str, Any]
-
-    @property
-    def support(self) -> str:
-        """Where the distribution puts its mass: real, positive, unit or simplex."""
-        lower, upper = self.kwargs.get("lower", -math.inf), self.kwargs.get("upper", math.inf)
-        if self.dist in ("Uniform", "TruncatedNormal") and lower >= 0:
-            return "unit" if upper <= 1 else "positive"
-        return DISTRIBUTIONS[self.dist][1]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the prior as it stands in a model file."""
-        return {"dist": self.dist, "kwargs": dict(self.kwargs)}
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Partial pooling of one parameter over the groups of a column.
-
-    Parameters
-    ----------
-    over : str
-        Column of the run table that names the group.
-    sd : Prior
-        Spread between groups: of the log for a positive parameter, of the value for a real one.
-    centered : bool
-        Sample the group's value itself rather than its standardised offset.
-    """
-
-    over: str
-    sd: Prior
-    centered: bool = False
-
-
-@dataclass(frozen=True)
-class Noise:
-    """How a run's log loss scatters about the law.
-
-    Parameters
-    ----------
-    dist : {"Normal", "StudentT", "ExGaussian"}
-    sigma : Prior
-        Scale of log loss, that is the relative error of a loss, at the reference scale.
-    nu : Prior, float or None
-        Degrees of freedom of Student's t; a number fixes them.
-    slope : Prior or None
-        Change of ``log10(sigma)`` per decade of compute (or of the one input).
-    known : str or None
-        Column with a known standard deviation of each loss [unit of loss], added in quadrature
-        where given.
-    excess : Prior or None
-        Of ``excess``, with ExGaussian noise: by how much a run lies above the law on average, as a share of its loss,
-        for want of tuning. The law is then what well-tuned runs reach.
-    """
-
-    dist: Literal["Normal", "StudentT", "ExGaussian"]
-    sigma: Prior
-    nu: Prior | float | None = None
-    slope: Prior | None = None
-    known: str | None = None
-    excess: Prior | None = None
-
-
-@dataclass(frozen=True)
-class Breaks:
-    """Sudden changes of the law's slope, seen or not yet seen.
-
-    Parameters
-    ----------
-    rate : Prior
-        Of ``break_rate``: how many there are in a decade of compute.
-    change : Prior
-        Of ``break_change``: by which share of itself the elasticity changes at one (one standard deviation).
-    """
-
-    rate: Prior
-    change: Prior
-
-
-@dataclass(frozen=True)
-class Discrepancy:
-    """How far the law may be wrong away from the frontier of the runs: see :mod:`bayescale.drift`.
-
-    Parameters
-    ----------
-    rate : Prior
-        Of ``drift_rate``: by which share of itself the elasticity may change per decade (one
-        standard deviation).
-    breaks : Breaks or None
-        Changes that come all at once, beside the gradual ones.
-    """
-
-    rate: Prior
-    breaks: Breaks | None = None
-
-
-#: How scores scatter about the link, and whether that needs the number of trials of each.
-SCORES = {"LogitNormal": False, "Beta": False, "BetaBinomial": True, "Binomial": True}
-
-
-@dataclass(frozen=True)
-class Tasks:
-    """Scores of tasks, each linked to the loss of its run.
-
-    Parameters
-    ----------
-    columns : tuple of str
-        Columns with scores between 0 and 1; a name that ends in ``*`` stands for all that begin so.
-    link : str
-        Name of a link, the same for all tasks.
-    dist : {"LogitNormal", "Beta", "BetaBinomial", "Binomial"}
-        How a score scatters about the link.
-    priors : mapping of Prior
-        Of the typical task, by name of the link's parameter.
-    sds : mapping of Prior
-        Spread between tasks: of the log for a positive parameter, of the value for a real one.
-    floor, ceiling : float, mapping of float, or Prior
-        Score of a model that knows nothing, and of one that lacks nothing: known for all tasks or for each, or
-        estimated. The ceiling's prior is on its share of the way from the floor to 1.
-    scatter : Prior or None
-        Scale of the scatter: the standard deviation of the logit of a score, or the trials that a score is worth.
-    trials : int, str, mapping of int, or None
-        Trials behind each score: a number, by task, or the column that holds it.
-    """
-
-    columns: tuple[str, ...]
-    link: str
-    dist: Literal["LogitNormal", "Beta", "BetaBinomial", "Binomial"]
-    priors: Mapping[str, Prior]
-    sds: Mapping[str, Prior]
-    floor: float | Mapping[str, float] | Prior
-    ceiling: float | Mapping[str, float] | Prior
-    scatter: Prior | None = None
-    trials: int | str | Mapping[str, int] | None = None
-
-    @property
-    def link_object(self) -> Link:
-        """The link itself."""
-        return links.get(self.link)
-
-    def names(self, columns: Iterable[str]) -> list[str]:
-        """Columns of a table that hold scores.
-
-        Examples
-        --------
-        >>> Model.load("tasks").tasks.names(["loss", "acc_piqa", "acc_lambada"])
-        ['acc_piqa', 'acc_lambada']
-        """
-        present = list(columns)
-        found = [
-            name
-            for wanted in self.columns
-            for name in (
-                [each for each in present if each.startswith(wanted[:-1])]
-                if wanted.endswith("*")
-                else [wanted]
-            )
-        ]
-        return list(dict.fromkeys(found))
-
-
-@dataclass(frozen=True)
-class Model:
-    """A law with its priors, pooling and noise.
-
-    Parameters
-    ----------
-    name, title : str
-    law : str
-        Registry name of the law.
-    inputs : mapping
-        For each input of the law the column that fills it.
-    priors : mapping of Prior
-        Either ``level`` and ``shares`` (the loss at the reference scale and how it divides into the
-        law's terms) or one prior a term; and one for every other parameter.
-    pool : mapping of Pool
-        Pooled parameters.
-    noise : Noise
-    discrepancy : Discrepancy or None
-        Drift of the law's slope; None trusts the law exactly.
-    tasks : Tasks or None
-        Scores that follow from the loss.
-    cite : str
-        Where the priors come from.
-    text : str
-        The model file, word for word.
-
-    Examples
-    --------
-    >>> model = Model.load("chinchilla")
-    >>> model.law, model.noise.dist
-    ('chinchilla', 'StudentT')
-    """
-
-    name: str
-    title: str
-    law: str
-    inputs: Mapping[str, str]
-    priors: Mapping[str, Prior]
-    noise: Noise
-    pool: Mapping[str, Pool] = field(default_factory=dict)
-    discrepancy: Discrepancy | None = None
-    tasks: Tasks | None = None
-    cite: str = ""
-    text: str = ""
-
-    @property
-    def shared_level(self) -> bool:
-        """Whether the terms are stated as a level and its shares."""
-        return "level" in self.priors
-
-    @property
-    def law_object(self) -> Law:
-        """The law itself."""
-        return laws.get(self.law)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Columns that a run table must have besides ``loss``, inputs first."""
-        wanted = [*self.inputs.values(), *(pool.over for pool in self.pool.values())]
-        return tuple(dict.fromkeys(wanted + ([self.noise.known] if self.noise.known else [])))
-
-    @classmethod
-    def load(cls, source: "str | Path | Model") -> "Model":
-        """Load a model by its name, from a file, or hand back one already loaded.
-
-        Parameters
-        ----------
-        source : str, Path or Model
-            Name of a shipped model, or a path that ends in ``.toml``.
-
-        Raises
-        ------
-        ValueError
-            If the name is unknown or the file breaks the format; the message says where and what
-            to do.
-        FileNotFoundError
-            If there is no such file.
-        """
-        if isinstance(source, Model):
-            return source
-        path = Path(source)
-        if path.suffix == ".toml":
-            if not path.is_file():
-                raise FileNotFoundError(
-                    f"{path}: no such model file; shipped models: {', '.join(shipped())}"
-                )
-            return cls.from_toml(_text_of(path), where=str(path))
-        if str(source) not in shipped():
-            raise ValueError(
-                f"unknown model {str(source)!r}: {hint(str(source), shipped())}"
-                f"shipped models are {', '.join(shipped())}; a file of your own ends in .toml"
-            )
-        path = models_dir() / f"{source}.toml"
-        return cls.from_toml(_text_of(path), where=str(source))
-
-    @classmethod
-    def from_toml(cls, text: str, *, where: str = "model") -> "Model":
-        """Read a model from the text of its file.
-
-        Parameters
-        ----------
-        text : str
-            TOML, as ``models/README.md`` describes it.
-        where : str
-            Name of the file, for messages.
-
-        Raises
-        ------
-        ValueError
-            With the key at fault, what was expected and the nearest spelling.
-        """
-        try:
-            table = tomllib.loads(text)
-        except ValueError as error:
-            raise ValueError(f"{where}: not valid TOML: {error}") from error
-        return _ModelReader(where).model(table, text)
-
-    def changed(self, where: str = "", **tables: Any) -> "Model":
-        """Return the model with some tables of its file replaced.
-
-        Parameters
-        ----------
-        where : str
-            What asks for the change, for messages.
-        **tables
-            Top-level keys of the file; a mapping is merged into the table that is there, anything else replaces it.
-
-        Returns
-        -------
-        Model
-            Its ``text`` is the changed file, without comments.
-
-        Examples
-        --------
-        >>> Model.load("chinchilla").changed(noise={"nu": 4.0}, discrepancy="drift").discrepancy is None
-        False
-        """
-        table = tomllib.loads(self.text)
-        for key, value in tables.items():
-            both = isinstance(value, Mapping) and isinstance(table.get(key), Mapping)
-            table[key] = {**table[key], **value} if both else value
-        return type(self).from_toml(tomli_w.dumps(table), where=where or self.name)
-
-    def with_discrepancy(self, kind: Literal["drift", "none"]) -> "Model":
-        """Return the model with its law drifting, or trusted exactly.
-
-        Examples
-        --------
-        >>> Model.load("skaling-drift").with_discrepancy("none").discrepancy is None
-        True
-        """
-        if kind not in ("drift", "none"):
-            raise ValueError(f"discrepancy = {kind!r}: expected 'drift' or 'none'")
-        if (kind == "drift") == (self.discrepancy is not None):
-            return self
-        # With the drift integrated out, the noise's tails are fixed.
-        if kind == "drift" and self.noise.dist == "StudentT":
-            return self.changed(discrepancy=kind, noise={"nu": 4.0})
-        return self.changed(discrepancy=kind)
-
-
-@cache
-def models_dir() -> Path:
-    """Folder of the shipped model files: in the wheel, or at the top of a checkout."""
-    inside = Path(__file__).parent / "models"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "models"
-
-
-def shipped() -> list[str]:
-    """Names of the shipped models.
-
-    Examples
-    --------
-    >>> "chinchilla-families" in shipped()
-    True
-    """
-    return sorted(path.stem for path in models_dir().glob("*.toml"))
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not valid TOML: {error}") from error
 
 
 def hint(given: str, known: Iterable[str]) -> str:
@@ -467,7 +83,7 @@ class Reader:
             meant = hint(dist, DISTRIBUTIONS)
             raise self.fail(f"{key}.dist", f"unknown distribution {dist!r}; {meant}Known: {known}")
         wanted, _ = DISTRIBUTIONS[dist]
-        optional = _OPTIONAL.get(dist, set())
+        optional = OPTIONAL.get(dist, set())
         self.check_keys(
             f"{key}.kwargs", kwargs, wanted, required=[w for w in wanted if w not in optional]
         )
@@ -492,10 +108,11 @@ class Reader:
         return prior
 
 
-class _ModelReader(Reader):
+class ModelReader(Reader):
     """Reads one model file."""
 
-    def model(self, table: dict[str, Any], text: str) -> Model:
+    def parts(self, table: dict[str, Any]) -> dict[str, Any]:
+        """What the file states, by the names of :class:`~bayescale.model.Model`."""
         if "format" not in table:
             raise self.fail("", f"missing key 'format'; put 'format = {FORMAT}' on the first line")
         version = table["format"]
@@ -531,19 +148,18 @@ class _ModelReader(Reader):
         inputs = self.inputs(law, table.get("inputs", {}))
         priors = self.priors(law, table.get("priors", {}))
         discrepancy = self.discrepancy(table.get("discrepancy", "none"), len(law.inputs))
-        return Model(
-            name=self.string("name", table.get("name", Path(self.where).stem), "a name"),
-            title=title,
-            law=law.name,
-            inputs=inputs,
-            priors=priors,
-            noise=self.noise(table.get("noise", {}), drifts=discrepancy is not None),
-            pool=self.pools(priors, table.get("pool", {})),
-            discrepancy=discrepancy,
-            tasks=None if "tasks" not in table else self.tasks(table["tasks"]),
-            cite=cite,
-            text=text,
-        )
+        return {
+            "name": self.string("name", table.get("name", Path(self.where).stem), "a name"),
+            "title": title,
+            "law": law.name,
+            "inputs": inputs,
+            "priors": priors,
+            "noise": self.noise(table.get("noise", {}), drifts=discrepancy is not None),
+            "pool": self.pools(priors, table.get("pool", {})),
+            "discrepancy": discrepancy,
+            "tasks": None if "tasks" not in table else self.tasks(table["tasks"]),
+            "cite": cite,
+        }
 
     def tasks(self, table: Any) -> Tasks:
         keys = ("columns", "link", "dist", "priors", "sd", "floor", "ceiling", "scatter", "trials")
@@ -613,7 +229,7 @@ class _ModelReader(Reader):
         if isinstance(value, Mapping) and "dist" in value:
             return self.prior(key, value, "unit")
         for each in value.values() if isinstance(value, Mapping) else [value]:
-            if not _fits(each, _NUMBER) or not 0 <= each <= 1:
+            if not _fits(each, NUMBER) or not 0 <= each <= 1:
                 raise self.fail(
                     key,
                     f"expected a score between 0 and 1, one for each task, or a prior; got {value!r}",
@@ -770,7 +386,7 @@ class _ModelReader(Reader):
         # Gamma(2, .1), Juarez and Steel 2010: rules neither heavy tails nor near normality out.
         gamma = {"dist": "Gamma", "kwargs": {"alpha": 2.0, "beta": 0.1}}
         nu = table.get("nu", 4.0 if drifts else gamma)
-        fixed = _fits(nu, _POSITIVE)
+        fixed = _fits(nu, POSITIVE)
         if drifts and dist == "StudentT" and not fixed:
             raise self.fail(
                 "noise.nu", f"a model with discrepancy takes a number, such as 4; got {nu!r}"
@@ -807,8 +423,8 @@ def _fits(value: Any, wanted: str) -> bool:
         is_number = isinstance(each, int | float) and not isinstance(each, bool)
         return is_number and abs(each) <= sys.float_info.max
 
-    if wanted == _POSITIVES:
+    if wanted == POSITIVES:
         return (
             isinstance(value, list) and len(value) > 1 and all(number(v) and v > 0 for v in value)
         )
-    return number(value) and (wanted == _NUMBER or value > 0)
+    return number(value) and (wanted == NUMBER or value > 0)

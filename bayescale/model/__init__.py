@@ -1,0 +1,35 @@
+"""A model: the statistical choices around a law, in a file that a reader can review in a diff.
+
+The format is documented in ``models/README.md``. Nothing here samples; ``bayescale.inference``
+builds the graph.
+"""
+
+from bayescale.model._model import Model, models_dir, shipped
+from bayescale.model._parts import (
+    DISTRIBUTIONS,
+    SCORES,
+    Breaks,
+    Discrepancy,
+    Noise,
+    Pool,
+    Prior,
+    Tasks,
+)
+from bayescale.model._reader import FORMAT, Reader, hint
+
+__all__ = [
+    "DISTRIBUTIONS",
+    "FORMAT",
+    "SCORES",
+    "Breaks",
+    "Discrepancy",
+    "Model",
+    "Noise",
+    "Pool",
+    "Prior",
+    "Reader",
+    "Tasks",
+    "hint",
+    "models_dir",
+    "shipped",
+]

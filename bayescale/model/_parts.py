@@ -1,0 +1,213 @@
+"""What a model file states, part by part: priors, pooling, noise, discrepancy, tasks."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bayescale import links
+from bayescale.links import Link
+
+#: Distributions of the model files: what each keyword argument must be, and the support.
+NUMBER, POSITIVE, POSITIVES = "a number", "a number above zero", "a list of numbers above zero"
+DISTRIBUTIONS: dict[str, tuple[dict[str, str], str]] = {
+    "Normal": ({"mu": NUMBER, "sigma": POSITIVE}, "real"),
+    "StudentT": ({"nu": POSITIVE, "mu": NUMBER, "sigma": POSITIVE}, "real"),
+    "Uniform": ({"lower": NUMBER, "upper": NUMBER}, "real"),
+    "TruncatedNormal": (
+        {"mu": NUMBER, "sigma": POSITIVE, "lower": NUMBER, "upper": NUMBER},
+        "real",
+    ),
+    "LogNormal": ({"mu": NUMBER, "median": POSITIVE, "sigma": POSITIVE}, "positive"),
+    "HalfNormal": ({"sigma": POSITIVE}, "positive"),
+    "HalfStudentT": ({"nu": POSITIVE, "sigma": POSITIVE}, "positive"),
+    "Exponential": ({"lam": POSITIVE}, "positive"),
+    "Gamma": ({"alpha": POSITIVE, "beta": POSITIVE}, "positive"),
+    "InverseGamma": ({"alpha": POSITIVE, "beta": POSITIVE}, "positive"),
+    "Beta": ({"alpha": POSITIVE, "beta": POSITIVE}, "unit"),
+    "Dirichlet": ({"a": POSITIVES}, "simplex"),
+}
+#: Arguments that may be left out; of LogNormal's location exactly one form is given.
+OPTIONAL = {"TruncatedNormal": {"lower", "upper"}, "LogNormal": {"mu", "median"}}
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A distribution by name, with its arguments.
+
+    Parameters
+    ----------
+    dist : str
+        A key of :data:`DISTRIBUTIONS`.
+    kwargs : mapping
+        Its arguments. ``LogNormal`` takes ``median`` in place of ``mu``; for the level of the loss
+        the median may be ``"runs"``: the geometric mean loss of the frontier, the runs of the top
+        decade of compute.
+
+    Examples
+    --------
+    >>> Prior("LogNormal", {"median": 0.33, "sigma": 0.4}).support
+    'positive'
+    """
+
+    dist: str
+    kwargs: Mapping[str, Any]
+
+    @property
+    def support(self) -> str:
+        """Where the distribution puts its mass: real, positive, unit or simplex."""
+        lower, upper = self.kwargs.get("lower", -math.inf), self.kwargs.get("upper", math.inf)
+        if self.dist in ("Uniform", "TruncatedNormal") and lower >= 0:
+            return "unit" if upper <= 1 else "positive"
+        return DISTRIBUTIONS[self.dist][1]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the prior as it stands in a model file."""
+        return {"dist": self.dist, "kwargs": dict(self.kwargs)}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Partial pooling of one parameter over the groups of a column.
+
+    Parameters
+    ----------
+    over : str
+        Column of the run table that names the group.
+    sd : Prior
+        Spread between groups: of the log for a positive parameter, of the value for a real one.
+    centered : bool
+        Sample the group's value itself rather than its standardised offset.
+    """
+
+    over: str
+    sd: Prior
+    centered: bool = False
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How a run's log loss scatters about the law.
+
+    Parameters
+    ----------
+    dist : {"Normal", "StudentT", "ExGaussian"}
+    sigma : Prior
+        Scale of log loss, that is the relative error of a loss, at the reference scale.
+    nu : Prior, float or None
+        Degrees of freedom of Student's t; a number fixes them.
+    slope : Prior or None
+        Change of ``log10(sigma)`` per decade of compute (or of the one input).
+    known : str or None
+        Column with a known standard deviation of each loss [unit of loss], added in quadrature
+        where given.
+    excess : Prior or None
+        Of ``excess``, with ExGaussian noise: by how much a run lies above the law on average, as a share of its loss,
+        for want of tuning. The law is then what well-tuned runs reach.
+    """
+
+    dist: Literal["Normal", "StudentT", "ExGaussian"]
+    sigma: Prior
+    nu: Prior | float | None = None
+    slope: Prior | None = None
+    known: str | None = None
+    excess: Prior | None = None
+
+
+@dataclass(frozen=True)
+class Breaks:
+    """Sudden changes of the law's slope, seen or not yet seen.
+
+    Parameters
+    ----------
+    rate : Prior
+        Of ``break_rate``: how many there are in a decade of compute.
+    change : Prior
+        Of ``break_change``: by which share of itself the elasticity changes at one (one standard deviation).
+    """
+
+    rate: Prior
+    change: Prior
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """How far the law may be wrong away from the frontier of the runs: see :mod:`bayescale.drift`.
+
+    Parameters
+    ----------
+    rate : Prior
+        Of ``drift_rate``: by which share of itself the elasticity may change per decade (one
+        standard deviation).
+    breaks : Breaks or None
+        Changes that come all at once, beside the gradual ones.
+    """
+
+    rate: Prior
+    breaks: Breaks | None = None
+
+
+#: How scores scatter about the link, and whether that needs the number of trials of each.
+SCORES = {"LogitNormal": False, "Beta": False, "BetaBinomial": True, "Binomial": True}
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """Scores of tasks, each linked to the loss of its run.
+
+    Parameters
+    ----------
+    columns : tuple of str
+        Columns with scores between 0 and 1; a name that ends in ``*`` stands for all that begin so.
+    link : str
+        Name of a link, the same for all tasks.
+    dist : {"LogitNormal", "Beta", "BetaBinomial", "Binomial"}
+        How a score scatters about the link.
+    priors : mapping of Prior
+        Of the typical task, by name of the link's parameter.
+    sds : mapping of Prior
+        Spread between tasks: of the log for a positive parameter, of the value for a real one.
+    floor, ceiling : float, mapping of float, or Prior
+        Score of a model that knows nothing, and of one that lacks nothing: known for all tasks or for each, or
+        estimated. The ceiling's prior is on its share of the way from the floor to 1.
+    scatter : Prior or None
+        Scale of the scatter: the standard deviation of the logit of a score, or the trials that a score is worth.
+    trials : int, str, mapping of int, or None
+        Trials behind each score: a number, by task, or the column that holds it.
+    """
+
+    columns: tuple[str, ...]
+    link: str
+    dist: Literal["LogitNormal", "Beta", "BetaBinomial", "Binomial"]
+    priors: Mapping[str, Prior]
+    sds: Mapping[str, Prior]
+    floor: float | Mapping[str, float] | Prior
+    ceiling: float | Mapping[str, float] | Prior
+    scatter: Prior | None = None
+    trials: int | str | Mapping[str, int] | None = None
+
+    @property
+    def link_object(self) -> Link:
+        """The link itself."""
+        return links.get(self.link)
+
+    def names(self, columns: Iterable[str]) -> list[str]:
+        """Columns of a table that hold scores.
+
+        Examples
+        --------
+        >>> from bayescale.model import Model
+        >>> Model.load("tasks").tasks.names(["loss", "acc_piqa", "acc_lambada"])
+        ['acc_piqa', 'acc_lambada']
+        """
+        present = list(columns)
+        found = [
+            name
+            for wanted in self.columns
+            for name in (
+                [each for each in present if each.startswith(wanted[:-1])]
+                if wanted.endswith("*")
+                else [wanted]
+            )
+        ]
+        return list(dict.fromkeys(found))
