@@ -253,7 +253,7 @@ def _halving(
         here, left = flops[:, block], reducible[:, block]
         with np.errstate(divide="ignore"):
             guess = np.log(2) / elasticity[:, block]
-        rounding = 32 * np.finfo(float).eps * (1 + route.floor / np.abs(left))
+            rounding = 32 * np.finfo(float).eps * (1 + route.floor / np.abs(left))
         # Where the reducible loss is a power of compute, the guess is the answer.
         if ((guess > 0) & (guess < np.log(end / here)) & (left > 0)).all() and (
             np.abs(_excess(route, here, left, guess)) <= rounding
