@@ -48,6 +48,7 @@ def law_facts(law: Law | Link, models: Sequence[Model]) -> dict[str, Facts]:
         "equation": law.equation,
         "latex": law.latex,
         "source": law.source,
+        "noises": list(law.noises) if isinstance(law, Law) else [],
         "inputs": [asdict(each) for each in law.inputs] if isinstance(law, Law) else [],
         "params": [
             {"name": each.name, "meaning": each.meaning, "unit": each.unit, "prior": each.prior}
@@ -82,6 +83,8 @@ def law_page(facts: Mapping[str, Facts]) -> None:
     if len(facts["terms"]) > 1:
         terms = ", ".join(facts["terms"])
         shown.print(f"shares of the loss at the reference scale, in this order: {terms}")
+    if facts["noises"]:
+        shown.print(f"noise of a model file: {', '.join(facts['noises'])}")
     shown.print(f"source: {escape(facts['source'])}")
     shown.print(f"models: {', '.join(facts['models']) or 'none; name it in a model file'}")
     if "figure" in facts:

@@ -142,6 +142,7 @@ def law_page(law: Law, models: list[Model]) -> str:
         f"Irreducible loss: `{law.floor}`."
         if law.floor
         else "No irreducible loss: the floor is zero.",
+        f"The noise of a model file: {', '.join(f'`{name}`' for name in law.noises)}.",
         "Returns can flatten within the law."
         if law.can_bend
         else "The elasticity of the reducible loss cannot fall along one input: `flattening` is a question for "

@@ -16,7 +16,7 @@ REPO = Path(__file__).resolve().parents[1]
 PACKAGE = REPO / "bayescale"
 
 ARRAYS = {"numpy", "pandas", "xarray"}
-FIT_READERS = {"drift", "laws", "links", "model", "notes", "runs", "saving"}
+FIT_READERS = {"drift", "laws", "links", "model", "notes", "rates", "runs", "saving"}
 
 #: Room -> (rooms that it may import, libraries that it may import), ground floor first.
 ROOMS: dict[str, tuple[set[str], set[str]]] = {
@@ -27,6 +27,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "laws": (set(), {"numpy"}),
     "links": ({"laws"}, {"numpy"}),
     "drift": (set(), {"numpy", "xarray"}),
+    "rates": (set(), {"numpy", "scipy"}),
     "model": ({"laws", "links", "notes"}, {"tomli_w"}),
     "saving": ({"model", "notes", "runs"}, {"xarray"}),
     "checks.sampler": ({"notes"}, ARRAYS | {"arviz_base", "arviz_stats", "scipy"}),

@@ -744,13 +744,14 @@ def test_laws_and_links_are_listed_by_question() -> None:
 def test_a_law_and_a_link_are_described(name: str) -> None:
     law = laws.get(name) if name in laws.names() else links.get(name)
     found = facts("laws", name)
-    told = "name title group question equation latex source inputs params terms models"
+    told = "name title group question equation latex source noises inputs params terms models"
     assert set(found) == set(told.split())
     assert [each["name"] for each in found["params"]] == [each.name for each in law.params]
     for model in found["models"]:
         loaded = Model.load(model)
         assert name in (loaded.law, loaded.tasks.link if loaded.tasks else None)
     shown = " ".join(invoke("laws", name).stdout.split())
+    assert all(each in shown for each in found["noises"])
     for part in (law.title, law.question, law.latex, " ".join(law.equation.split()), law.source):
         assert part in shown
 

@@ -17,13 +17,13 @@ import pandas as pd
 import pymc as pm
 import pytest
 import xarray as xr
-from scipy import stats
+from scipy import special, stats
 
 import bayescale as bs
 from bayescale import laws
 from bayescale.checks import sampler
 from bayescale.inference import build
-from bayescale.inference.build import check_columns, graph_data, reference
+from bayescale.inference.build import check_columns, graph_data, log_jacobian, reference
 from bayescale.inference.checkpoints import average_checkpoints
 from bayescale.inference.compile import PLAIN, Compiled, compile_model, nutpie_model
 from bayescale.laws import Law, Param
@@ -93,6 +93,37 @@ VARIANTS = {
         dist = "Normal"
     """,
 }
+VARIANTS |= {
+    "logit-normal": """
+        format = 1
+        law = "voting"
+        [noise]
+        dist = "LogitNormal"
+        slope = { dist = "Normal", kwargs = { mu = 0.0, sigma = 0.2 } }
+    """,
+    "beta": """
+        format = 1
+        law = "coverage"
+        [pool]
+        level = "family"
+        [noise]
+        dist = "Beta"
+    """,
+    "beta-binomial": """
+        format = 1
+        law = "power"
+        [noise]
+        dist = "BetaBinomial"
+        trials = "problems"
+    """,
+    "binomial": """
+        format = 1
+        law = "pass_at_k"
+        [noise]
+        dist = "Binomial"
+        trials = 60
+    """,
+}
 Plain = Callable[[str], tuple[pm.Model, Compiled]]
 MODELS = [*shipped(), *VARIANTS]
 #: Compiled to machine code: one of each likelihood (Student's t, with fixed tails, drift); all others are slow tests.
@@ -126,7 +157,7 @@ def own_law() -> Law:
 def runs(pile: xr.Dataset, own_law: Law) -> xr.Dataset:
     """Runs with every column that a shipped model asks for."""
     rng, size = np.random.default_rng(0), pile.sizes["run"]
-    wanted = {column for name in shipped() for column in Model.load(name).columns}
+    wanted = {column for name in MODELS for column in model_of(name).columns} - {"loss_sd"}
     others = {name: 10 ** rng.uniform(2, 4, size) for name in sorted(wanted - set(pile))}
     for model in map(Model.load, shipped()):
         for each in model.law_object.inputs:
@@ -152,9 +183,20 @@ def model_of(name: str) -> Model:
     return Model.from_toml(VARIANTS[name], where=name) if name in VARIANTS else Model.load(name)
 
 
+def table_of(runs: xr.Dataset, model: Model) -> xr.Dataset:
+    """The runs, with losses that are rates where the model's noise is of them."""
+    if not model.noise.of_rate:
+        return runs
+    rng = np.random.default_rng(3)
+    trials = rng.integers(20, 60, runs.sizes["run"])
+    column = model.noise.trials if isinstance(model.noise.trials, str) else "problems"
+    return runs.assign({"loss": runs["loss"] / 5, column: ("run", trials)})
+
+
 def compiled_for(runs: xr.Dataset, name: str) -> tuple[pm.Model, Compiled]:
     """The graph, and the compiled model that ``fit`` itself would take."""
     model = model_of(name)
+    runs = table_of(runs, model)
     graph = build(runs, model)
     return graph, fitting._compiled(graph, runs, model, density=True)
 
@@ -165,7 +207,7 @@ def plain(runs: xr.Dataset) -> Plain:
 
     @cache
     def made(name: str) -> tuple[pm.Model, Compiled]:
-        graph = build(runs, model_of(name))
+        graph = build(table_of(runs, model_of(name)), model_of(name))
         return graph, compile_model(graph, density=False)
 
     return made
@@ -281,6 +323,28 @@ def noise_at_runs(runs: xr.Dataset, model: Model, draws: dict[str, np.ndarray]) 
     return sigma
 
 
+def rate_logpdf(runs: xr.Dataset, model: Model, draws: dict[str, np.ndarray]) -> np.ndarray:
+    """Log density of losses that are rates, dims (draw, run), by SciPy; counts are spread over a trial's width."""
+    loss, law = runs["loss"].values, model.law_object
+    failing = law.trials_give == "error"
+    center = np.clip(law.rate(np.exp(law_at_runs(runs, model, draws))), 1e-9, 1 - 1e-9)
+    rate = loss if failing else np.exp(-loss)
+    # Where a rate is minus the log of the loss, d rate / d loss is minus the rate.
+    jacobian = 0.0 if failing else np.log(rate)
+    sigma = noise_at_runs(runs, model, draws) if model.noise.sigma else None
+    if model.noise.dist == "LogitNormal":
+        logits = stats.norm(special.logit(center), sigma).logpdf(special.logit(rate))
+        return logits - np.log(rate) - np.log1p(-rate) + jacobian
+    if model.noise.dist == "Beta":
+        return stats.beta(center / sigma**2, (1 - center) / sigma**2).logpdf(rate) + jacobian
+    trials = runs[model.noise.trials].values if model.noise.trials != 60 else 60
+    count = np.rint(rate * trials)
+    if model.noise.dist == "Binomial":
+        return stats.binom(trials, center).logpmf(count) + np.log(trials) + jacobian
+    found = stats.betabinom(trials, center / sigma**2, (1 - center) / sigma**2)
+    return found.logpmf(count) + np.log(trials) + jacobian
+
+
 # --- The graph ---------------------------------------------------------------------------------------------------
 
 
@@ -352,13 +416,14 @@ def test_draws_expand_to_what_the_model_file_says(
 ) -> None:
     """Priors, likelihood and named terms of random draws, against SciPy and the law in NumPy."""
     model = model_of(name)
+    runs = table_of(runs, model)
     _, compiled = plain(name)
     found = expanded(compiled, points_near(compiled))
     draws, law = found["posterior"], model.law_object
     mean = reference(runs, model)["loss"]
 
     named = {law.posterior_name(key): prior for key, prior in model.priors.items()}
-    named |= {"sigma": model.noise.sigma}
+    named |= {"sigma": model.noise.sigma} if model.noise.sigma else {}
     named |= {"nu": model.noise.nu} if isinstance(model.noise.nu, Prior) else {}
     named |= {"noise_slope": model.noise.slope} if model.noise.slope else {}
     named |= {"excess": model.noise.excess} if model.noise.excess else {}
@@ -399,9 +464,13 @@ def test_draws_expand_to_what_the_model_file_says(
         np.testing.assert_allclose(log_prior.pop("link_task"), expected, rtol=1e-6, atol=1e-5)
     assert not log_prior, f"priors that the model file does not state: {list(log_prior)}"
 
-    location, sigma = law_at_runs(runs, model, draws), noise_at_runs(runs, model, draws)
-    np.testing.assert_allclose(found["noise"]["mu"], location, rtol=1e-10, atol=1e-12)
-    if model.discrepancy is None:
+    if not model.noise.of_rate:
+        location, sigma = law_at_runs(runs, model, draws), noise_at_runs(runs, model, draws)
+        np.testing.assert_allclose(found["noise"]["mu"], location, rtol=1e-10, atol=1e-12)
+    if model.noise.of_rate:
+        mine = found["log_likelihood"]["rate"] + log_jacobian(runs, model)
+        np.testing.assert_allclose(mine, rate_logpdf(runs, model, draws), rtol=1e-8, atol=1e-7)
+    elif model.discrepancy is None:
         nu = model.noise.nu if not isinstance(model.noise.nu, Prior) else draws["nu"][:, None]
         atol = 1e-9
         noise = stats.norm(location, sigma) if nu is None else stats.t(nu, location, sigma)
@@ -1084,6 +1153,7 @@ def test_without_a_seed_one_is_drawn_and_kept(simulate: Callable, short: None) -
 @pytest.mark.parametrize("name", COMPILED)
 def test_every_structure_gives_the_same_groups(name: str, runs: xr.Dataset, short: None) -> None:
     model = model_of(name)
+    runs = table_of(runs, model)
     tree = bs.fit(runs, model, draws=100, chains=2, random_seed=1)
     assert set(tree.children) == GROUPS
     for group in ("posterior", "log_likelihood", "log_prior"):
@@ -1105,18 +1175,20 @@ def test_every_structure_gives_the_same_groups(name: str, runs: xr.Dataset, shor
             key: values.stack(sample=("chain", "draw")).transpose("sample", ...).values
             for key, values in tree["posterior"].data_vars.items()
         }
-        nu = model.noise.nu if not isinstance(model.noise.nu, Prior) else draws["nu"][:, None]
-        location, sigma = law_at_runs(runs, model, draws), noise_at_runs(runs, model, draws)
-        noise = stats.norm(location, sigma) if nu is None else stats.t(nu, location, sigma)
         mine = (
             tree["log_likelihood"]["loss"]
             .stack(sample=("chain", "draw"))
             .transpose("sample", "run")
         )
-        log_loss = np.log(runs["loss"].values)
-        np.testing.assert_allclose(
-            mine.values, noise.logpdf(log_loss) - log_loss, rtol=1e-8, atol=1e-8
-        )
+        if model.noise.of_rate:
+            expected = rate_logpdf(runs, model, draws)
+        else:
+            nu = model.noise.nu if not isinstance(model.noise.nu, Prior) else draws["nu"][:, None]
+            location, sigma = law_at_runs(runs, model, draws), noise_at_runs(runs, model, draws)
+            noise = stats.norm(location, sigma) if nu is None else stats.t(nu, location, sigma)
+            log_loss = np.log(runs["loss"].values)
+            expected = noise.logpdf(log_loss) - log_loss
+        np.testing.assert_allclose(mine.values, expected, rtol=1e-8, atol=1e-7)
 
 
 # --- When sampling does not go well -----------------------------------------------------------------------------------

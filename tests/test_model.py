@@ -146,8 +146,8 @@ WRONG = [
     # Noise.
     row("noise-as-number", HEAD + "noise = 0.01", "noise: expected a table", "got 0.01"),
     row("noise-key", HEAD + "[noise]\nsgima = 1", "noise: unknown key", "did you mean 'sigma'?"),
-    row("noise-dist", HEAD + "[noise]\ndist = 'Cauchy'", "noise.dist: expected Normal, StudentT or ExGaussian"),
-    row("noise-list", HEAD + "[noise]\ndist = []", "noise.dist: expected Normal, StudentT or ExGaussian"),
+    row("noise-dist", HEAD + "[noise]\ndist = 'Cauchy'", "noise.dist: expected one of Normal, StudentT, ExGaussian"),
+    row("noise-list", HEAD + "[noise]\ndist = []", "noise.dist: expected one of Normal, StudentT, ExGaussian"),
     row("noise-sigma-as-number", HEAD + "[noise]\nsigma = 0.01", "noise.sigma: expected a table"),
     row("noise-sigma-below-zero", HEAD + "[noise.sigma]\ndist = 'Normal'\n"
         "kwargs = {mu = 0, sigma = 1}", "noise.sigma.dist: Normal puts mass on real values"),

@@ -9,6 +9,7 @@ import xarray as xr
 from bayescale.cost import params_at_ratio
 from bayescale.decide.draws import Draws, Part
 from bayescale.forecast.curve import compute_of
+from bayescale.forecast.noise import noise_scale, rates_at
 from bayescale.forecast.scales import Scales, as_dataset, positive, read_scales
 
 #: Generated candidates: levels of compute, and of tokens per parameter.
@@ -77,27 +78,42 @@ def generated(draws: Draws, limit: float) -> Mapping[str, np.ndarray]:
     return {columns["params"]: params, columns["tokens"]: tokens}
 
 
-def noise_variance(draws: Draws, table: xr.Dataset) -> np.ndarray:
-    """Variance of normal noise that tells as much as a run's does, for each candidate.
+def noise_variance(draws: Draws, table: xr.Dataset, log_loss: np.ndarray) -> np.ndarray:
+    """Variance of normal noise of log loss that tells as much as a run's does, for each candidate.
 
     Student's t of scale s and nu degrees of freedom has the Fisher information (nu + 1) / ((nu + 3) s^2) about its
-    centre (Lange, Little and Taylor 1989, doi 10.1080/01621459.1989.10478852).
+    centre (Lange, Little and Taylor 1989, doi 10.1080/01621459.1989.10478852). Of a rate it is the variance to first
+    order about the law's own.
+
+    Parameters
+    ----------
+    draws : Draws
+    table : xr.Dataset
+        Candidates, one row each.
+    log_loss : numpy.ndarray
+        Draws of the law there, axes (sample, row).
     """
     total = np.zeros(1)
     for part in draws.parts:
-        total = total + part.weight * _variance_of(part, table)
+        total = total + part.weight * _variance_of(part, table, np.median(log_loss, axis=0))
     return np.broadcast_to(total / sum(part.weight for part in draws.parts), _rows(table)).copy()
 
 
-def _variance_of(part: Part, table: xr.Dataset) -> np.ndarray:
+def _variance_of(part: Part, table: xr.Dataset, log_loss: np.ndarray) -> np.ndarray:
     saved, noise = part.whole, part.whole.model.noise
-    variance = saved.draws_of("sigma")[:, None] ** 2
-    if noise.slope is not None:
-        decades = sum(
-            np.log10(np.broadcast_to(table[column].values, _rows(table)) / saved.reference[slot])
-            for slot, column in saved.model.inputs.items()
-        )
-        variance = variance * 100 ** (saved.draws_of("noise_slope")[:, None] * decades)
+    ratios = {
+        slot: np.broadcast_to(table[column].values, _rows(table)) / saved.reference[slot]
+        for slot, column in saved.model.inputs.items()
+    }
+    if noise.of_rate:
+        given = table[noise.trials].values if noise.trials in table else None
+        rates = rates_at(saved, log_loss[None, :], ratios, given)
+        # How fast the log of the loss moves with the rate.
+        turn = 1.0 if saved.law.trials_give == "error" else np.exp(-log_loss)
+        return np.asarray((rates.variance * (turn / rates.center) ** 2).mean(axis=0))
+    sigma = noise_scale(saved, ratios)
+    assert sigma is not None
+    variance = sigma**2
     if noise.excess is not None:
         variance = variance + saved.draws_of("excess")[:, None] ** 2
     if noise.nu is not None:

@@ -14,8 +14,9 @@ from bayescale.forecast.curve import Saved, blocks, read_fit, stream
 from bayescale.forecast.doubts import fit_notes, group_notes
 from bayescale.forecast.growth import growth
 from bayescale.forecast.held import hold_inputs
+from bayescale.forecast.noise import run_loss
 from bayescale.forecast.path import PathLike
-from bayescale.forecast.predict import Kind, run_noise
+from bayescale.forecast.predict import Kind
 from bayescale.forecast.returns import Route, route_for
 from bayescale.forecast.scales import group_label, group_of
 from bayescale.forecast.stacked import is_stack, members
@@ -248,8 +249,8 @@ def loss_along(
         loss = loss_at_inputs(part, grown)
         if kind == "curve":
             return loss
-        noise = run_noise(saved, saved.ratios(grown), 1, stream(random_seed, "noise", part.name))
-        return loss * np.exp(noise)
+        rng = stream(random_seed, "noise", part.name)
+        return run_loss(saved, np.log(loss), saved.ratios(grown), 1, rng)
 
     return evaluate(draws, ask, flops)
 

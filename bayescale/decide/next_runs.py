@@ -136,7 +136,7 @@ def next_runs(
     table, cost = read_candidates(draws, candidates, limit)
     seen = np.log(predict(fit, table, random_seed=random_seed).values)
     seen = seen.reshape(-1, cost.size)
-    noise = noise_variance(draws, table)
+    noise = noise_variance(draws, table, seen)
     covariance = np.cov(np.column_stack([about.values, seen]), rowvar=False)
     before = float(np.sqrt(covariance[0, 0]))
     # Equal draws differ by rounding.
@@ -243,7 +243,7 @@ def stop(
     about = _about(fit, scenario, None, None, None, random_seed)
     table, cost = read_candidates(about.draws, candidates, np.inf)
     seen = np.log(predict(fit, table, random_seed=random_seed).values).reshape(-1, cost.size)
-    noise = noise_variance(about.draws, table)
+    noise = noise_variance(about.draws, table, seen)
     covariance = np.cov(np.column_stack([about.values, seen]), rowvar=False)
     spread = np.sqrt(reductions(covariance, noise))
     mean = float(about.values.mean())

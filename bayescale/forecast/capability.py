@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
-from scipy.special import expit, gammaln, logit
+from scipy.special import gammaln
 
 from bayescale.forecast.curve import Saved, blocks, decades_beyond, read_fit, samples, stream
 from bayescale.forecast.doubts import design_note, distance_note, fit_notes, group_notes
@@ -27,6 +27,7 @@ from bayescale.forecast.stacked import is_stack, of_stack
 from bayescale.links import Link
 from bayescale.model import Prior, hint
 from bayescale.notes import dump_notes, get_notes
+from bayescale.rates import Rates, draw
 
 #: Steps that tasks chain, unless said.
 LENGTHS = (1, 10, 100, 1000)
@@ -251,10 +252,7 @@ def _scattered(saved: Saved, task: str, score: np.ndarray, random_seed: int) -> 
     place = task_names(saved).index(task)
     values = saved.posterior["scatter_task"].transpose("chain", "draw", "task").values[..., place]
     scatter = values.reshape(-1, 1)
-    if tasks.dist == "LogitNormal":
-        return np.asarray(expit(logit(score) + scatter * rng.standard_normal(score.shape)))
-    tiny = np.finfo(float).tiny
-    return rng.beta(np.maximum(score * scatter, tiny), np.maximum((1 - score) * scatter, tiny))
+    return draw(Rates(tasks.dist, score, scatter), rng.random((2, *score.shape)))
 
 
 def capability(

@@ -19,6 +19,7 @@ from bayescale.forecast.curve import (
 )
 from bayescale.forecast.doubts import design_note, distance_note, drift_note, fit_notes, group_notes
 from bayescale.forecast.montecarlo import SAMPLE_DIMS, quantiles
+from bayescale.forecast.noise import run_loss, usual_trials
 from bayescale.forecast.scales import Scales, read_scales
 from bayescale.forecast.sensitivity import prior_note
 from bayescale.forecast.stacked import is_stack, of_stack
@@ -42,7 +43,8 @@ def predict(
         chain and draw.
     kind : {"curve", "run"}
         Where the law runs, or what one more run would give: the curve with run-to-run noise, independent at each
-        point. Evaluation noise is in neither.
+        point. Evaluation noise is in neither, but for a loss that is a rate of trials: it is counted from as many as
+        ``at`` says, in the column that the model names, or else as the median run has.
     random_seed : int
         Of new groups and of the noise.
 
@@ -76,7 +78,12 @@ def predict(
         for slot, column in saved.model.inputs.items()
     }
     groups = _groups(saved, table, dims, sizes)
-    loss = _evaluate(saved, saved.ratios(inputs), groups, int(np.prod(sizes)), kind, random_seed)
+    points = int(np.prod(sizes))
+    trials = None
+    if saved.model.noise.trials is not None and saved.model.noise.trials in table:
+        given = table[saved.model.noise.trials]
+        trials = np.broadcast_to(_flat(saved, given, dims, sizes)[0], points)
+    loss = _evaluate(saved, saved.ratios(inputs), groups, points, kind, random_seed, trials)
     result = xr.DataArray(
         loss.reshape(*saved.shape, *sizes),
         dims=(*SAMPLE_DIMS, *dims),
@@ -207,6 +214,7 @@ def _evaluate(
     points: int,
     kind: Kind,
     random_seed: int,
+    trials: np.ndarray | None,
 ) -> np.ndarray:
     """Losses with axes (sample, point), block by block so that memory stays bounded."""
     shared = law_params(saved, groups, random_seed) if len(groups) == 1 else None
@@ -219,11 +227,14 @@ def _evaluate(
         }
         params = shared or _block_params(saved, groups[block], random_seed)
         location = log_location(saved, ratios, params)
-        if kind == "run":
-            location = location + run_noise(saved, ratios, block.stop - block.start, rng)
         # Student's t with few degrees of freedom has no largest loss.
         with np.errstate(over="ignore"):
-            result[:, block] = np.exp(location)
+            if kind == "run":
+                each = None if trials is None else trials[block]
+                size = block.stop - block.start
+                result[:, block] = run_loss(saved, location, ratios, size, rng, each)
+            else:
+                result[:, block] = np.exp(location)
     return result
 
 
@@ -236,28 +247,6 @@ def _block_params(saved: Saved, groups: list[Group], random_seed: int) -> dict[s
     return {
         name: values[:, index] if values.shape[1] > 1 else values for name, values in params.items()
     }
-
-
-def run_noise(
-    saved: Saved, ratios: dict[str, np.ndarray], points: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Run-to-run noise of log loss, axes (sample, point).
-
-    Drawn point by point, so that the same seed gives the same noise however the points are blocked.
-    """
-    noise = saved.model.noise
-    sigma = saved.draws_of("sigma")[:, None]
-    if noise.slope is not None:
-        decades = sum(np.log10(ratio) for ratio in ratios.values())
-        sigma = sigma * 10 ** (saved.draws_of("noise_slope")[:, None] * decades)
-    shape = (points, saved.samples)
-    if noise.excess is not None:
-        above = saved.draws_of("excess")[:, None] * rng.standard_exponential(shape).T
-        return above + sigma * rng.standard_normal(shape).T
-    if noise.nu is None:
-        return sigma * rng.standard_normal(shape).T
-    nu = noise.nu if isinstance(noise.nu, float) else saved.draws_of("nu")
-    return sigma * rng.standard_t(np.broadcast_to(nu, shape)).T
 
 
 def _coords(saved: Saved, table: xr.Dataset) -> dict[Hashable, xr.DataArray]:
@@ -277,7 +266,9 @@ def _point_notes(
     points = compute.median([dim for dim in SAMPLE_DIMS if dim in compute.dims])
     farthest = {dim: int(index) for dim, index in points.argmax(...).items()} if points.ndim else {}
     others = {dim: 0 for dim in result.dims if dim not in (*SAMPLE_DIMS, *farthest)}
-    log_loss = xr.ufuncs.log(result.isel({**farthest, **others})).reset_coords(drop=True)
+    there = result.isel({**farthest, **others}).reset_coords(drop=True)
+    finite = saved.law.inside(there.values, usual_trials(saved))
+    log_loss = xr.ufuncs.log(there.copy(data=finite))
     place = {dim: index for dim, index in farthest.items() if dim in table.dims}
     inputs = {
         slot: np.asarray(

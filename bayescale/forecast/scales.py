@@ -27,7 +27,7 @@ def read_scales(at: Scales, saved: Saved, *, where: str = "at") -> xr.Dataset:
     Returns
     -------
     xr.Dataset
-        The inputs as float64 and, where given, the pooling columns as text and ``flops``.
+        The inputs as float64 and, where given, the pooling columns as text, ``flops`` and the trials behind a rate.
 
     Raises
     ------
@@ -51,6 +51,9 @@ def read_scales(at: Scales, saved: Saved, *, where: str = "at") -> xr.Dataset:
     _check_domain(saved, {slot: found[name] for slot, name in model.inputs.items()}, where)
     if saved.has_compute and "flops" in table:
         found["flops"] = positive(table["flops"], f"{where}: column 'flops'")
+    if isinstance(model.noise.trials, str) and model.noise.trials in table:
+        label = f"{where}: column {model.noise.trials!r}"
+        found[model.noise.trials] = positive(table[model.noise.trials], label)
     for column in saved.pooled:
         if column in table:
             found[column] = table[column].astype(str)

@@ -8,14 +8,17 @@ import pytensor.tensor as pt
 import xarray as xr
 
 from bayescale import drift
+from bayescale.inference.rates import as_observed, observe
 from bayescale.inference.scores import add_scores, anchors, constants
 from bayescale.inference.variables import groups, variable
-from bayescale.laws import Law
-from bayescale.model import SCORES, Model, Tasks
+from bayescale.laws import RATES, Law
+from bayescale.model import Model, Tasks
 from bayescale.runs.columns import nearest
 
 #: The observed variable: log loss, on whose scale the noise is stated.
 OBSERVED = "log_loss"
+#: The observed variable in its place where the loss is a rate: its logit, the rate, or the count of trials.
+OBSERVED_RATE = "rate"
 #: Least elasticity that the drift's rate multiplies, for one input and for several.
 ELASTICITY_FLOOR = (0.03, 0.01)
 
@@ -66,9 +69,19 @@ def build(runs: xr.Dataset, model: str | Model = "chinchilla") -> pm.Model:
         }
         per_run |= _terms(law, model, per_run)
         ratios = [pt.exp(data[f"log_{name}"]) for name in law.input_names]
-        location = np.log(law.loss(*ratios, **{name: per_run[name] for name in law.param_names}))
+        loss = law.loss(*ratios, **{name: per_run[name] for name in law.param_names})
+        location = np.log(loss)
         sigma = _noise_scale(model, data)
-        if model.discrepancy is not None:
+        if model.noise.of_rate:
+            observe(
+                OBSERVED_RATE,
+                model.noise.dist,
+                law.rate(loss),
+                sigma if model.noise.dist == "LogitNormal" or sigma is None else sigma**-2,
+                observed=data["observed"],
+                trials=data.get("trials"),
+            )
+        elif model.discrepancy is not None:
             rate = variable("drift_rate", model.discrepancy.rate)
             if model.discrepancy.breaks is not None:
                 # Within the runs breaks have the second moments of a drift; beyond them they come one by one.
@@ -124,14 +137,17 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
             values = runs[column].values.astype(float)
         except ValueError as error:
             raise ValueError(f"{where}: column {column!r} must hold numbers; {error}") from error
+        if column == "loss" and model.noise.of_rate:
+            _check_rate(runs, model, where)
+            continue
         wrong = ~(np.isfinite(values) & (values > 0))
         if wrong.any():
             raise ValueError(
-                f"{where}: column {described[column]} must be positive and finite; {_rows(values, wrong)}"
+                f"{where}: column {described[column]} must be positive and finite; {_rows_and_values(values, wrong)}"
             )
     for name, outside, bound in model.law_object.outside(law_inputs(runs, model)):
         column = model.inputs[name]
-        told = _rows(runs[column].values.astype(float), outside)
+        told = _rows_and_values(runs[column].values.astype(float), outside)
         raise ValueError(f"{where}: column {described[column]} must be {bound}; {told}")
     for name, pool in model.pool.items():
         if pool.over not in runs:
@@ -152,6 +168,81 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
         )
     if model.tasks is not None:
         _check_scores(runs, model, model.tasks, where)
+
+
+def _rows(wrong: np.ndarray) -> str:
+    """The first of some rows, counted from one as a reader does."""
+    return ", ".join(str(row + 1) for row in np.flatnonzero(wrong)[:8])
+
+
+def _check_rate(runs: xr.Dataset, model: Model, where: str) -> None:
+    """Raise ValueError unless the losses are rates that the noise can be of, with their trials."""
+    law, noise = model.law_object, model.noise
+    if isinstance(noise.trials, str):
+        if noise.trials not in runs:
+            raise ValueError(
+                f"{where}: model {model.name!r} takes the trials behind each loss from column {noise.trials!r}, which "
+                f"the table lacks. {_near(noise.trials, runs)}Add it, or give a number in [noise]"
+            )
+        try:
+            trials = runs[noise.trials].values.astype(float)
+        except ValueError as error:
+            raise ValueError(
+                f"{where}: column {noise.trials!r} must hold numbers; {error}"
+            ) from error
+        bad = ~(np.isfinite(trials) & (trials >= 1) & (trials == np.rint(trials)))
+        if bad.any():
+            raise ValueError(
+                f"{where}: column {noise.trials!r} must hold whole numbers of trials above zero; see rows {_rows(bad)}"
+            )
+    loss = runs["loss"].values.astype(float)
+    counts = RATES[noise.dist]
+    rate = law.observed_rate(loss)
+    within = (rate >= 0) & (rate <= 1) if counts else (rate > 0) & (rate < 1)
+    if within.all():
+        return
+    what = {
+        "error": f"error rates {'from 0 to 1' if counts else 'above 0 and below 1'}: 1 - accuracy",
+        "success": f"minus the log of rates {'from 0 to 1' if counts else 'above 0 and below 1'}: -ln(accuracy)",
+    }[law.trials_give]
+    advice = ""
+    if law.trials_give == "error" and (loss > 1).any():
+        advice = "; per cent must be divided by 100"
+    elif not counts and ((rate == 0) | (rate == 1)).any():
+        advice = "; rates of all or none need their trials, with dist = 'BetaBinomial'"
+    raise ValueError(
+        f"{where}: noise {noise.dist} of model {model.name!r} takes a column 'loss' of {what}; see rows "
+        f"{_rows(~within)}{advice}"
+    )
+
+
+def trials_of(runs: xr.Dataset, model: Model) -> np.ndarray | None:
+    """Trials behind the loss of each run; None if the noise counts none."""
+    trials = model.noise.trials
+    if isinstance(trials, str):
+        return np.asarray(runs[trials].values.astype(float))
+    return None if trials is None else np.full(runs.sizes["run"], float(trials))
+
+
+def log_losses(runs: xr.Dataset, model: Model) -> np.ndarray:
+    """Log of each loss; see :meth:`bayescale.laws.Law.inside` for counts of none and of all."""
+    loss = runs["loss"].values.astype(float)
+    return np.asarray(np.log(model.law_object.inside(loss, trials_of(runs, model))))
+
+
+def log_jacobian(runs: xr.Dataset, model: Model) -> np.ndarray:
+    """What to add to the log densities of the graph's observed variable, so that they are those of the loss.
+
+    Counts are taken for the rates that round to them: see :func:`bayescale.rates.log_density`.
+    """
+    if not model.noise.of_rate:
+        return -log_losses(runs, model)
+    law, trials = model.law_object, trials_of(runs, model)
+    rate = law.observed_rate(law.inside(runs["loss"].values.astype(float), trials))
+    found = np.log(rate) if law.trials_give == "success" else np.zeros(rate.size)
+    if model.noise.dist == "LogitNormal":
+        return np.asarray(found - np.log(rate * (1 - rate)))
+    return found if trials is None else np.asarray(found + np.log(trials))
 
 
 def _check_scores(runs: xr.Dataset, model: Model, tasks: Tasks, where: str) -> None:
@@ -177,7 +268,7 @@ def _check_scores(runs: xr.Dataset, model: Model, tasks: Tasks, where: str) -> N
             f"table lacks. {_near(tasks.trials, runs)}Add it, or give a number"
         )
     # The logit of a score of exactly 0 or 1 is infinite; counts may be all or none.
-    open_ends = not SCORES[tasks.dist]
+    open_ends = not RATES[tasks.dist]
     for name in names:
         try:
             values = runs[name].values.astype(float)
@@ -185,14 +276,13 @@ def _check_scores(runs: xr.Dataset, model: Model, tasks: Tasks, where: str) -> N
             raise ValueError(f"{where}: column {name!r} must hold scores; {error}") from error
         wrong = (values < 0) | (values > 1) | (open_ends & ((values == 0) | (values == 1)))
         if wrong.any():
-            rows = ", ".join(str(row + 1) for row in np.flatnonzero(wrong)[:8])
             between = "above 0 and below 1" if open_ends else "from 0 to 1"
             advice = "; per cent must be divided by 100" if (values > 1).any() else ""
             advice += (
                 "; scores of all or none need their trials, with dist = 'BetaBinomial'" * open_ends
             )
             raise ValueError(
-                f"{where}: column {name!r} must hold scores {between}; see rows {rows}{advice}"
+                f"{where}: column {name!r} must hold scores {between}; see rows {_rows(wrong)}{advice}"
             )
         if np.isfinite(values).sum() < 3:
             raise ValueError(
@@ -211,7 +301,7 @@ def _near(column: str, runs: xr.Dataset, *, taken: tuple[str, ...] = ()) -> str:
     return f"Did you mean {' or '.join(map(repr, found))}? " if found else ""
 
 
-def _rows(values: np.ndarray, wrong: np.ndarray) -> str:
+def _rows_and_values(values: np.ndarray, wrong: np.ndarray) -> str:
     """Rows with what they hold, and what to do about them."""
     rows = np.flatnonzero(wrong)
     told = ", ".join(f"{row + 1} ({values[row]:g})" for row in rows[:8])
@@ -238,7 +328,7 @@ def reference(runs: xr.Dataset, model: Model) -> dict[str, float]:
     scales = {slot: inputs[slot] for slot in law.scales}
     near = drift.frontier(drift.positions(scales)["compute"])
     means = {slot: float(np.exp(np.log(values[near]).mean())) for slot, values in scales.items()}
-    return law.references(means) | {"loss": float(np.exp(np.log(runs["loss"].values[near]).mean()))}
+    return law.references(means) | {"loss": float(np.exp(log_losses(runs, model)[near].mean()))}
 
 
 def law_inputs(runs: xr.Dataset, model: Model) -> dict[str, np.ndarray]:
@@ -268,7 +358,12 @@ def graph_data(runs: xr.Dataset, model: Model) -> dict[str, np.ndarray]:
     data |= {f"reference_{slot}": np.asarray(scale[slot]) for slot in inputs}
     # The level's prior may sit at the runs' own mean, so log losses are counted from there.
     data["log_center"] = np.asarray(np.log(scale["loss"]))
-    data["observed"] = np.log(runs["loss"].values.astype(float))
+    if model.noise.of_rate:
+        rate = model.law_object.observed_rate(runs["loss"].values.astype(float))
+        data["observed"], trials = as_observed(model.noise.dist, rate, trials_of(runs, model))
+        data |= {} if trials is None else {"trials": trials}
+    else:
+        data["observed"] = log_losses(runs, model)
     for pool in model.pool.values():
         _, index = np.unique(runs[pool.over].values.astype(str), return_inverse=True)
         data[f"{pool.over}_index"] = index.astype(np.int64)
@@ -304,14 +399,8 @@ def _score_data(
         "score_task": task.astype(np.int64),
         "score_at": (task * gap.size + run).astype(np.int64),
     }
-    trials = _trials(runs, tasks, names)
-    if trials is None:
-        logit = tasks.dist == "LogitNormal"
-        return data | {"score_observed": np.log(score / (1 - score)) if logit else score}
-    return data | {
-        "score_trials": trials.astype(np.int64),
-        "score_observed": np.rint(score * trials).astype(np.int64),
-    }
+    data["score_observed"], trials = as_observed(tasks.dist, score, _trials(runs, tasks, names))
+    return data if trials is None else data | {"score_trials": trials}
 
 
 def _trials(runs: xr.Dataset, tasks: Tasks, names: list[str]) -> np.ndarray | None:
@@ -516,7 +605,9 @@ def _drifting_unevenly(
     )
 
 
-def _noise_scale(model: Model, data: dict[str, pt.TensorVariable]) -> pt.TensorVariable:
+def _noise_scale(model: Model, data: dict[str, pt.TensorVariable]) -> pt.TensorVariable | None:
+    if model.noise.sigma is None:
+        return None
     sigma = variable("sigma", model.noise.sigma)
     if model.noise.slope is not None:
         slope = variable("noise_slope", model.noise.slope)

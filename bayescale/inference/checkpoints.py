@@ -37,7 +37,7 @@ def average_checkpoints(runs: xr.Dataset, model: Model) -> tuple[xr.Dataset, Not
     Raises
     ------
     ValueError
-        If a table has several steps but no ``run_id``.
+        If a table has several steps but no ``run_id``, or checkpoints meet noise of rates.
     """
     if "run_id" not in runs:
         if "step" in runs and np.unique(runs["step"].values).size > 1:
@@ -51,6 +51,12 @@ def average_checkpoints(runs: xr.Dataset, model: Model) -> tuple[xr.Dataset, Not
     )
     if counts.max() == 1:
         return runs, None
+    if model.noise.of_rate:
+        raise ValueError(
+            f"{runs.attrs.get('source', 'runs')}: rows that share a 'run_id' are checkpoints, whose mean is no count "
+            f"and no single rate; noise {model.noise.dist} needs one row a run: keep the last of each, drop 'run_id' "
+            "if each row is a run, or take Normal or StudentT noise"
+        )
     inputs = {slot: runs[column].values.astype(float) for slot, column in model.inputs.items()}
     at = drift.positions(inputs)["compute"]
     cell = _cells(at, index, names.size)

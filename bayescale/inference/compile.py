@@ -37,7 +37,8 @@ from pytensor.graph.op import Op
 from pytensor.graph.replace import clone_replace, vectorize_graph
 from pytensor.link.numba.cache import compile_numba_function_src
 
-from bayescale.inference.build import OBSERVED
+from bayescale.inference.build import OBSERVED, OBSERVED_RATE
+from bayescale.inference.rates import PARAMETERS
 
 #: Without rewrites: a graph that is called once is compiled for longer than it runs.
 PLAIN = Mode(linker="py", optimizer="merge")
@@ -260,15 +261,21 @@ def _outputs(
     densities = model.logp(vars=[*model.free_RVs, *model.observed_RVs], jacobian=False, sum=False)
     named += [("log_prior", rv.name) for rv in model.free_RVs]
     named += [("log_likelihood", rv.name) for rv in model.observed_RVs]
-    noise = model[OBSERVED].owner
+    of_rate = OBSERVED_RATE in model.named_vars
+    noise = model[OBSERVED_RATE if of_rate else OBSERVED].owner
     noise_params = noise.op.dist_params(noise)
     # A drifting law has location, scale and the drift's scale.
-    names = {
-        2: ("mu", "sigma"),
-        3: ("mu", "sigma", "excess") if "excess" in model.named_vars else ("nu", "mu", "sigma"),
-    }.get(len(noise_params), ("mu", "sigma", "kappa"))
+    names = (
+        PARAMETERS[noise.op.name]
+        if of_rate
+        else {
+            2: ("mu", "sigma"),
+            3: ("mu", "sigma", "excess") if "excess" in model.named_vars else ("nu", "mu", "sigma"),
+        }.get(len(noise_params), ("mu", "sigma", "kappa"))
+    )
     named += [("noise", name) for name in names]
-    noise_params = model.replace_rvs_by_values(noise_params[: len(names)])
+    used = noise_params[-len(names) :] if of_rate else noise_params[: len(names)]
+    noise_params = model.replace_rvs_by_values(used)
     return tuple(named), [*free, *densities, *noise_params]
 
 

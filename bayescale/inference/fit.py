@@ -27,17 +27,21 @@ from bayescale.drift import Marginal
 from bayescale.inference import smc
 from bayescale.inference.build import (
     OBSERVED,
+    OBSERVED_RATE,
     build,
     check_columns,
     graph_data,
+    log_jacobian,
     marginal,
     reference,
 )
 from bayescale.inference.checkpoints import average_checkpoints
 from bayescale.inference.compile import PLAIN, Compiled, compile_model, nutpie_model, unconstrain
+from bayescale.inference.rates import of_draws
 from bayescale.inference.scores import SCORE
 from bayescale.model import Model
 from bayescale.notes import Note, dump_notes, get_notes
+from bayescale.rates import draw
 from bayescale.saving import FORMAT
 
 PRIOR_DRAWS = 500
@@ -172,7 +176,13 @@ def fit(
         if isinstance(attempt, smc.Population):
             assert densities is not None
             points, stats = smc.sample(
-                graph, densities, attempt, draws=draws, chains=chains, seed=seed
+                graph,
+                densities,
+                attempt,
+                draws=draws,
+                chains=chains,
+                seed=seed,
+                jacobian=float(log_jacobian(runs, model).sum()),
             )
         elif sampler == "nutpie":
             points, stats = _with_nutpie(compiled, attempt, settings)
@@ -310,6 +320,7 @@ def _compiled(graph: pm.Model, runs: xr.Dataset, model: Model, *, density: bool)
         law.loss,
         law.split,
         law.textbook,
+        law.outcome,
         str(groups),
         density,
     )
@@ -405,7 +416,7 @@ def _groups(
             noise[name] = each.reshape(chains, draws, -1)
             continue
         shaped = value.reshape(chains, draws, *value.shape[1:])
-        density = {OBSERVED: ("run",), SCORE: ("scored",)}
+        density = {OBSERVED: ("run",), OBSERVED_RATE: ("run",), SCORE: ("scored",)}
         dims = (
             density[name] if group == "log_likelihood" else graph.named_vars_to_dims.get(name, ())
         )
@@ -414,22 +425,27 @@ def _groups(
         groups.setdefault(group, {})[name] = xr.DataArray(
             shaped, dims=("chain", "draw", *dims), coords=coords
         )
-    observed = compiled.data["observed"]
     rng = np.random.default_rng([seed, 1])
     if "kappa" in noise:
         location, densities = _drifted(
-            groups["posterior"], noise, marginal(runs, model), observed, rng
+            groups["posterior"], noise, marginal(runs, model), compiled.data["observed"], rng
         )
         noise["mu"] = location
         if isinstance(model.noise.nu, float):
             noise["nu"] = np.array(model.noise.nu)
     else:
-        densities = groups["log_likelihood"][OBSERVED].values
-    # The law and its noise are stated for log loss; the tree speaks of loss, so densities carry the Jacobian.
-    log_likelihood = {"loss": xr.DataArray(densities - observed, dims=("chain", "draw", "run"))}
+        observed = OBSERVED_RATE if model.noise.of_rate else OBSERVED
+        densities = groups["log_likelihood"][observed].values
+    # The noise is stated for log loss, or for a rate; the tree speaks of loss, so densities carry the Jacobian.
+    densities = densities + log_jacobian(runs, model)
+    log_likelihood = {"loss": xr.DataArray(densities, dims=("chain", "draw", "run"))}
     if SCORE in groups["log_likelihood"]:
         log_likelihood[SCORE] = groups["log_likelihood"][SCORE]
-    replicated = {"loss": _replicate(noise, rng)}
+    replicated = {
+        "loss": _replicate_rates(model, noise, compiled.data.get("trials"), rng)
+        if model.noise.of_rate
+        else _replicate(noise, rng)
+    }
     named: dict[str, Mapping[Any, xr.DataArray]] = {
         "posterior": groups["posterior"],
         "sample_stats": stats.data_vars,
@@ -479,6 +495,18 @@ def _replicate(noise: Mapping[str, np.ndarray], rng: np.random.Generator) -> xr.
     with np.errstate(over="ignore"):  # Student's t with few degrees of freedom has no largest loss.
         losses = np.exp(location + noise["sigma"] * standard)
     return xr.DataArray(losses, dims=("chain", "draw", "run"))
+
+
+def _replicate_rates(
+    model: Model,
+    noise: dict[str, np.ndarray],
+    trials: np.ndarray | None,
+    rng: np.random.Generator,
+) -> xr.DataArray:
+    """As :func:`_replicate`, of losses that are rates."""
+    rates = of_draws(model.noise.dist, noise, trials)
+    luck = rng.random((2, *rates.center.shape))
+    return xr.DataArray(model.law_object.loss_of(draw(rates, luck)), dims=("chain", "draw", "run"))
 
 
 def prior_tree(

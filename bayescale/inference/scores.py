@@ -13,6 +13,7 @@ import pymc as pm
 import pytensor.tensor as pt
 from pymc.distributions.transforms import Transform
 
+from bayescale.inference.rates import observe
 from bayescale.inference.variables import distribution, variable
 from bayescale.links import Link
 from bayescale.model import Prior, Tasks
@@ -63,20 +64,17 @@ def add_scores(tasks: Tasks, names: list[str], data: Mapping[str, pt.TensorVaria
         floor[:, None],
         ceiling[:, None],
     )
-    mean = pt.clip(grid.ravel()[data["score_at"]], 1e-9, 1 - 1e-9)
-    observed = data["score_observed"]
-    if tasks.scatter is None:
-        pm.Binomial(SCORE, n=data["score_trials"], p=mean, observed=observed)
-        return
-    scatter = variable("scatter_task", tasks.scatter, dims="task")[data["score_task"]]
-    if tasks.dist == "LogitNormal":
-        pm.Normal(SCORE, pt.log(mean) - pt.log1p(-mean), scatter, observed=observed)
-        return
-    counts = {"alpha": mean * scatter, "beta": (1 - mean) * scatter}
-    if tasks.dist == "Beta":
-        pm.Beta(SCORE, **counts, observed=observed)
-    else:
-        pm.BetaBinomial(SCORE, **counts, n=data["score_trials"], observed=observed)
+    scatter = None
+    if tasks.scatter is not None:
+        scatter = variable("scatter_task", tasks.scatter, dims="task")[data["score_task"]]
+    observe(
+        SCORE,
+        tasks.dist,
+        grid.ravel()[data["score_at"]],
+        scatter,
+        observed=data["score_observed"],
+        trials=data.get("score_trials"),
+    )
 
 
 def _curves(

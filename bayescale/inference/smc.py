@@ -125,6 +125,7 @@ def sample(
     draws: int,
     chains: int,
     seed: int,
+    jacobian: float,
 ) -> tuple[np.ndarray, xr.Dataset]:
     """Sample a model by sequential Monte Carlo.
 
@@ -138,6 +139,8 @@ def sample(
     draws, chains : int
         Draws kept of each population, and populations.
     seed : int
+    jacobian : float
+        Log of what turns the density of what the graph observes into that of the losses.
 
     Returns
     -------
@@ -164,8 +167,7 @@ def sample(
         rate = float(kernel.chain_acc_rate.mean())
         stats.append((kernel.log_marginal_likelihood, kernel.iteration, rate))
     evidence, stages, acceptance = np.array(stats).T
-    # Densities in the graph are of log losses.
-    evidence = evidence - float(graph["observed"].get_value().sum())
+    evidence = evidence + jacobian
     names = "log_marginal_likelihood", "stages", "acceptance_rate"
     found = zip(names, (evidence, stages, acceptance), strict=True)
     return np.stack(points), xr.Dataset({name: ("chain", values) for name, values in found})

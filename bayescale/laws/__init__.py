@@ -5,9 +5,9 @@ import importlib
 import pkgutil
 from functools import cache
 
-from bayescale.laws._law import GROUPS, Input, Law, Param
+from bayescale.laws._law import GROUPS, LOG_LOSS, RATES, Input, Law, Param
 
-__all__ = ["GROUPS", "Input", "Law", "Param", "get", "names", "register"]
+__all__ = ["GROUPS", "LOG_LOSS", "RATES", "Input", "Law", "Param", "get", "names", "register"]
 
 _REGISTERED: dict[str, Law] = {}
 

@@ -19,6 +19,16 @@ Group = Literal[
     "Others",
 ]
 GROUPS: tuple[str, ...] = get_args(Group)
+Outcome = Literal["nats", "error", "success"]
+
+#: Observation models of the log of a loss.
+LOG_LOSS = ("Normal", "StudentT", "ExGaussian")
+#: Observation models of a rate in (0, 1), and whether they count trials.
+RATES = {"LogitNormal": False, "Beta": False, "BetaBinomial": True, "Binomial": True}
+#: How far from 1 an error rate begins to be held below it.
+_HELD = 1e-3
+#: A count of none or of all stands for this part of a trial where its log is taken, and rounds back to the count.
+_PART = 0.25
 
 
 @dataclass(frozen=True)
@@ -125,6 +135,11 @@ class Law:
         the parameters.
     group : str
         What the law is about: one of :data:`GROUPS`, under which the catalogue lists it.
+    outcome : {"nats", "error", "success"}, optional
+        What the loss may be besides a number of nats, where it comes of trials: the share of them
+        that fails (``error``), or minus the log of the share that succeeds (``success``). By
+        default ``error`` for a law of one input ``scale``, which fits whatever falls with a scale,
+        and ``nats``, of no trials, for all others.
 
     Examples
     --------
@@ -152,6 +167,83 @@ class Law:
     falls_in: tuple[str, ...] | None = None
     has_limit: bool = True
     group: Group = "Others"
+    outcome: Outcome | None = None
+
+    @property
+    def trials_give(self) -> Outcome:
+        """The :attr:`outcome`, or what it is by default.
+
+        Examples
+        --------
+        >>> from bayescale import laws
+        >>> [laws.get(name).trials_give for name in ("chinchilla", "power", "coverage")]
+        ['nats', 'error', 'success']
+        """
+        if self.outcome is not None:
+            return self.outcome
+        return "error" if self.input_names == ("scale",) else "nats"
+
+    @property
+    def noises(self) -> tuple[str, ...]:
+        """Observation models that the law admits: of log loss, and of rates where its loss may be one.
+
+        Examples
+        --------
+        >>> from bayescale import laws
+        >>> laws.get("chinchilla").noises
+        ('Normal', 'StudentT', 'ExGaussian')
+        """
+        return LOG_LOSS if self.trials_give == "nats" else (*LOG_LOSS, *RATES)
+
+    def rate(self, loss: Any) -> Any:
+        """The rate that trials count, from the loss that the law gives.
+
+        An error is held below 1, smoothly, so that a curve that has left (0, 1) finds back: by a
+        relative 2.5e-7 / (1 - loss).
+
+        Examples
+        --------
+        >>> from bayescale import laws
+        >>> round(float(laws.get("power").rate(0.4)), 6), float(laws.get("power").rate(2.0)) < 1
+        (0.4, True)
+        >>> round(float(laws.get("coverage").rate(0.5)), 6)
+        0.606531
+        """
+        if self.trials_give == "success":
+            return np.exp(-loss)
+        left = 1 - loss
+        return 1 - (left + np.sqrt(left * left + _HELD**2 * loss)) / 2
+
+    def observed_rate(self, loss: np.ndarray) -> np.ndarray:
+        """The rate that trials counted, from the loss of a run table."""
+        return np.exp(-loss) if self.trials_give == "success" else loss
+
+    def loss_of(self, rate: np.ndarray) -> np.ndarray:
+        """The loss of a run table, from the rate that trials counted."""
+        if self.trials_give == "error":
+            return rate
+        with np.errstate(divide="ignore"):
+            return np.asarray(-np.log(rate))
+
+    def inside(self, loss: np.ndarray, trials: np.ndarray | None) -> np.ndarray:
+        """Losses that have a log: those of no error or of none right are moved by a part of a trial.
+
+        Parameters
+        ----------
+        loss : numpy.ndarray
+        trials : numpy.ndarray or None
+            Behind each loss; None for losses that no trials count, which are left as they are.
+
+        Examples
+        --------
+        >>> from bayescale import laws
+        >>> laws.get("voting").inside(np.array([0.0, 0.5]), np.array(10)).tolist()
+        [0.025, 0.5]
+        """
+        if trials is None:
+            return loss
+        rate = np.clip(self.observed_rate(loss), _PART / trials, 1 - _PART / trials)
+        return self.loss_of(rate)
 
     @property
     def input_names(self) -> tuple[str, ...]:

@@ -43,4 +43,5 @@ LAW = Law(
     loss=loss,
     terms=("E", "A"),
     textbook=textbook,
+    outcome="success",
 )

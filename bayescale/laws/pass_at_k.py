@@ -56,4 +56,5 @@ LAW = Law(
     terms=("b",),
     split=split,
     floor=None,
+    outcome="success",
 )

@@ -62,4 +62,5 @@ LAW = Law(
     terms=("E", "H"),
     split=split,
     textbook=textbook,
+    outcome="error",
 )

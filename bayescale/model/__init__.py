@@ -7,7 +7,6 @@ builds the graph.
 from bayescale.model._model import Model, models_dir, shipped
 from bayescale.model._parts import (
     DISTRIBUTIONS,
-    SCORES,
     Breaks,
     Discrepancy,
     Noise,
@@ -20,7 +19,6 @@ from bayescale.model._reader import FORMAT, Reader, hint
 __all__ = [
     "DISTRIBUTIONS",
     "FORMAT",
-    "SCORES",
     "Breaks",
     "Discrepancy",
     "Model",

@@ -74,7 +74,8 @@ class Model:
     def columns(self) -> tuple[str, ...]:
         """Columns that a run table must have besides ``loss``, inputs first."""
         wanted = [*self.inputs.values(), *(pool.over for pool in self.pool.values())]
-        return tuple(dict.fromkeys(wanted + ([self.noise.known] if self.noise.known else [])))
+        wanted += [each for each in (self.noise.known, self.noise.trials) if isinstance(each, str)]
+        return tuple(dict.fromkeys(wanted))
 
     @classmethod
     def load(cls, source: "str | Path | Model") -> "Model":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bayescale import links
+from bayescale.laws import RATES
 from bayescale.links import Link
 
 #: Distributions of the model files: what each keyword argument must be, and the support.
@@ -87,13 +88,16 @@ class Pool:
 
 @dataclass(frozen=True)
 class Noise:
-    """How a run's log loss scatters about the law.
+    """How a run's loss scatters about the law: its log, or the rate that it is.
 
     Parameters
     ----------
-    dist : {"Normal", "StudentT", "ExGaussian"}
-    sigma : Prior
-        Scale of log loss, that is the relative error of a loss, at the reference scale.
+    dist : {"Normal", "StudentT", "ExGaussian", "LogitNormal", "Beta", "BetaBinomial", "Binomial"}
+        The last four are of rates in (0, 1), for a law whose loss comes of trials: see :meth:`bayescale.laws.Law.rate`.
+    sigma : Prior or None
+        Scale at the reference scale: of log loss, that is the relative error of a loss; of the logit of a rate for
+        ``LogitNormal``; for ``Beta`` and ``BetaBinomial`` the standard deviation of a rate over that of one trial,
+        ``sqrt(rate * (1 - rate))``, so that a rate is worth ``1 / sigma**2`` trials. None for ``Binomial``.
     nu : Prior, float or None
         Degrees of freedom of Student's t; a number fixes them.
     slope : Prior or None
@@ -104,14 +108,24 @@ class Noise:
     excess : Prior or None
         Of ``excess``, with ExGaussian noise: by how much a run lies above the law on average, as a share of its loss,
         for want of tuning. The law is then what well-tuned runs reach.
+    trials : int, str or None
+        Trials behind each rate, for ``Binomial`` and ``BetaBinomial``: a number, or the column that holds it.
     """
 
-    dist: Literal["Normal", "StudentT", "ExGaussian"]
-    sigma: Prior
+    dist: Literal[
+        "Normal", "StudentT", "ExGaussian", "LogitNormal", "Beta", "BetaBinomial", "Binomial"
+    ]
+    sigma: Prior | None
     nu: Prior | float | None = None
     slope: Prior | None = None
     known: str | None = None
     excess: Prior | None = None
+    trials: int | str | None = None
+
+    @property
+    def of_rate(self) -> bool:
+        """Whether it is of a rate rather than of log loss."""
+        return self.dist in RATES
 
 
 @dataclass(frozen=True)
@@ -145,10 +159,6 @@ class Discrepancy:
 
     rate: Prior
     breaks: Breaks | None = None
-
-
-#: How scores scatter about the link, and whether that needs the number of trials of each.
-SCORES = {"LogitNormal": False, "Beta": False, "BetaBinomial": True, "Binomial": True}
 
 
 @dataclass(frozen=True)

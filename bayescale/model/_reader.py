@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from bayescale import laws, links
-from bayescale.laws import Law
+from bayescale.laws import LOG_LOSS, RATES, Law
 from bayescale.model._parts import (
     DISTRIBUTIONS,
     NUMBER,
     OPTIONAL,
     POSITIVE,
     POSITIVES,
-    SCORES,
     Breaks,
     Discrepancy,
     Noise,
@@ -26,6 +25,8 @@ from bayescale.model._parts import (
 
 #: Version of the format that is written and read here.
 FORMAT = 1
+#: Most trials behind a rate: a float still tells one more or less.
+TRIALS = 2**53
 
 
 def hint(given: str, known: Iterable[str]) -> str:
@@ -154,7 +155,7 @@ class ModelReader(Reader):
             "law": law.name,
             "inputs": inputs,
             "priors": priors,
-            "noise": self.noise(table.get("noise", {}), drifts=discrepancy is not None),
+            "noise": self.noise(law, table.get("noise", {}), drifts=discrepancy is not None),
             "pool": self.pools(priors, table.get("pool", {})),
             "discrepancy": discrepancy,
             "tasks": None if "tasks" not in table else self.tasks(table["tasks"]),
@@ -171,10 +172,10 @@ class ModelReader(Reader):
         for name in columns:
             self.string("tasks.columns", name, "the name of a column, such as 'acc_piqa'")
         dist = table.get("dist", "LogitNormal")
-        if dist not in SCORES:
-            raise self.fail("tasks.dist", f"expected one of {', '.join(SCORES)}; got {dist!r}")
-        if SCORES[dist] != ("trials" in table):
-            need = "needs" if SCORES[dist] else "takes no"
+        if dist not in RATES:
+            raise self.fail("tasks.dist", f"expected one of {', '.join(RATES)}; got {dist!r}")
+        if RATES[dist] != ("trials" in table):
+            need = "needs" if RATES[dist] else "takes no"
             raise self.fail(
                 "tasks.trials",
                 f"{dist} {need} number of trials; Binomial and BetaBinomial count them",
@@ -219,7 +220,7 @@ class ModelReader(Reader):
             scatter=None
             if dist == "Binomial"
             else self.prior("tasks.scatter", table.get("scatter", around), "positive"),
-            trials=self.trials(table.get("trials")),
+            trials=self.trials("tasks.trials", table.get("trials"), by_task=True),
         )
 
     def bound(
@@ -238,14 +239,17 @@ class ModelReader(Reader):
             return {name: float(each) for name, each in value.items()}
         return float(value)
 
-    def trials(self, value: Any) -> int | str | Mapping[str, int] | None:
+    def trials(
+        self, key: str, value: Any, *, by_task: bool
+    ) -> int | str | Mapping[str, int] | None:
         if value is None or (isinstance(value, str) and value.strip()):
             return value
-        for each in value.values() if isinstance(value, Mapping) else [value]:
-            if not isinstance(each, int) or isinstance(each, bool) or each < 1:
+        for each in value.values() if by_task and isinstance(value, Mapping) else [value]:
+            if not isinstance(each, int) or isinstance(each, bool) or not 1 <= each <= TRIALS:
+                which = ", one for each task," if by_task else ""
                 raise self.fail(
-                    "tasks.trials",
-                    f"expected a whole number, one for each task, or the name of a column; got {value!r}",
+                    key,
+                    f"expected a whole number{which} or the name of a column; got {value!r}",
                 )
         return value
 
@@ -361,26 +365,13 @@ class ModelReader(Reader):
         }
         return Breaks(**priors)
 
-    def noise(self, table: Mapping[str, Any], *, drifts: bool) -> Noise:
-        self.check_keys("noise", table, ("dist", "sigma", "nu", "slope", "known", "excess"))
+    def noise(self, law: Law, table: Mapping[str, Any], *, drifts: bool) -> Noise:
+        keys = ("dist", "sigma", "nu", "slope", "known", "excess", "trials")
+        self.check_keys("noise", table, keys)
         dist = table.get("dist", "StudentT")
-        if dist not in ("Normal", "StudentT", "ExGaussian"):
-            raise self.fail("noise.dist", f"expected Normal, StudentT or ExGaussian, got {dist!r}")
-        if dist != "StudentT" and "nu" in table:
-            raise self.fail(
-                "noise.nu",
-                "degrees of freedom go with StudentT; drop 'nu' or set dist = 'StudentT'",
-            )
-        if dist != "ExGaussian" and "excess" in table:
-            raise self.fail(
-                "noise.excess", "an excess goes with ExGaussian; drop it or set dist = 'ExGaussian'"
-            )
-        if drifts and dist == "ExGaussian":
-            raise self.fail(
-                "noise.dist",
-                "a model with discrepancy takes Normal or StudentT, whose drift can be integrated out; set "
-                "discrepancy = 'none' for ExGaussian",
-            )
+        self.noise_dist(law, dist, table, drifts=drifts)
+        if dist in RATES:
+            return self.noise_of_rate(dist, table)
         # Published sweeps scatter by .3 to 3 % about their law.
         sigma = table.get("sigma", {"dist": "LogNormal", "kwargs": {"median": 0.01, "sigma": 1.0}})
         # Gamma(2, .1), Juarez and Steel 2010: rules neither heavy tails nor near normality out.
@@ -414,6 +405,64 @@ class ModelReader(Reader):
                 ),
                 "positive",
             ),
+        )
+
+    def noise_dist(self, law: Law, dist: Any, table: Mapping[str, Any], *, drifts: bool) -> None:
+        """Raise ValueError unless law and discrepancy admit the distribution, and the other keys go with it."""
+        known = (*LOG_LOSS, *RATES)
+        if dist not in known:
+            meant = hint(dist, known) if isinstance(dist, str) else ""
+            raise self.fail(
+                "noise.dist", f"expected one of {', '.join(known)}; {meant}got {dist!r}"
+            )
+        if dist not in law.noises:
+            raise self.fail(
+                "noise.dist",
+                f"law {law.name!r} admits {', '.join(law.noises)}: its loss is in nats, no rate between 0 and 1 that "
+                f"{dist} could be of. Choose one of these, or a law whose loss may be an error rate, such as "
+                "'sigmoid_compute' or 'power'",
+            )
+        if drifts and dist not in ("Normal", "StudentT"):
+            raise self.fail(
+                "noise.dist",
+                "a model with discrepancy takes Normal or StudentT, whose drift can be integrated out; set "
+                f"discrepancy = 'none' for {dist}",
+            )
+        goes = {
+            "nu": (("StudentT",), "degrees of freedom go with StudentT"),
+            "excess": (("ExGaussian",), "an excess goes with ExGaussian"),
+            "known": (LOG_LOSS, "a known error goes with Normal, StudentT and ExGaussian"),
+            "trials": (
+                tuple(name for name, counts in RATES.items() if counts),
+                "trials go with Binomial and BetaBinomial, which count them",
+            ),
+        }
+        binomial = "a Binomial scatters by its trials alone; BetaBinomial scatters by more"
+        goes |= dict.fromkeys(("sigma", "slope"), (tuple({*known} - {"Binomial"}), binomial))
+        for key, (dists, why) in goes.items():
+            if key in table and dist not in dists:
+                fitting = "" if len(dists) > 1 else f" or set dist = {dists[0]!r}"
+                raise self.fail(f"noise.{key}", f"{why}; drop {key!r}{fitting}")
+        if RATES.get(dist) and "trials" not in table:
+            raise self.fail(
+                "noise.trials",
+                f"{dist} needs the number of trials behind each rate: a whole number, or the name of a column",
+            )
+
+    def noise_of_rate(self, dist: Any, table: Mapping[str, Any]) -> Noise:
+        # A tenth of a logit is 2.5 points at a half; .06 is what 280 trials scatter by.
+        median, sigma = (0.1, 0.8) if dist == "LogitNormal" else (0.06, 0.75)
+        default = {"dist": "LogNormal", "kwargs": {"median": median, "sigma": sigma}}
+        slope = self.prior("noise.slope", table["slope"], "real") if "slope" in table else None
+        trials = self.trials("noise.trials", table.get("trials"), by_task=False)
+        assert not isinstance(trials, Mapping)
+        return Noise(
+            dist=dist,
+            sigma=None
+            if dist == "Binomial"
+            else self.prior("noise.sigma", table.get("sigma", default), "positive"),
+            slope=slope,
+            trials=trials,
         )
 
 

@@ -119,7 +119,9 @@ def _points(case: Case) -> Answers:
 
 def _fitting(case: Case) -> Answers:
     fit, noise = case.fit, case.saved.model.noise
-    tails = "Normal"
+    tails, of = "Normal", "log loss"
+    if noise.of_rate:
+        tails, of = noise.dist, "rates"
     if noise.nu is not None:
         freedom = (
             "estimated degrees of freedom"
@@ -129,7 +131,7 @@ def _fitting(case: Case) -> Answers:
         tails = f"Student's t, {freedom}"
     yield (
         "Which objective?",
-        f"the posterior: likelihood of log loss ({tails}) times the priors of the model file",
+        f"the posterior: likelihood of {of} ({tails}) times the priors of the model file",
     )
     yield "Do all points weigh alike?", "yes" if noise.nu is None else "points far off weigh less"
     tried = json.loads(fit.attrs.get("sampling", "[]"))

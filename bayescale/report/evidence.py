@@ -64,8 +64,13 @@ def assumptions(case: Case) -> Blocks:
         "Normal": "Normal",
         "StudentT": "Student's t, so that outliers count less",
         "ExGaussian": "Normal with an exponential excess, so that the law is what well-tuned runs reach",
+        "LogitNormal": "Normal in the logit, about the law as the median",
+        "Beta": "beta distributed about the law",
+        "BetaBinomial": "of counted trials, by more than their number explains",
+        "Binomial": "of counted trials, by no more than their number explains",
     }[model.noise.dist]
-    rows.append(("scatter of runs", f"of log loss; {noise}"))
+    of = "the rate that the loss is" if model.noise.of_rate else "log loss"
+    rows.append(("scatter of runs", f"of {of}; {noise}"))
     if saved.pooled:
         who = "a group that has no runs yet" if asked.family is None else asked.family
         rows.append(
@@ -180,6 +185,13 @@ def _parameters(case: Case) -> Blocks:
     known = {law.posterior_name(each.name): (each.meaning, each.unit) for each in law.params}
     meanings = known | {name: (said, "1") for name, said in _OTHERS.items()}
     meanings["level"] = (_OTHERS["level"], case.saved.units)
+    if case.saved.model.noise.of_rate:
+        what = (
+            "logit"
+            if case.saved.model.noise.dist == "LogitNormal"
+            else "rate, in those of one trial"
+        )
+        meanings["sigma"] = (f"scatter of a run's {what}, at the reference scale", "1")
     for name, pool in case.saved.model.pool.items():
         key = f"{law.posterior_name(name)}_sd"
         meanings[key] = (f"spread of {name} between values of {pool.over}", "1")

@@ -18,7 +18,7 @@ from bayescale.model import Model, shipped
 from bayescale.notes import Note, dump_notes, get_notes
 from bayescale.runs.screen import levels
 from bayescale.validate import baselines as simple
-from bayescale.validate.score import Predictive, predictive, score_runs
+from bayescale.validate.score import Predictive, RatePredictive, predictive, score_runs
 from bayescale.validate.verdict import calibration, summarise_backtest, verdict
 
 __all__ = ["backtest", "default_cuts", "summarise_backtest", "verdict"]
@@ -289,7 +289,9 @@ def _simple(split: _Split, laws: Sequence[Model], seed: int) -> list[tuple[str, 
     return found
 
 
-def _scored(forecast: Predictive, ahead: xr.Dataset, random_seed: int) -> xr.Dataset:
+def _scored(
+    forecast: Predictive | RatePredictive, ahead: xr.Dataset, random_seed: int
+) -> xr.Dataset:
     return score_runs(forecast, ahead["loss"].values, random_seed=random_seed)
 
 

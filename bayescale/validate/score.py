@@ -1,19 +1,24 @@
 """Scores of a predictive distribution against losses that were held out.
 
-A forecast is a mixture over posterior draws of Normal or Student's t distributions of log loss: its density and
-distribution function are exact given the draws, nothing is smoothed. Scores are of *log* loss, so that an error of
-.01 is one percent of the loss whatever its unit. Gneiting and Raftery 2007, doi 10.1198/016214506000001437.
+A forecast is a mixture over posterior draws of Normal or Student's t distributions of log loss, or of distributions of
+the rate that the loss is: its density and distribution function are exact given the draws, nothing is smoothed. Scores
+are of *log* loss, so that an error of .01 is one percent of the loss whatever its unit. Gneiting and Raftery 2007, doi
+10.1198/016214506000001437.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 from scipy import special, stats
 
+from bayescale import rates
 from bayescale.forecast.curve import Saved, law_params, log_location, read_fit, stream
 from bayescale.forecast.montecarlo import mcse, quantiles
+from bayescale.forecast.noise import noise_scale, rates_at
+from bayescale.laws import Law
+from bayescale.rates import Rates
 
 #: Levels of the central intervals whose coverage and width are reported.
 LEVELS = (0.5, 0.8, 0.9)
@@ -56,7 +61,33 @@ class Predictive:
     excess: np.ndarray | None = None
 
 
-def predictive(fit: xr.DataTree, runs: xr.Dataset, *, random_seed: int = 0) -> Predictive:
+@dataclass(frozen=True)
+class RatePredictive:
+    """Forecast of losses that are rates: one component of the mixture a draw.
+
+    Parameters
+    ----------
+    law : Law
+        Says how a rate and a loss go together.
+    rates : Rates
+        Axes (chain, draw, run).
+    """
+
+    law: Law
+    rates: Rates
+
+    def log_loss(self, loss: np.ndarray) -> np.ndarray:
+        """Log of losses, which those of no error and of none right have too."""
+        return np.asarray(np.log(self.law.inside(loss, self.rates.trials)))
+
+    def rate(self, log_loss: np.ndarray) -> np.ndarray:
+        """The rate of log losses."""
+        return self.law.observed_rate(np.exp(log_loss))
+
+
+def predictive(
+    fit: xr.DataTree, runs: xr.Dataset, *, random_seed: int = 0
+) -> Predictive | RatePredictive:
     """Forecast the log loss of one more run at the scales of a run table.
 
     Parameters
@@ -70,7 +101,7 @@ def predictive(fit: xr.DataTree, runs: xr.Dataset, *, random_seed: int = 0) -> P
 
     Returns
     -------
-    Predictive
+    Predictive or RatePredictive
     """
     saved = read_fit(fit)
     inputs = {
@@ -83,6 +114,13 @@ def predictive(fit: xr.DataTree, runs: xr.Dataset, *, random_seed: int = 0) -> P
     ]
     location = log_location(saved, inputs, law_params(saved, groups, random_seed))
     noise = saved.model.noise
+    if noise.of_rate:
+        counted = isinstance(noise.trials, str) and noise.trials in runs
+        trials = runs[noise.trials].values.astype(float) if counted else None
+        found = rates_at(saved, location, inputs, trials)
+        scatter = None if found.scatter is None else _shaped(found.scatter, saved)
+        center = _shaped(found.center, saved)
+        return RatePredictive(saved.law, replace(found, center=center, scatter=scatter))
     scale = _noise_scale(saved, inputs, location, runs)
     # The fit saw means of checkpoints; a single one scatters about them.
     scale = np.hypot(scale, float(fit.attrs.get("checkpoint_sd", 0.0)))
@@ -110,19 +148,20 @@ def _noise_scale(
     saved: Saved, inputs: Mapping[str, np.ndarray], location: np.ndarray, runs: xr.Dataset
 ) -> np.ndarray:
     """Scale of the noise of log loss, axes (sample, run)."""
-    noise = saved.model.noise
-    sigma = saved.draws_of("sigma")[:, None]
-    if noise.slope is not None:
-        decades = sum(np.log10(ratio) for ratio in inputs.values())
-        sigma = sigma * 10 ** (saved.draws_of("noise_slope")[:, None] * decades)
+    noise, sigma = saved.model.noise, noise_scale(saved, inputs)
+    assert sigma is not None
     if noise.known is not None and noise.known in runs:
         known = np.nan_to_num(runs[noise.known].values.astype(float)) / np.exp(location)
         sigma = np.sqrt(sigma**2 + known**2)
     return sigma
 
 
-def log_density(forecast: Predictive, log_loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def log_density(
+    forecast: Predictive | RatePredictive, log_loss: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Log predictive density of each log loss, and its Monte Carlo error.
+
+    The probability of a count is spread over the rates that round to it, so that it is a density too.
 
     Examples
     --------
@@ -130,32 +169,44 @@ def log_density(forecast: Predictive, log_loss: np.ndarray) -> tuple[np.ndarray,
     >>> log_density(forecast, np.array([0.0]))[0]
     array([-0.91893853])
     """
-    standard = (log_loss - forecast.location) / forecast.scale
-    if forecast.excess is not None:
-        logs = stats.exponnorm.logpdf(standard, forecast.excess / forecast.scale) - np.log(
-            forecast.scale
-        )
-    elif forecast.nu is None:
-        logs = -0.5 * standard**2 - 0.5 * np.log(2 * np.pi) - np.log(forecast.scale)
-    else:
-        nu = forecast.nu
-        logs = (
-            special.gammaln((nu + 1) / 2)
-            - special.gammaln(nu / 2)
-            - 0.5 * np.log(nu * np.pi)
-            - np.log(forecast.scale)
-            - (nu + 1) / 2 * np.log1p(standard**2 / nu)
-        )
+    logs = _log_densities(forecast, log_loss)
     highest = logs.max(axis=(0, 1))
     ratios = np.exp(logs - highest)
     mean = ratios.mean(axis=(0, 1))
     return np.log(mean) + highest, _error(ratios) / mean
 
 
-def pit(forecast: Predictive, log_loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _log_densities(forecast: Predictive | RatePredictive, log_loss: np.ndarray) -> np.ndarray:
+    """Log density of log losses by each component, axes (chain, draw, run)."""
+    if isinstance(forecast, RatePredictive):
+        rate = forecast.rate(log_loss)
+        # The rate moves with the log of the loss by the loss itself, times the rate if its log is the loss.
+        turn = log_loss if forecast.law.trials_give == "error" else log_loss + np.log(rate)
+        return rates.log_density(forecast.rates, rate) + turn
+    standard = (log_loss - forecast.location) / forecast.scale
+    if forecast.excess is not None:
+        return stats.exponnorm.logpdf(standard, forecast.excess / forecast.scale) - np.log(
+            forecast.scale
+        )
+    if forecast.nu is None:
+        return -0.5 * standard**2 - 0.5 * np.log(2 * np.pi) - np.log(forecast.scale)
+    nu = forecast.nu
+    return np.asarray(
+        special.gammaln((nu + 1) / 2)
+        - special.gammaln(nu / 2)
+        - 0.5 * np.log(nu * np.pi)
+        - np.log(forecast.scale)
+        - (nu + 1) / 2 * np.log1p(standard**2 / nu)
+    )
+
+
+def pit(
+    forecast: Predictive | RatePredictive, log_loss: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Probability that the forecast gave to a loss no larger than the one observed, and its Monte Carlo error.
 
-    Uniform on (0, 1) if the forecast is calibrated.
+    Uniform on (0, 1) if the forecast is calibrated. Of a loss that is counted, half of what the forecast gave to the
+    very count is left out: the mean is then a half, as of uniform numbers, and the spread a little less.
 
     Examples
     --------
@@ -163,6 +214,10 @@ def pit(forecast: Predictive, log_loss: np.ndarray) -> tuple[np.ndarray, np.ndar
     >>> pit(forecast, np.array([0.0]))[0]
     array([0.5])
     """
+    if isinstance(forecast, RatePredictive):
+        below = rates.below(forecast.rates, forecast.rate(log_loss))
+        below = below if forecast.law.trials_give == "error" else 1 - below
+        return below.mean(axis=(0, 1)), _error(below)
     standard = (log_loss - forecast.location) / forecast.scale
     if forecast.excess is not None:
         below = stats.exponnorm.cdf(standard, forecast.excess / forecast.scale)
@@ -173,8 +228,10 @@ def pit(forecast: Predictive, log_loss: np.ndarray) -> tuple[np.ndarray, np.ndar
     return below.mean(axis=(0, 1)), _error(below)
 
 
-def draw_log_loss(forecast: Predictive, rng: np.random.Generator) -> np.ndarray:
+def draw_log_loss(forecast: Predictive | RatePredictive, rng: np.random.Generator) -> np.ndarray:
     """Draws of log loss, axes (chain, draw, run): several in a row of each component, if these are few."""
+    if isinstance(forecast, RatePredictive):
+        return _draw_rates(forecast, rng)
     chains, draws, _ = forecast.location.shape
     repeats = -(-_VALUES // (chains * draws))
     location, scale = np.repeat(forecast.location, repeats, axis=1), forecast.scale
@@ -188,6 +245,17 @@ def draw_log_loss(forecast: Predictive, rng: np.random.Generator) -> np.ndarray:
         return location + scale * rng.standard_normal(location.shape)
     nu = forecast.nu if forecast.nu.shape[1] == 1 else np.repeat(forecast.nu, repeats, axis=1)
     return location + scale * rng.standard_t(np.broadcast_to(nu, location.shape))
+
+
+def _draw_rates(forecast: RatePredictive, rng: np.random.Generator) -> np.ndarray:
+    chains, draws, _ = forecast.rates.center.shape
+    repeats = -(-_VALUES // (chains * draws))
+    center, scatter = np.repeat(forecast.rates.center, repeats, axis=1), forecast.rates.scatter
+    if scatter is not None and scatter.shape[1] > 1:
+        scatter = np.repeat(scatter, repeats, axis=1)
+    several = replace(forecast.rates, center=center, scatter=scatter)
+    drawn = rates.draw(several, rng.random((2, *center.shape)))
+    return forecast.log_loss(forecast.law.loss_of(drawn))
 
 
 def crps(values: np.ndarray, log_loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -228,12 +296,14 @@ def crps(values: np.ndarray, log_loss: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return score, _error(influence.T.reshape(chains, draws, runs))
 
 
-def score_runs(forecast: Predictive, loss: np.ndarray, *, random_seed: int = 0) -> xr.Dataset:
+def score_runs(
+    forecast: Predictive | RatePredictive, loss: np.ndarray, *, random_seed: int = 0
+) -> xr.Dataset:
     """Score a forecast run by run.
 
     Parameters
     ----------
-    forecast : Predictive
+    forecast : Predictive or RatePredictive
     loss : numpy.ndarray
         Observed losses, axis (run,).
     random_seed : int
@@ -253,8 +323,11 @@ def score_runs(forecast: Predictive, loss: np.ndarray, *, random_seed: int = 0) 
     >>> round(float(table["pit"][0]), 2)
     0.83
     """
-    log_loss = np.log(np.asarray(loss, dtype=float))
-    found = {"observed": np.asarray(loss, dtype=float)}
+    loss = np.asarray(loss, dtype=float)
+    if isinstance(forecast, RatePredictive):
+        loss = np.exp(forecast.log_loss(loss))
+    log_loss = np.log(loss)
+    found = {"observed": loss}
     values = draw_log_loss(forecast, stream(random_seed, "score"))
     levels, errors = quantiles(_named(values), list(QUANTILES.values()))
     for index, name in enumerate(QUANTILES):
