@@ -475,6 +475,7 @@ def test_time() -> list[Row]:
         {
             "test_time_compute": ("run", runs["test_time_compute"].to_numpy()),
             "loss": ("run", runs["error"].to_numpy()),
+            "n_problems": ("run", runs["n_problems"].to_numpy()),
         }
     )
     rows = []
