@@ -202,7 +202,7 @@ def _budget_text(runs: xr.Dataset, base: Model, source: str, file: Path) -> str:
         means = (float(np.exp(np.log(runs[name]).mean())) for name in held)
         values = (f"{name} = {mean:.4g}" for name, mean in zip(held, means, strict=True))
         lines.append(_line(f"at = {{ {', '.join(values)} }}", "geometric means of the runs"))
-    pooled = list(dict.fromkeys(pool.over for pool in base.pool.values()))
+    pooled = list(base.pooled)
     if len(pooled) == 1:
         names = ", ".join(dict.fromkeys(map(str, runs[pooled[0]].values)))
         lines.append(_line('# family = "..."', f"one of {_plain(names)}; without it a new one"))

@@ -94,6 +94,21 @@ VARIANTS = {
     """,
 }
 VARIANTS |= {
+    "crossed": """
+        format = 1
+        law = "power"
+        [pool.level]
+        over = ["family", "corpus"]
+        [[pool.level.sd]]
+        dist = "HalfNormal"
+        kwargs = { sigma = 0.2 }
+        [[pool.level.sd]]
+        dist = "Exponential"
+        kwargs = { lam = 9.0 }
+        [pool.gamma]
+        over = ["corpus", "family"]
+        centered = true
+    """,
     "logit-normal": """
         format = 1
         law = "voting"
@@ -166,9 +181,8 @@ def runs(pile: xr.Dataset, own_law: Law) -> xr.Dataset:
             if column in others and bound:
                 near = bound * 10 ** rng.uniform(-0.01, 0.01, size)
                 others[column] = np.clip(near, each.lower, each.upper)
-        for pool in model.pool.values():
-            if pool.over in others:
-                others[pool.over] = rng.choice(["one", "other"], size)
+    for over in {over for name in MODELS for over in model_of(name).pooled} & set(others):
+        others[over] = rng.choice(["one", "other"], size)
     others = {name: ("run", values) for name, values in others.items()}
     return pile.assign(others | {"loss_sd": ("run", rng.uniform(0.0, 0.02, size))})
 
@@ -300,8 +314,16 @@ def law_at_runs(runs: xr.Dataset, model: Model, draws: dict[str, np.ndarray]) ->
         if pool is None:
             values[name] = draws[sampled][:, None]
         else:
-            _, index = np.unique(runs[pool.over].values, return_inverse=True)
-            values[name] = draws[f"{sampled}_{pool.over}"][:, index]
+            typical = draws[sampled][:, None]
+            positive = model.priors[name].support == "positive"
+            values[name] = np.zeros(1)
+            for effect in pool.effects(sampled):
+                _, index = np.unique(runs[effect.pool.over].values, return_inverse=True)
+                each = draws[effect.name][:, index]
+                values[name] = values[name] + (
+                    np.log(each / typical) if positive else each - typical
+                )
+            values[name] = typical * np.exp(values[name]) if positive else typical + values[name]
     if model.shared_level:
         shares = shares_of(draws)
         level = values.pop("level")
@@ -434,7 +456,12 @@ def test_draws_expand_to_what_the_model_file_says(
         total = np.hypot(draws["drift_rate"], np.sqrt(draws["break_rate"]) * draws["break_change"])
         elasticity = graph_data(runs, model)["elasticity"]
         np.testing.assert_allclose(draws["kappa"], total * elasticity, rtol=1e-10)
-    named |= {f"{law.posterior_name(key)}_sd": pool.sd for key, pool in model.pool.items()}
+    effects = [
+        (key, each)
+        for key, pool in model.pool.items()
+        for each in pool.effects(law.posterior_name(key))
+    ]
+    named |= {each.sd_name: each.pool.sd for _, each in effects}
     if model.tasks:
         named |= {**model.tasks.priors, "scatter_task": model.tasks.scatter}
         named |= {f"{key}_sd": sd for key, sd in model.tasks.sds.items()}
@@ -444,21 +471,20 @@ def test_draws_expand_to_what_the_model_file_says(
         # PyTensor folds the log of a constant such as 0.5 in single precision; a Beta has several.
         atol = 1e-6 if key.endswith("_task") else 1e-7
         np.testing.assert_allclose(log_prior.pop(key), expected, rtol=1e-9, atol=atol, err_msg=key)
-    for key, pool in model.pool.items():
-        sampled = law.posterior_name(key)
-        typical, spread = draws[sampled][:, None], draws[f"{sampled}_sd"][:, None]
-        group = draws[f"{sampled}_{pool.over}"]
+    for key, each in effects:
+        typical = draws[law.posterior_name(key)][:, None]
+        spread, group = draws[each.sd_name][:, None], draws[each.name]
         positive = model.priors[key].support == "positive"
-        if pool.centered:
+        if each.pool.centered:
             one = stats.lognorm(spread, scale=typical) if positive else stats.norm(typical, spread)
             expected = one.logpdf(group)
-            np.testing.assert_allclose(log_prior.pop(f"{sampled}_{pool.over}"), expected, rtol=1e-9)
+            np.testing.assert_allclose(log_prior.pop(each.name), expected, rtol=1e-9)
         else:
-            offset = draws[f"{sampled}_offset"]
+            offset = draws[each.offset_name]
             moved = typical * np.exp(spread * offset) if positive else typical + spread * offset
             np.testing.assert_allclose(group, moved, rtol=1e-12)
             expected = stats.norm.logpdf(offset)
-            np.testing.assert_allclose(log_prior.pop(f"{sampled}_offset"), expected, rtol=1e-9)
+            np.testing.assert_allclose(log_prior.pop(each.offset_name), expected, rtol=1e-9)
     if model.tasks:
         expected = link_logpdf(model.tasks, draws)
         np.testing.assert_allclose(log_prior.pop("link_task"), expected, rtol=1e-6, atol=1e-5)
@@ -1343,6 +1369,79 @@ def test_runs_that_lie_above_the_law_for_want_of_tuning_do_not_lift_it(
     assert float((one_more - found).mean()) == pytest.approx(
         excess * truth, abs=error + 0.1 * excess * truth
     )
+
+
+CROSSED = Model.from_toml("""
+    format = 1
+    law = "power"
+    [pool.level]
+    over = ["family", "corpus"]
+    sd = { dist = "HalfNormal", kwargs = { sigma = 0.2 } }
+    [noise]
+    dist = "Normal"
+""")
+
+
+def crossed_runs() -> tuple[xr.Dataset, dict[str, dict[str, float]]]:
+    """Four families on five corpora, three cells empty, and the effect of each on the log of the loss."""
+    rng = np.random.default_rng(3)
+    truth = {
+        "family": dict(zip("abcd", rng.normal(0, 0.15, 4), strict=True)),
+        "corpus": dict(zip("vwxyz", rng.normal(0, 0.05, 5), strict=True)),
+    }
+    rows = [
+        (family, corpus, scale)
+        for family in "abcd"
+        for corpus in "vwxyz"
+        for scale in np.logspace(18, 20, 4)
+        if (family, corpus) not in {("a", "v"), ("b", "w"), ("c", "x")}
+    ]
+    family, corpus, scale = (np.array(each) for each in zip(*rows, strict=True))
+    log_loss = np.log(2.0 + 0.6 * (scale / 1e19) ** -0.25) + 0.01 * rng.standard_normal(scale.size)
+    log_loss += [
+        truth["family"][f] + truth["corpus"][c] for f, c in zip(family, corpus, strict=True)
+    ]
+    columns = {"flops": scale, "loss": np.exp(log_loss), "family": family, "corpus": corpus}
+    return xr.Dataset({name: ("run", each) for name, each in columns.items()}), truth
+
+
+@pytest.mark.slow
+def test_effects_of_crossed_groups_are_recovered() -> None:
+    """Differences between groups, whose mean the level takes up, and a cell that had no runs."""
+    runs, truth = crossed_runs()
+    fit = bs.fit(runs, CROSSED, random_seed=4)
+    assert fit.attrs["converged"]
+    posterior = fit["posterior"].to_dataset()
+    for over, effects in truth.items():
+        found = np.log(posterior[f"level_{over}"]) - np.log(posterior["level"])
+        found = found - found.mean(over)
+        true = xr.DataArray(list(effects.values()), dims=over, coords={over: list(effects)})
+        away = (found.mean(("chain", "draw")) - (true - true.mean())) / found.std(("chain", "draw"))
+        assert np.abs(away).max() < 4, over
+    at = {"flops": [1e19], "family": ["a"], "corpus": ["v"]}
+    cell = np.log(bs.predict(fit, at))
+    expected = np.log(2.6) + truth["family"]["a"] + truth["corpus"]["v"]
+    assert abs(float(cell.mean()) - expected) < 4 * float(cell.std())
+    new = np.log(bs.predict(fit, at | {"family": ["new"]}))
+    assert float(new.std()) > 3 * float(cell.std())
+
+
+def test_a_new_group_of_each_column_is_drawn_from_its_own_spread() -> None:
+    runs, _ = crossed_runs()
+    tree = fitting.prior_tree(runs, CROSSED, draws=4000, random_seed=1)
+    prior = tree["posterior"].to_dataset()
+    curves = {
+        name: np.log(bs.predict(tree, {"flops": [1e19], "family": [name[0]], "corpus": [name[1]]}))
+        for name in ("av", "a?", "?v", "??")
+    }
+    moved = {name: (curve - curves["av"]).values.ravel() for name, curve in curves.items()}
+    # In the log, the effect of a column does not depend on the group of the other.
+    np.testing.assert_allclose(moved["??"], moved["a?"] + moved["?v"], atol=1e-9)
+    log = {over: np.log(prior[f"level_{over}"] / prior["level"]) for over in ("family", "corpus")}
+    for name, over, group in (("?v", "family", "a"), ("a?", "corpus", "v")):
+        new = moved[name] + log[over].sel({over: group}).values.ravel()
+        spread = prior[f"level_{over}_sd"].values.ravel()
+        assert stats.kstest(new / spread, "norm").pvalue > 1e-3
 
 
 @pytest.mark.slow

@@ -135,6 +135,12 @@ WRONG = [
         "did you mean 'level'?"),
     row("pool-without-over", HEAD + "[pool.level]\nsd = {}", "pool.level: missing key 'over'"),
     row("pool-over-number", HEAD + "pool = {level = {over = 3}}", "pool.level.over: expected the"),
+    row("pool-over-nothing", HEAD + "pool = {level = {over = []}}", "pool.level.over: expected the"),
+    row("pool-over-twice", HEAD + "pool = {level = {over = ['family', 'family']}}",
+        "pool.level.over: a column is there twice"),
+    row("pool-with-too-few-spreads", HEAD + "[pool.level]\nover = ['family', 'corpus']\n"
+        "[[pool.level.sd]]\ndist = 'HalfNormal'\nkwargs = {sigma = 1}",
+        "pool.level.sd: expected one prior, or one for each of family, corpus; got 1"),
     row("pool-as-number", HEAD + "pool = {level = 3}", "pool.level: expected a table", "over, sd"),
     row("pool-centered-as-text", HEAD + "pool = {level = {over = 'family', centered = 'no'}}",
         "pool.level.centered: expected true or false, got 'no'"),

@@ -16,7 +16,7 @@ import xarray as xr
 from bayescale.cost import training_flops
 from bayescale.drift import Paths, Sudden, axes
 from bayescale.laws import Law
-from bayescale.model import Model, Pool
+from bayescale.model import Effect, Model, Pool, crossed
 
 #: Version of the saved tree that is read here.
 FORMAT = 1
@@ -71,7 +71,7 @@ class Saved:
     @property
     def pooled(self) -> tuple[str, ...]:
         """Columns that the model pools over."""
-        return tuple(dict.fromkeys(pool.over for pool in self.model.pool.values()))
+        return self.model.pooled
 
     @property
     def has_compute(self) -> bool:
@@ -294,7 +294,7 @@ def law_params(saved: Saved, groups: Sequence[Group], random_seed: int) -> dict[
         if pool is None:
             values[name] = saved.draws_of(law.posterior_name(name))[:, None]
         else:
-            each = [_of_group(saved, name, pool, group[pool.over], random_seed) for group in groups]
+            each = [_of_group(saved, name, pool, group, random_seed) for group in groups]
             values[name] = np.stack(each, axis=1)
     if not model.shared_level:
         return values
@@ -310,17 +310,35 @@ def _shares(saved: Saved) -> list[np.ndarray]:
     return [flat[:, [index]] for index in range(flat.shape[1])]
 
 
-def _of_group(saved: Saved, name: str, pool: Pool, group: str, random_seed: int) -> np.ndarray:
+def _of_group(saved: Saved, name: str, pool: Pool, group: Group, random_seed: int) -> np.ndarray:
     sampled = saved.law.posterior_name(name)
-    known = saved.names_of(pool.over)
+    positive = saved.model.priors[name].support == "positive"
+    typical = saved.draws_of(sampled)
+    each = [
+        _of_column(saved, name, effect, group[effect.pool.over], typical, positive, random_seed)
+        for effect in pool.effects(sampled)
+    ]
+    return np.asarray(crossed(each, typical, positive))
+
+
+def _of_column(
+    saved: Saved,
+    name: str,
+    effect: Effect,
+    group: str,
+    typical: np.ndarray,
+    positive: bool,
+    random_seed: int,
+) -> np.ndarray:
+    """Draws of a parameter for a group of one column, with every other column at its typical group."""
+    over = effect.pool.over
+    known = saved.names_of(over)
     if group in known:
-        values = saved.posterior[f"{sampled}_{pool.over}"].transpose("chain", "draw", pool.over)
+        values = saved.posterior[effect.name].transpose("chain", "draw", over)
         return values.values[..., known.index(group)].reshape(-1).astype(float)
-    typical, spread = saved.draws_of(sampled), saved.draws_of(f"{sampled}_sd")
-    offset = stream(random_seed, pool.over, group, name).standard_normal(saved.samples)
-    if saved.model.priors[name].support == "positive":
-        return typical * np.exp(spread * offset)
-    return typical + spread * offset
+    offset = stream(random_seed, over, group, name).standard_normal(saved.samples)
+    spread = saved.draws_of(effect.sd_name)
+    return typical * np.exp(spread * offset) if positive else typical + spread * offset
 
 
 def stream(random_seed: int, *purpose: str) -> np.random.Generator:

@@ -12,7 +12,7 @@ from bayescale.inference.rates import as_observed, observe
 from bayescale.inference.scores import add_scores, anchors, constants
 from bayescale.inference.variables import groups, variable
 from bayescale.laws import RATES, Law
-from bayescale.model import Model, Tasks
+from bayescale.model import Model, Tasks, crossed
 from bayescale.runs.columns import nearest
 
 #: The observed variable: log loss, on whose scale the noise is stated.
@@ -53,20 +53,16 @@ def build(runs: xr.Dataset, model: str | Model = "chinchilla") -> pm.Model:
     model = Model.load(model)
     check_columns(runs, model)
     law = model.law_object
-    pooled = {
-        pool.over: np.unique(runs[pool.over].values.astype(str)) for pool in model.pool.values()
-    }
+    pooled = {over: np.unique(runs[over].values.astype(str)) for over in model.pooled}
     tasks = (
         {"task": task_names(runs, model), "constant": constants(model.tasks)} if model.tasks else {}
     )
     with pm.Model(coords={"term": list(law.terms), **pooled, **tasks}) as graph:
         graph.add_coord("run", length=runs.sizes["run"])
         data = {name: pm.Data(name, values) for name, values in graph_data(runs, model).items()}
-        typical, grouped = _parameters(law, model, data["log_center"])
+        typical, grouped = _parameters(law, model, data)
         _name_terms(law, model, typical | _terms(law, model, typical), data)
-        per_run = typical | {
-            name: value[data[f"{model.pool[name].over}_index"]] for name, value in grouped.items()
-        }
+        per_run = typical | grouped
         per_run |= _terms(law, model, per_run)
         ratios = [pt.exp(data[f"log_{name}"]) for name in law.input_names]
         loss = law.loss(*ratios, **{name: per_run[name] for name in law.param_names})
@@ -149,16 +145,21 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
         column = model.inputs[name]
         told = _rows_and_values(runs[column].values.astype(float), outside)
         raise ValueError(f"{where}: column {described[column]} must be {bound}; {told}")
-    for name, pool in model.pool.items():
-        if pool.over not in runs:
+    for over in model.pooled:
+        if over not in runs:
+            whose = [
+                name
+                for name, pool in model.pool.items()
+                if over in [each.over for each in (pool, *pool.crossed)]
+            ]
             raise ValueError(
-                f"{where}: model {model.name!r} pools {name!r} over column {pool.over!r}, which the table lacks; it "
-                f"has {', '.join(map(str, runs))}. Add the column, or use a model that does not pool"
+                f"{where}: model {model.name!r} pools {', '.join(map(repr, whose))} over column {over!r}, which the "
+                f"table lacks; it has {', '.join(map(str, runs))}. Add the column, or use a model that does not pool"
             )
-        found = np.unique(runs[pool.over].values.astype(str))
+        found = np.unique(runs[over].values.astype(str))
         if found.size < 2:
             raise ValueError(
-                f"{where}: model {model.name!r} pools over {pool.over!r}, but all runs are of one: {str(found[0])!r}. "
+                f"{where}: model {model.name!r} pools over {over!r}, but all runs are of one: {str(found[0])!r}. "
                 "Use the model without pooling"
             )
     if model.noise.known and model.noise.known not in runs:
@@ -364,9 +365,9 @@ def graph_data(runs: xr.Dataset, model: Model) -> dict[str, np.ndarray]:
         data |= {} if trials is None else {"trials": trials}
     else:
         data["observed"] = log_losses(runs, model)
-    for pool in model.pool.values():
-        _, index = np.unique(runs[pool.over].values.astype(str), return_inverse=True)
-        data[f"{pool.over}_index"] = index.astype(np.int64)
+    for over in model.pooled:
+        _, index = np.unique(runs[over].values.astype(str), return_inverse=True)
+        data[f"{over}_index"] = index.astype(np.int64)
     if model.discrepancy is not None:
         integrated = marginal(runs, model)
         needed = ("root", "design") if _uneven(model) else ("root", "left", "spectrum")
@@ -427,7 +428,7 @@ def run_weights(runs: xr.Dataset, model: Model) -> np.ndarray:
     """Weight of each run in a model with drift: below one for outliers, if the noise has heavy tails."""
     if not isinstance(model.noise.nu, float):
         return np.ones(runs.sizes["run"])
-    pooled = [pool.over for pool in model.pool.values()]
+    pooled = model.pooled
     group = (
         np.unique(runs[pooled[0]].values.astype(str), return_inverse=True)[1] if pooled else None
     )
@@ -454,18 +455,22 @@ def _known_sd(runs: xr.Dataset, model: Model) -> np.ndarray:
 
 
 def _parameters(
-    law: Law, model: Model, center: pt.TensorVariable
+    law: Law, model: Model, data: dict[str, pt.TensorVariable]
 ) -> tuple[dict[str, pt.TensorVariable], dict[str, pt.TensorVariable]]:
-    """Sampled parameters: of the typical group, and where pooled, one value a group."""
+    """Sampled parameters: of the typical group, and where pooled, one value a run."""
     typical, grouped = {}, {}
     for name, prior in model.priors.items():
         sampled = law.posterior_name(name)
         typical[name] = variable(
-            sampled, prior, dims="term" if name == "shares" else None, center=center
+            sampled, prior, dims="term" if name == "shares" else None, center=data["log_center"]
         )
         if name in model.pool:
             positive = prior.support == "positive"
-            grouped[name] = groups(sampled, typical[name], model.pool[name], positive)
+            each = [
+                groups(effect, typical[name], positive)[data[f"{effect.pool.over}_index"]]
+                for effect in model.pool[name].effects(sampled)
+            ]
+            grouped[name] = crossed(each, typical[name], positive)
     return typical, grouped
 
 

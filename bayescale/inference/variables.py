@@ -6,7 +6,7 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from bayescale.model import Pool, Prior
+from bayescale.model import Effect, Prior
 
 
 def variable(
@@ -29,12 +29,12 @@ def _arguments(prior: Prior, center: pt.TensorVariable | None) -> dict[str, Any]
     return kwargs
 
 
-def groups(name: str, typical: pt.TensorVariable, pool: Pool, positive: bool) -> pt.TensorVariable:
+def groups(effect: Effect, typical: pt.TensorVariable, positive: bool) -> pt.TensorVariable:
     """One value a group about the typical one: spread in the log if positive, in the value itself if real."""
-    sd = variable(f"{name}_sd", pool.sd)
+    pool, sd = effect.pool, variable(effect.sd_name, effect.pool.sd)
     if pool.centered:
         dist, location = (pm.LogNormal, pt.log(typical)) if positive else (pm.Normal, typical)
-        return dist(f"{name}_{pool.over}", location, sd, dims=pool.over)
-    offset = pm.Normal(f"{name}_offset", 0.0, 1.0, dims=pool.over)
+        return dist(effect.name, location, sd, dims=pool.over)
+    offset = pm.Normal(effect.offset_name, 0.0, 1.0, dims=pool.over)
     value = typical * pt.exp(sd * offset) if positive else typical + sd * offset
-    return pm.Deterministic(f"{name}_{pool.over}", value, dims=pool.over)
+    return pm.Deterministic(effect.name, value, dims=pool.over)

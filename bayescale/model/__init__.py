@@ -9,10 +9,12 @@ from bayescale.model._parts import (
     DISTRIBUTIONS,
     Breaks,
     Discrepancy,
+    Effect,
     Noise,
     Pool,
     Prior,
     Tasks,
+    crossed,
 )
 from bayescale.model._reader import FORMAT, Reader, hint
 
@@ -21,12 +23,14 @@ __all__ = [
     "FORMAT",
     "Breaks",
     "Discrepancy",
+    "Effect",
     "Model",
     "Noise",
     "Pool",
     "Prior",
     "Reader",
     "Tasks",
+    "crossed",
     "hint",
     "models_dir",
     "shipped",

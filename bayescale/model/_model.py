@@ -71,9 +71,15 @@ class Model:
         return laws.get(self.law)
 
     @property
+    def pooled(self) -> tuple[str, ...]:
+        """Columns that parameters are pooled over."""
+        every = (each for pool in self.pool.values() for each in (pool, *pool.crossed))
+        return tuple(dict.fromkeys(pool.over for pool in every))
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Columns that a run table must have besides ``loss``, inputs first."""
-        wanted = [*self.inputs.values(), *(pool.over for pool in self.pool.values())]
+        wanted = [*self.inputs.values(), *self.pooled]
         wanted += [each for each in (self.noise.known, self.noise.trials) if isinstance(each, str)]
         return tuple(dict.fromkeys(wanted))
 

@@ -79,11 +79,66 @@ class Pool:
         Spread between groups: of the log for a positive parameter, of the value for a real one.
     centered : bool
         Sample the group's value itself rather than its standardised offset.
+    crossed : tuple of Pool
+        Further columns that the same parameter is pooled over. Effects of columns add: in the log for a positive
+        parameter, in the value for a real one.
+
+    Examples
+    --------
+    >>> sd = Prior("HalfNormal", {"sigma": 0.1})
+    >>> [each.sd_name for each in Pool("family", sd, crossed=(Pool("corpus", sd),)).effects("level")]
+    ['level_family_sd', 'level_corpus_sd']
     """
 
     over: str
     sd: Prior
     centered: bool = False
+    crossed: tuple["Pool", ...] = ()
+
+    def effects(self, name: str) -> tuple["Effect", ...]:
+        """One effect a column, on the parameter of that name in the posterior."""
+        every = (self, *self.crossed)
+        stems = [f"{name}_{pool.over}" if self.crossed else name for pool in every]
+        return tuple(
+            Effect(pool, f"{name}_{pool.over}", f"{stem}_sd", f"{stem}_offset")
+            for pool, stem in zip(every, stems, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a column does to a pooled parameter, by the names in the posterior.
+
+    Parameters
+    ----------
+    pool : Pool
+        Of that column alone.
+    name : str
+        The parameter of each group, with every other column at its typical group.
+    sd_name, offset_name : str
+        Spread between groups, and the standardised offset of each.
+    """
+
+    pool: Pool
+    name: str
+    sd_name: str
+    offset_name: str
+
+
+def crossed(values: list[Any], typical: Any, positive: bool) -> Any:
+    """A parameter whose columns have these values, each with all others at the typical one.
+
+    Plain operators: for NumPy and PyTensor alike.
+
+    Examples
+    --------
+    >>> crossed([2.2, 1.8], 2.0, positive=True), crossed([2.5, 1.5], 2.0, positive=False)
+    (1.98, 2.0)
+    """
+    found = values[0]
+    for value in values[1:]:
+        found = found * (value / typical) if positive else found + (value - typical)
+    return found
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import difflib
 import math
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -322,13 +323,30 @@ class ModelReader(Reader):
                     "on all real or all positive numbers can be pooled",
                 )
             self.check_keys(key, entry, ("over", "sd", "centered"), required=("over",))
-            over = self.string(f"{key}.over", entry["over"], "the name of a column")
+            given = entry["over"]
+            columns = given if isinstance(given, list) and given else [given]
+            for over in columns:
+                self.string(f"{key}.over", over, "the name of a column, or a list of names")
+            if len(set(columns)) < len(columns):
+                raise self.fail(f"{key}.over", f"a column is there twice: {given!r}")
             centered = entry.get("centered", False)
             if not isinstance(centered, bool):
                 raise self.fail(f"{key}.centered", f"expected true or false, got {centered!r}")
-            sd = self.prior(f"{key}.sd", entry.get("sd", default_sd), "positive")
-            found[name] = Pool(over, sd, centered)
+            sds = self.spreads(key, entry.get("sd", default_sd), columns)
+            each = [Pool(over, sd, centered) for over, sd in zip(columns, sds, strict=True)]
+            found[name] = replace(each[0], crossed=tuple(each[1:]))
         return found
+
+    def spreads(self, key: str, entry: Any, columns: list[str]) -> list[Prior]:
+        """One prior of the spread for each column: a list, or one that all take."""
+        if not isinstance(entry, list):
+            return [self.prior(f"{key}.sd", entry, "positive")] * len(columns)
+        if len(entry) != len(columns):
+            raise self.fail(
+                f"{key}.sd",
+                f"expected one prior, or one for each of {', '.join(columns)}; got {len(entry)}",
+            )
+        return [self.prior(f"{key}.sd", each, "positive") for each in entry]
 
     def discrepancy(self, entry: Any, inputs: int) -> Discrepancy | None:
         if entry == "none":

@@ -193,8 +193,8 @@ def _parameters(case: Case) -> Blocks:
         )
         meanings["sigma"] = (f"scatter of a run's {what}, at the reference scale", "1")
     for name, pool in case.saved.model.pool.items():
-        key = f"{law.posterior_name(name)}_sd"
-        meanings[key] = (f"spread of {name} between values of {pool.over}", "1")
+        for each in pool.effects(law.posterior_name(name)):
+            meanings[each.sd_name] = (f"spread of {name} between values of {each.pool.over}", "1")
     names = [name for name in meanings if name in posterior and posterior[name].ndim == 2]
     before = case.fit["prior"].to_dataset() if "prior" in case.fit.children else xr.Dataset()
     now = summarise(posterior[names])
