@@ -217,6 +217,7 @@ def prior() -> xr.DataTree:
 def test_one_more_run_counts_the_trials_that_are_named(prior: xr.DataTree) -> None:
     at = {"flops": [1e20, 1e21], "problems": [40, 10]}
     curve, run = bs.predict(prior, at), bs.predict(prior, at, kind="run")
+    assert run.attrs["units"] == "error rate"
     for index, trials in enumerate(at["problems"]):
         counts = run.isel(run=index).values * trials
         np.testing.assert_allclose(counts, np.rint(counts), atol=1e-9)

@@ -132,10 +132,17 @@ def read_fit(fit: xr.DataTree) -> Saved:
         posterior=fit["posterior"].to_dataset(),
         runs=runs,
         largest=np.nan,
-        units=observed.attrs.get("units", "nat/token"),
+        units=_units(model, observed),
     )
     largest = float(np.nanmax(compute_of(saved, runs).values))
     return replace(saved, largest=largest, drift=_drift(saved, fit))
+
+
+def _units(model: Model, observed: xr.DataArray) -> str:
+    """Unit of the loss: a table of errors is read as one of nats, and the model knows better."""
+    if model.noise.of_rate:
+        return "error rate" if model.law_object.trials_give == "error" else "-ln(success rate)"
+    return str(observed.attrs.get("units", "nat/token"))
 
 
 #: Drifts of the fits last read, by what they were drawn from: answers about one fit come several in a row.
