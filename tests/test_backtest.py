@@ -267,6 +267,7 @@ def test_default_cuts_leave_enough_on_both_sides(steps: list[int]) -> None:
         ({"input": "steps"}, "input = 'steps' is not a column of numbers"),
         ({"runs": sweep(9)}, "9 runs: no cut leaves at least 10 runs to fit"),
         ({"runs": sweep().drop_vars("loss")}, "a backtest needs losses"),
+        ({"runs": sweep().assign(step=("run", np.arange(40)))}, "no column 'run_id' says of which"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_fitted(
@@ -522,6 +523,7 @@ def test_exit_codes(sampled, csv: Path, how: dict, code: int) -> None:
     [
         (["--model", "skalling"], "did you mean 'skaling"),
         (["--cut", "1e30"], "holds no run out"),
+        (["--results", str(Path(__file__).parent)], "holds other files and no manifest.json"),
         (["--figure", "backtest.txt"], "expected a name in .png"),
         (["--workers", "2", "--dask", "tcp://127.0.0.1:9"], "either workers or an executor"),
     ],

@@ -14,6 +14,7 @@ from bayescale.inference.variables import groups, variable
 from bayescale.laws import RATES, Law
 from bayescale.model import Model, Tasks, crossed
 from bayescale.runs.columns import nearest
+from bayescale.runs.screen import levels
 
 #: The observed variable: log loss, on whose scale the noise is stated.
 OBSERVED = "log_loss"
@@ -145,6 +146,20 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
         column = model.inputs[name]
         told = _rows_and_values(runs[column].values.astype(float), outside)
         raise ValueError(f"{where}: column {described[column]} must be {bound}; {told}")
+    if "step" in runs and "run_id" not in runs and np.unique(runs["step"].values).size > 1:
+        raise ValueError(
+            f"{where}: column 'step' has several values, so the rows are checkpoints, but no column 'run_id' says of "
+            "which run; add it, or drop 'step' if each row is a run"
+        )
+    if model.discrepancy is not None and all(
+        levels(values) < 2 for values in law_inputs(runs, model).values()
+    ):
+        raise ValueError(
+            f"{where}: model {model.name!r} lets the law's slope drift from smaller runs to larger ones, but all "
+            f"{runs.sizes['run']} runs are of one scale "
+            f"({', '.join(f'{name} = {runs[name].values[0]:.4g}' for name in model.inputs.values())}); add runs of "
+            "another, or take a model without [discrepancy]"
+        )
     for over in model.pooled:
         if over not in runs:
             whose = [

@@ -37,14 +37,9 @@ def average_checkpoints(runs: xr.Dataset, model: Model) -> tuple[xr.Dataset, Not
     Raises
     ------
     ValueError
-        If a table has several steps but no ``run_id``, or checkpoints meet noise of rates.
+        If checkpoints meet noise of rates.
     """
     if "run_id" not in runs:
-        if "step" in runs and np.unique(runs["step"].values).size > 1:
-            raise ValueError(
-                f"{runs.attrs.get('source', 'runs')}: column 'step' has several values, so the rows are "
-                "checkpoints, but no column 'run_id' says of which run; add it, or drop 'step' if each row is a run"
-            )
         return runs, None
     names, index, counts = np.unique(
         runs["run_id"].values.astype(str), return_inverse=True, return_counts=True
