@@ -26,6 +26,7 @@ from bayescale.inference import build
 from bayescale.inference.build import check_columns, graph_data, log_jacobian, reference
 from bayescale.inference.checkpoints import average_checkpoints
 from bayescale.inference.compile import PLAIN, Compiled, compile_model, nutpie_model
+from bayescale.inference.minima import fill, fill_minima
 from bayescale.laws import Law, Param
 from bayescale.model import DISTRIBUTIONS, Model, Prior, Tasks, shipped
 from bayescale.notes import get_notes
@@ -812,6 +813,14 @@ def test_checkpoints_without_the_name_of_their_run_are_refused() -> None:
         bs.fit(bs.read_runs(curves().drop(columns="run_id")), TOKENS)
 
 
+def test_a_drift_needs_runs_of_two_scales(pile: xr.Dataset) -> None:
+    same = pile.assign(params=("run", np.full(29, 1e9)), tokens=("run", np.full(29, 1e11)))
+    with pytest.raises(
+        ValueError, match=r"29 runs are of one scale \(params = 1e\+09, tokens = 1e\+11\)"
+    ):
+        build(same, "skaling-drift")
+
+
 def test_several_runs_of_checkpoints_have_a_level_each() -> None:
     kept, _ = average_checkpoints(bs.read_runs(curves(30)), TOKENS)
     model = fitting._with_run_effects(kept, TOKENS)
@@ -821,6 +830,94 @@ def test_several_runs_of_checkpoints_have_a_level_each() -> None:
     assert fitting._with_run_effects(alone, TOKENS) is TOKENS
     families = Model.load("chinchilla-families")
     assert fitting._with_run_effects(kept, families) is families
+
+
+@pytest.mark.slow
+def test_two_thousand_checkpoints_of_eight_runs_know_no_more_than_eight_runs() -> None:
+    rng = np.random.default_rng(3)
+    effects = 0.02 * rng.standard_normal(8)
+    tokens = np.tile(np.geomspace(1e9, 1e11, 250), 8)
+    noise = 0.005 * rng.standard_normal(tokens.size)
+    frame = pd.DataFrame(
+        {
+            "run_id": np.repeat(list("abcdefgh"), 250),
+            "step": np.tile(np.arange(250), 8),
+            "params": 1e9,
+            "tokens": tokens,
+            "loss": 10 * tokens**-0.05 * np.exp(np.repeat(effects, 250) + noise),
+        }
+    )
+    fit = bs.fit(bs.read_runs(frame), TOKENS, random_seed=1, draws=500)
+    assert fit.attrs["converged"]
+    spread = effects.std(ddof=1)
+    # The level of the law is known as well as a mean of eight, with seven degrees of freedom for their spread: 2,000
+    # runs would tell it 16 times as well.
+    level = float(np.log(fit["posterior"]["level"]).std())
+    assert 0.7 < level / (spread / np.sqrt(8)) < 1.8
+    # The next run is as lucky or unlucky as one of these.
+    new = float(np.log(bs.predict(fit, {"tokens": 1e11})).std())
+    assert 0.7 < new / (spread * np.sqrt(1 + 1 / 8)) < 1.8
+
+
+# --- Running minima --------------------------------------------------------------------------------------------------
+
+
+def minima(count: int = 60, sigma: float = 0.01, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
+    """A noisy power of tokens as the least loss so far, and the log losses as they were measured."""
+    tokens = np.geomspace(1e9, 1e11, count)
+    measured = -0.05 * np.log(tokens) + sigma * np.random.default_rng(seed).standard_normal(count)
+    least = np.exp(np.minimum.accumulate(measured))
+    frame = pd.DataFrame({"run_id": "a", "step": range(count), "tokens": tokens, "loss": least})
+    return frame.assign(params=1e9), measured
+
+
+def test_repeats_of_a_minimum_get_their_noise_back() -> None:
+    bias, scatter = [], []
+    for seed in range(40):
+        frame, measured = minima(sigma=0.02, seed=seed)
+        least = np.log(frame["loss"].to_numpy())
+        repeats = np.append(False, np.diff(least) == 0)
+        filled = fill(np.log10(frame["tokens"].to_numpy()), least, repeats)
+        np.testing.assert_array_equal(filled[~repeats], least[~repeats])
+        assert (filled >= least).all()
+        law = -0.05 * np.log(frame["tokens"].to_numpy())
+        bias.append([(each - law).mean() for each in (least, filled, measured)])
+        scatter.append([(each - law).std() for each in (least, filled, measured)])
+    (low, mended, none), (little, full, real) = np.mean(bias, axis=0), np.mean(scatter, axis=0)
+    # Minima hang half a standard deviation of the noise below the law; what is left is within a fifth of that.
+    assert low < -0.01
+    assert abs(mended - none) < 0.2 * abs(low - none)
+    assert little < 0.85 * real
+    assert full == pytest.approx(real, rel=0.1)
+
+
+def test_only_repeats_in_curves_of_minima_are_filled() -> None:
+    frame, measured = minima()
+    runs = bs.read_runs(frame)
+    before = runs.copy(deep=True)
+    kept, note = fill_minima(runs, TOKENS)
+    xr.testing.assert_identical(runs, before)
+    repeats = int((np.diff(frame["loss"]) == 0).sum())
+    assert note is not None
+    assert note.message.startswith(
+        f"{repeats} of 60 checkpoints repeat a running minimum, in 1 curve"
+    )
+    assert int((kept["loss"] != runs["loss"]).sum()) == repeats
+    assert kept["loss"].attrs == runs["loss"].attrs
+    again, _ = fill_minima(bs.read_runs(frame.sample(frac=1.0, random_state=0)), TOKENS)
+    np.testing.assert_allclose(np.sort(again["loss"]), np.sort(kept["loss"]), rtol=1e-12)
+    others = {
+        "as measured": frame.assign(loss=np.exp(measured)),
+        "no repeats": frame.drop_duplicates("loss").head(25),
+        "short": frame.head(9),
+        "two rows at one scale": pd.concat([frame, frame.tail(1).assign(step=99)]),
+        "hardly a loss": frame.assign(loss=np.maximum(frame["loss"], frame["loss"].iloc[4])),
+        "runs": frame.assign(run_id=[f"r{row}" for row in range(60)]),
+        "no names": frame.drop(columns=["run_id", "step"]),
+    }
+    for what, other in others.items():
+        runs = bs.read_runs(other)
+        assert fill_minima(runs, TOKENS) == (runs, None), what
 
 
 class Caught(Exception):

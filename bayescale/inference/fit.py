@@ -37,6 +37,7 @@ from bayescale.inference.build import (
 )
 from bayescale.inference.checkpoints import average_checkpoints
 from bayescale.inference.compile import PLAIN, Compiled, compile_model, nutpie_model, unconstrain
+from bayescale.inference.minima import fill_minima
 from bayescale.inference.rates import of_draws
 from bayescale.inference.scores import SCORE
 from bayescale.model import Model
@@ -154,9 +155,10 @@ def fit(
     if discrepancy is not None:
         model = model.with_discrepancy(discrepancy)
     check_columns(runs, model)
+    runs, filled = fill_minima(runs, model)
     runs, averaged = average_checkpoints(runs, model)
+    notes += [note for note in (filled, averaged) if note is not None]
     if averaged is not None:
-        notes.append(averaged)
         model = _with_run_effects(runs, model)
     seed = (
         int(np.random.SeedSequence().generate_state(1)[0])
