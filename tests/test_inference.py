@@ -920,6 +920,12 @@ def test_only_repeats_in_curves_of_minima_are_filled() -> None:
         assert fill_minima(runs, TOKENS) == (runs, None), what
 
 
+def test_one_draw_of_a_prior_is_a_draw(pile: xr.Dataset) -> None:
+    for model in ("chinchilla", "skaling-drift"):
+        sizes = fitting.prior_tree(pile, model, draws=1)["posterior"].sizes
+        assert (sizes["chain"], sizes["draw"], sizes["term"]) == (1, 1, 3)
+
+
 class Caught(Exception):
     """Carries the model that a fit would sample."""
 

@@ -578,6 +578,8 @@ def _prior(graph: pm.Model, seed: int, draws: int = PRIOR_DRAWS) -> xr.DataTree:
     for var, value in zip(variables, values, strict=True):
         dims = graph.named_vars_to_dims.get(var.name, ())
         coords = {dim: list(graph.coords[dim]) for dim in dims}
+        # PyMC gives a single draw without an axis of draws.
+        value = np.reshape(value, (draws, *np.shape(value)[draws > 1 :]))
         found[var.name] = xr.DataArray(value[None], dims=("chain", "draw", *dims), coords=coords)
     return xr.DataTree(xr.Dataset(found).assign_coords(chain=[0], draw=np.arange(draws)))
 
