@@ -832,6 +832,17 @@ def test_several_runs_of_checkpoints_have_a_level_each() -> None:
     assert fitting._with_run_effects(kept, families) is families
 
 
+def test_runs_that_share_the_level_of_a_family_are_told() -> None:
+    families = Model.load("chinchilla-families")
+    several = bs.read_runs(curves(30).assign(family=lambda runs: runs["run_id"].replace("b", "a")))
+    alone = bs.read_runs(curves(30).assign(family=lambda runs: runs["run_id"]))
+    for runs, severity in ((several, "warning"), (alone, "info")):
+        _, note = average_checkpoints(runs, families)
+        assert note is not None
+        assert note.severity == severity
+        assert ("'family', not of each run" in note.message) == (severity == "warning")
+
+
 @pytest.mark.slow
 def test_two_thousand_checkpoints_of_eight_runs_know_no_more_than_eight_runs() -> None:
     rng = np.random.default_rng(3)

@@ -66,12 +66,18 @@ def average_checkpoints(runs: xr.Dataset, model: Model) -> tuple[xr.Dataset, Not
             kept[name] = values.isel(run=first).copy(data=mean)
     kept = kept.assign_coords(run=np.arange(order.size))
     kept.attrs["checkpoint_sd"] = _scatter(np.log(runs["loss"].values), at, place, size)
-    note = Note(
-        "checkpoints",
-        "info",
-        f"{index.size} checkpoints of {names.size} runs entered as {order.size} means, at most {MEANS} a run",
-        "",
-    )
+    message = f"{index.size} checkpoints of {names.size} runs entered as {order.size} means, at most {MEANS} a run"
+    shared = model.pool.get("level")
+    if shared is not None and np.unique(runs[shared.over].values.astype(str)).size < names.size:
+        note = Note(
+            "checkpoints",
+            "warning",
+            f"{message}; levels are of each {shared.over!r}, not of each run, so that the luck of a run counts as "
+            "often as it has means",
+            "take the last checkpoint of each run, or pool 'level' over 'run_id' in the model file",
+        )
+    else:
+        note = Note("checkpoints", "info", message, "")
     return kept, note
 
 
