@@ -3,6 +3,12 @@
 Interpolation scores (LOO) reward the law that bends best within the runs, which is not what a forecast rests on; here
 the weights come from held-out larger scale (leave-future-out: Buerkner, Gabry, Vehtari 2020, arXiv 1902.06281), by
 the stacking of predictive distributions of Yao et al. 2018 (arXiv 1704.02030).
+
+Every cut is a refit. ``arviz_stats.lfo_cv`` carries one posterior on by importance weights and refits where Pareto's k
+exceeds .7. It would save nothing here: between neighbouring cuts lie dozens of runs (from 1e20 to 3e20 FLOP of the
+Chinchilla sweep 41, where k is 1.6 for ``skaling`` and 1.8 with drift; .7 is passed at 20), and it scores the next few
+runs where a forecast is of all larger ones. Nor would it be the same posterior: the reference scale, the anchor of the
+drift and the scale of its rate follow the runs that are fitted, so that a fit of more runs has another prior as well.
 """
 
 import json
