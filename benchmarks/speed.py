@@ -1,6 +1,6 @@
 """How long does an answer take? Every figure is a ratio to a peer, or to a floor, measured beside it in the same run.
 
-    python benchmarks/speed.py [--quick] [--output FILE]
+    python benchmarks/speed.py [--part answers|refits] [--quick] [--output FILE]
 
 Results go to ``results/speed.json``; the page ``speed.md`` is made from that file. The 245 Chinchilla runs come from
 the folder that BAYESCALE_DATA names; without them what needs them is left out, and the page says so.
@@ -31,7 +31,9 @@ import xarray as xr
 from arviz_stats import ess, mcse, rhat
 
 import bayescale as bs
+from bayescale.inference.fit import default_model
 from bayescale.model import Model
+from bayescale.validate import backtest
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -40,6 +42,8 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "speed.json"
 PAGE = HERE / "speed.md"
 CORES = 2
+#: Refits of part ``refits``, and the runs of the least of them.
+REFITS, REFIT_LEAST = 100, 30
 CHAINS, DRAWS = 4, 1000
 #: What both samplers are judged by: the parameters of the law as papers print them, and of its noise.
 QUANTITIES = ("E", "A", "B", "alpha", "beta", "sigma", "nu")
@@ -179,6 +183,63 @@ def second_fit(runs: xr.Dataset, repeats: int) -> Figure:
             raise RuntimeError("a second fit did not converge: its time says nothing")
     what = "`fit` of other data in a process that has fitted one: all of it"
     return Figure(what, "s", tuple(seconds), "", (), 2.0, "less")
+
+
+def refits(runs: xr.Dataset, count: int, repeats: int) -> tuple[list[Figure], list[dict[str, Any]]]:
+    """Backtests of many cuts on Dask clusters of one and of two processes in turn, and the load of the machine at each.
+
+    A cluster is started afresh for every backtest, so that each of its processes imports and compiles for itself. The
+    clock runs from the call of ``backtest`` to its result.
+    """
+    model, _ = default_model(runs)
+    flops = np.sort(runs["flops"].values)
+    # Runs of one compute are on one side of a cut, so a few of the cuts wanted are the same: more are spread than needed.
+    places = np.linspace(REFIT_LEAST - 1, flops.size - 6, 3 * count).astype(int)
+    cuts = np.unique(flops[places])
+    cuts = cuts[np.linspace(0, cuts.size - 1, min(count, cuts.size)).astype(int)]
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    measured = []
+    for repeat in range(repeats):
+        # The first in a pair may find the machine quieter: each is first in turn.
+        for processes in (1, 2) if repeat % 2 == 0 else (2, 1):
+            load = os.getloadavg()[0]
+            took = refit(runs, model, cuts.tolist(), processes)
+            seconds[processes].append(took)
+            measured.append({"processes": processes, "load_before": load, "seconds": took})
+            tell(
+                f"{cuts.size} refits on {processes} Dask processes: {took:.0f} s; load before {load:.1f}"
+            )
+    rates = {each: tuple(60 * cuts.size / took for took in seconds[each]) for each in seconds}
+    told = f"{cuts.size} backtest refits of {model.name!r}, {int((flops <= cuts[0]).sum())} to"
+    told += f" {int((flops <= cuts[-1]).sum())} runs each"
+    return [
+        Figure(
+            f"{told}: on two Dask processes", "fits/min", rates[2], "one", rates[1], 1.6, "more"
+        ),
+        Figure(
+            "all of them on two, compiling included", "s", tuple(seconds[2]), "", (), 240.0, "less"
+        ),
+    ], measured
+
+
+def refit(runs: xr.Dataset, model: Model, cuts: list[float], processes: int) -> float:
+    """Seconds of a backtest on a Dask cluster of so many processes of one thread."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=processes, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        began = time.perf_counter()
+        found = backtest(
+            runs, [model], cuts=cuts, baselines=False, executor=cluster.scheduler_address
+        )
+        took = time.perf_counter() - began
+    failed = int((found["status"].values != "done").sum())
+    if failed or found["converged"].values.mean() < 0.95:
+        raise RuntimeError(
+            f"{failed} refits failed, {found['converged'].values.mean():.0%} converged"
+        )
+    return took
 
 
 def sampling(runs: xr.Dataset, rounds: int, repeats: int) -> tuple[Figure, dict[str, Any]]:
@@ -371,18 +432,29 @@ def installed(name: str) -> str:
 
 def page(results: dict[str, Any]) -> str:
     """The page, from the stored rows."""
+    lines = ["# Speed", ""]
+    lines += answers_lines(results) if "machine" in results else []
+    lines += refits_lines(results["refits"]) if "refits" in results else []
+    return "\n".join(lines) + "\n"
+
+
+HEAD = [
+    "| what | ours | beside | theirs | ratio | of processor time | bar | met | repeats |",
+    "|---|---|---|---|---|---|---|---|---|",
+]
+
+
+def answers_lines(results: dict[str, Any]) -> list[str]:
+    """Of the page: how long an answer takes."""
     facts, load = results["machine"], results["load"]
     lines = [
-        "# Speed",
-        "",
         "Made by `python benchmarks/speed.py` from `results/speed.json`. Commands are timed whole, in processes of",
         "their own with warm caches, in turn with the floor that they are compared with; what is said of one process",
         "is timed within it. A ratio is one of medians; in brackets the least and the largest that any two repeats",
         "would have given. In processor time other work on the machine moves a ratio less, but a fit is charged for",
         f"both of its {CORES} cores. The bars were set before the first measurement.",
         "",
-        "| what | ours | beside | theirs | ratio | of processor time | bar | met | repeats |",
-        "|---|---|---|---|---|---|---|---|---|",
+        *HEAD,
     ]
     lines += [table_row(row) for row in results["rows"]]
     agreed = results.get("agreement")
@@ -414,7 +486,30 @@ def page(results: dict[str, Any]) -> str:
         lines += [
             f"Installed there: {', '.join(facts['extras'])}. Xarray imports what it finds of these, and our commands wait for it."
         ]
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+def refits_lines(part: dict[str, Any]) -> list[str]:
+    """Of the page: how long many fits take."""
+    each = "; ".join(
+        f"{one['processes']}: {one['seconds']:.0f} s ({one['load_before']:.1f})"
+        for one in part["measured"]
+    )
+    lines = [
+        "",
+        "## Many fits",
+        "",
+        "Made by `python benchmarks/speed.py --part refits`: the Chinchilla runs up to each of many cuts are fitted, on Dask",
+        "clusters of one and of two processes in turn, each started afresh, so that every process imports and compiles for",
+        "itself. Each fit is 4 × 1000 draws on one core.",
+        "",
+        *HEAD,
+        *map(table_row, part["rows"]),
+        "",
+        f"Processes, seconds and, in brackets, the load of the machine in the minute before, in order: {each}.",
+        f"Measured {part['date']} on {part['machine']['cores']} cores.",
+    ]
+    return lines + ["", "A quick run: too few refits for a result."] * part["quick"]
 
 
 def table_row(row: dict[str, Any]) -> str:
@@ -458,14 +553,47 @@ def tell(text: str) -> None:
 def main() -> None:
     """Measure, store, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--part", choices=("answers", "refits"), help="only this; the rest stays")
     parser.add_argument("--quick", action="store_true", help="few repeats: a look, not a result")
     parser.add_argument("--output", type=Path, default=RESULTS, help="where the JSON goes")
     given = parser.parse_args()
+    kept: dict[str, Any] = {}
+    if given.part and given.output.exists():
+        kept = json.loads(given.output.read_text(encoding="utf-8"))
+    results = kept
+    if given.part != "refits":
+        results = answers(given.quick) | ({"refits": kept["refits"]} if "refits" in kept else {})
+    if given.part != "answers":
+        try:
+            results["refits"] = many(given.quick)
+        except (FileNotFoundError, ImportError) as error:
+            tell(f"refits: skipped: {error}")
+    write(given.output, json.dumps(results, indent=1) + "\n")
+    text = page(json.loads(given.output.read_text(encoding="utf-8")))
+    write(PAGE if given.output == RESULTS else given.output.with_suffix(".md"), text)
+    print(text)
+
+
+def many(quick: bool) -> dict[str, Any]:
+    """Measure part ``refits``."""
+    runs = bs.load_dataset("epoch-chinchilla")
+    figures, measured = refits(runs, *((6, 1) if quick else (REFITS, 2)))
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "quick": quick,
+        "machine": machine(),
+        "measured": measured,
+        "rows": [figure.facts() for figure in figures],
+    }
+
+
+def answers(quick: bool) -> dict[str, Any]:
+    """Measure all but part ``refits``."""
     load = [os.getloadavg()[0]]
     figures: list[Figure] = []
     results: dict[str, Any] = {
         "measured": datetime.now(UTC).date().isoformat(),
-        "quick": given.quick,
+        "quick": quick,
         "machine": machine(),
         "skipped": {},
     }
@@ -474,16 +602,12 @@ def main() -> None:
     except FileNotFoundError as error:
         results["skipped"] = {"all that needs the Chinchilla runs": str(error)}
     else:
-        rounds, samples, commanded, fitted = (1, 3, 3, 3) if given.quick else (2, 4, 9, 7)
+        rounds, samples, commanded, fitted = (1, 3, 3, 3) if quick else (2, 4, 9, 7)
         figure, results["agreement"] = sampling(runs, rounds, samples)
         figures += [figure, *commands(runs, commanded), second_fit(runs, fitted)]
     figures.append(light_import())
     load.append(os.getloadavg()[0])
-    results |= {"load": load, "rows": [figure.facts() for figure in figures]}
-    write(given.output, json.dumps(results, indent=1) + "\n")
-    text = page(json.loads(given.output.read_text(encoding="utf-8")))
-    write(PAGE if given.output == RESULTS else given.output.with_suffix(".md"), text)
-    print(text)
+    return results | {"load": load, "rows": [figure.facts() for figure in figures]}
 
 
 if __name__ == "__main__":
