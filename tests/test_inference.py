@@ -917,11 +917,12 @@ def test_only_repeats_in_curves_of_minima_are_filled() -> None:
     assert kept["loss"].attrs == runs["loss"].attrs
     again, _ = fill_minima(bs.read_runs(frame.sample(frac=1.0, random_state=0)), TOKENS)
     np.testing.assert_allclose(np.sort(again["loss"]), np.sort(kept["loss"]), rtol=1e-12)
+    twice, _ = fill_minima(bs.read_runs(pd.concat([frame, frame.head(1)])), TOKENS)
+    assert int((twice["loss"].values[:60] != runs["loss"].values).sum()) == repeats
     others = {
         "as measured": frame.assign(loss=np.exp(measured)),
         "no repeats": frame.drop_duplicates("loss").head(25),
         "short": frame.head(9),
-        "two rows at one scale": pd.concat([frame, frame.tail(1).assign(step=99)]),
         "hardly a loss": frame.assign(loss=np.maximum(frame["loss"], frame["loss"].iloc[4])),
         "runs": frame.assign(run_id=[f"r{row}" for row in range(60)]),
         "no names": frame.drop(columns=["run_id", "step"]),

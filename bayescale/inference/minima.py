@@ -9,8 +9,6 @@ sampler. Evaluations that are not in the table cannot be made up for: where a ro
 stay underestimated.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import xarray as xr
 from scipy.special import log_ndtr, ndtri_exp
@@ -54,8 +52,9 @@ def fill_minima(runs: xr.Dataset, model: Model) -> tuple[xr.Dataset, Note | None
     )["compute"]
     log_loss = np.log(runs["loss"].values.astype(float))
     filled, curves, count = log_loss.copy(), 0, 0
-    for rows in _curves(runs["run_id"].values.astype(str), at):
-        repeats = np.append(False, np.diff(log_loss[rows]) == 0)
+    for rows in _curves(runs["run_id"].values.astype(str), at, log_loss):
+        # Two rows at one scale are one checkpoint twice, or two runs of a name: neither repeats the other.
+        repeats = np.append(False, (np.diff(log_loss[rows]) == 0) & (np.diff(at[rows]) > 0))
         if falls_throughout(log_loss[rows]) and 0 < repeats.sum() <= rows.size - MEASURED_LEAST:
             filled[rows] = fill(at[rows], log_loss[rows], repeats)
             curves, count = curves + 1, count + int(repeats.sum())
@@ -71,13 +70,10 @@ def fill_minima(runs: xr.Dataset, model: Model) -> tuple[xr.Dataset, Note | None
     return runs.assign(loss=runs["loss"].copy(data=np.exp(filled))), note
 
 
-def _curves(names: np.ndarray, at: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows of each run in the order of training; a run with two rows at one scale is no curve."""
-    order = np.lexsort((at, names))
-    ends = np.flatnonzero(names[order][1:] != names[order][:-1]) + 1
-    for rows in np.split(order, ends):
-        if (np.diff(at[rows]) > 0).all():
-            yield rows
+def _curves(names: np.ndarray, at: np.ndarray, log_loss: np.ndarray) -> list[np.ndarray]:
+    """Rows of each run in the order of training."""
+    order = np.lexsort((-log_loss, at, names))
+    return np.split(order, np.flatnonzero(names[order][1:] != names[order][:-1]) + 1)
 
 
 def fill(at: np.ndarray, log_loss: np.ndarray, censored: np.ndarray) -> np.ndarray:
