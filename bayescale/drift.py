@@ -30,6 +30,8 @@ MODES = 20
 #: Spacing of the knots on which a drawn path is kept, and how far it reaches beyond the anchor [decades].
 KNOT_SPACING = 0.1
 REACH = 8.0
+#: Least elasticity that the drift's rate multiplies, for one input and for several.
+ELASTICITY_FLOOR = (0.03, 0.01)
 _SIDE = round(REACH / KNOT_SPACING)
 _GRID = 96
 _LN10 = np.log(10.0)
@@ -111,6 +113,38 @@ def kernel(s: np.ndarray, t: np.ndarray) -> np.ndarray:
     """
     low, high = np.minimum(s[:, None], t[None, :]), np.maximum(s[:, None], t[None, :])
     return _LN10**2 * low**2 * (3 * high - low) / 6
+
+
+def covariance(inputs: Mapping[str, np.ndarray], found: Sequence[Axis]) -> np.ndarray:
+    """Covariance of delta between points, over all axes and for ``kappa = 1``.
+
+    Parameters
+    ----------
+    inputs : mapping of array
+        The law's inputs in their own units, dims (point,).
+    found : sequence of Axis
+
+    Returns
+    -------
+    numpy.ndarray
+        Dims (point, point). At the runs it is ``design @ design.T``, but for the modes that :func:`design` leaves out.
+
+    Examples
+    --------
+    >>> found = [Axis("compute", anchor=20.0, behind=2.0, ahead=0.0)]
+    >>> covariance({"scale": np.array([1e19, 1e20, 1e21])}, found).round(2)
+    array([[1.77, 0.  , 0.  ],
+           [0.  , 0.  , 0.  ],
+           [0.  , 0.  , 1.77]])
+    """
+    at = positions(inputs)
+    total = np.zeros((1, 1))
+    for axis in found:
+        offset = at[axis.name] - axis.anchor
+        for side in (-1, 1):
+            distance = np.clip(side * offset, 0.0, None)
+            total = total + kernel(distance, distance)
+    return total
 
 
 def _kernel_slope(s: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -380,9 +414,7 @@ def robust_weights(
     return weights
 
 
-def typical_elasticity(
-    inputs: Mapping[str, np.ndarray], log_loss: np.ndarray, floor: float
-) -> float:
+def typical_elasticity(inputs: Mapping[str, np.ndarray], log_loss: np.ndarray) -> float:
     """Elasticity of the loss about the frontier, by least squares: the scale that ``drift_rate`` multiplies.
 
     A plug-in constant, not the law's own elasticity: with that, a fit that puts all of the loss into its floor would
@@ -392,8 +424,11 @@ def typical_elasticity(
     ----------
     inputs : mapping of array
     log_loss : numpy.ndarray
-    floor : float
-        Least value, added in quadrature.
+
+    Returns
+    -------
+    float
+        With :data:`ELASTICITY_FLOOR` added in quadrature.
     """
     logs = np.stack([np.log(values) for values in inputs.values()], axis=1)
     compute = logs.sum(axis=1)
@@ -402,7 +437,7 @@ def typical_elasticity(
     )
     centred = logs[near] - logs[near].mean(axis=0)
     slopes, *_ = np.linalg.lstsq(centred, log_loss[near] - log_loss[near].mean(), rcond=1e-6)
-    return float(np.hypot(np.abs(slopes).mean(), floor))
+    return float(np.hypot(np.abs(slopes).mean(), ELASTICITY_FLOOR[len(inputs) > 1]))
 
 
 def frontier(at: np.ndarray, width: float = 1.0, least: int = 4) -> np.ndarray:
@@ -415,6 +450,18 @@ def frontier(at: np.ndarray, width: float = 1.0, least: int = 4) -> np.ndarray:
     """
     order = np.argsort(-at, kind="stable")
     return order[: max(int((at >= at.max() - width).sum()), min(least, at.size))]
+
+
+def middle(scales: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Geometric mean of each scale over the :func:`frontier` of the runs: where their reference scale lies.
+
+    Examples
+    --------
+    >>> middle({"scale": np.array([1e17, 1e19, 1e20, 1e20, 1e21])})
+    {'scale': 1e+20}
+    """
+    near = frontier(positions(scales)["compute"])
+    return {slot: float(np.exp(np.log(values[near]).mean())) for slot, values in scales.items()}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """Next runs: the arithmetic against Bayesian linear regression, the choices against brute force."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,8 +14,11 @@ from test_decide import stacked
 from test_decide_budget import PLAIN
 
 import bayescale as bs
+from bayescale import drift
 from bayescale.decide import budget, next_runs, stop
+from bayescale.decide.frontier import before_runs
 from bayescale.decide.preposterior import expected_gain, reweighted, variance_after
+from bayescale.model import Model
 
 TABLE = {
     "params": [1e8, 1e9, 1e9, 1e10, 3e10],
@@ -162,6 +167,122 @@ def test_a_family_of_a_candidate_counts() -> None:
     table = {"params": [1e10, 1e10], "tokens": [2e11, 2e11], "family": ["a", "new"]}
     found = next_runs(fit, table, budget=1e24, flops=1e23, family="a")
     assert float(found["share"][0]) > float(found["share"][1])
+
+
+# --- A law that drifts: everything against the joint normal of runs, batch and target ------------------------------------
+
+
+class Toy:
+    """Runs of a power law of one input, whose log loss is linear in two normal parameters, under a drift."""
+
+    model = Model.load("pure-power").with_discrepancy("drift")
+    runs = np.geomspace(1e18, 1e20, 7)
+    aim = 1e24
+    table: ClassVar = {"flops": [3e19, 9e19, 3e20, 3e20, 1e21, 4e21, 2e22]}
+    prior = np.diag([0.05, 0.02]) ** 2
+    kappa, sigma = 0.006, 0.002
+
+    def variance(self, batch: Sequence[int], *, know: bool = True) -> float:
+        """Of the target's log loss once a batch is made and all is fitted again, with the frontier that there is then."""
+        seen = np.concatenate(
+            [self.runs if know else [], np.take(self.table["flops"], list(batch))]
+        )
+        at = np.append(self.aim, seen)
+        design = np.column_stack([np.ones(at.size), -np.log(at / 1.2e20)])
+        frontier = drift.Axis("compute", np.log10(seen.max()), 9.0, 9.0)
+        wander = self.kappa**2 * drift.covariance({"scale": at}, [frontier])
+        both = design @ self.prior @ design.T + wander
+        known = both[1:, 1:] + self.sigma**2 * np.eye(seen.size)
+        return float(both[0, 0] - both[0, 1:] @ np.linalg.solve(known, both[1:, 0]))
+
+    def fit(self) -> xr.DataTree:
+        """Its exact posterior, with draws that have its very moments."""
+        design = np.column_stack([np.ones(7), -np.log(self.runs / 1.2e20)])
+        wander = drift.covariance({"scale": self.runs}, [drift.Axis("compute", 20.0, 2.0, 0.0)])
+        scatter = self.kappa**2 * wander + self.sigma**2 * np.eye(7)
+        inverse = np.linalg.inv(self.prior) + design.T @ np.linalg.solve(scatter, design)
+        draws = np.random.default_rng(0).standard_normal((2000, 2))
+        draws = (draws - draws.mean(axis=0)) @ np.linalg.inv(
+            np.linalg.cholesky(np.cov(draws, rowvar=False)).T
+        )
+        draws = draws @ np.linalg.cholesky(np.linalg.inv(inverse)).T
+        return fake_fit(
+            self.model,
+            2,
+            1000,
+            level=2.5 * np.exp(draws[:, 0].reshape(2, 1000)),
+            gamma=0.16 + draws[:, 1].reshape(2, 1000),
+            sigma=self.sigma,
+            kappa=self.kappa,
+            runs=xr.Dataset({"flops": ("run", self.runs)}),
+        )
+
+
+@pytest.fixture(scope="module")
+def toy() -> xr.DataTree:
+    return Toy().fit()
+
+
+def test_a_run_beyond_the_frontier_moves_it(toy: xr.DataTree) -> None:
+    found = next_runs(toy, Toy.table, budget=1e23, flops=Toy.aim)
+    before = Toy().variance([])
+    expected = [1 - Toy().variance([each]) / before for each in range(7)]
+    np.testing.assert_allclose(found["share"], expected, atol=0.005)
+    # Draws that drift from the old frontier leave more in doubt after a run far beyond it.
+    seen = np.log(bs.predict(toy, Toy.table).values.reshape(-1, 7))
+    values = bs.returns(toy, flops=Toy.aim)["loss"].values.reshape(-1)
+    slope = np.array([np.cov(values, each)[0, 1] for each in seen.T])
+    drawn = slope**2 / (seen.var(axis=0, ddof=1) + Toy.sigma**2) / values.var(ddof=1)
+    assert 1 - drawn[-1] > 1.1 * (1 - expected[-1])
+
+
+@pytest.mark.parametrize("limit", [2e20, 2e21, 1e22, 3e22])
+def test_the_batch_is_near_the_best_over_all_frontiers(limit: float, toy: xr.DataTree) -> None:
+    found = next_runs(toy, Toy.table, budget=limit, flops=Toy.aim, replicates=2)
+    cost = np.array(Toy.table["flops"])
+    twice = np.repeat(np.arange(7), 2)
+    every = {
+        picks: Toy().variance(picks)
+        for size in range(1, 15)
+        for picks in set(combinations(twice.tolist(), size))
+        if cost[list(picks)].sum() <= limit
+    }
+    picks = found["pick"].values
+    assert cost[picks].sum() <= limit
+    assert Toy().variance(picks) <= min(every.values()) * 1.05**2
+    left = [Toy().variance(picks[: end + 1]) for end in range(picks.size)]
+    np.testing.assert_allclose(
+        found["sd_after"] / found.attrs["sd_before"], np.sqrt(np.array(left) / Toy().variance([])), rtol=0.02
+    )  # fmt: skip
+
+
+def test_what_the_runs_told_is_taken_out_of_the_law() -> None:
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(7, 3))
+    root = rng.normal(size=(4, 4))
+    scatter = root @ root.T + np.eye(4)
+    told = rows[3:].T @ np.linalg.solve(scatter, rows[3:])
+    posterior = np.linalg.inv(np.eye(3) + told)
+    before = before_runs(rows @ posterior @ rows.T, scatter)
+    np.testing.assert_allclose(before, rows @ rows.T, rtol=1e-9)
+
+
+@pytest.mark.parametrize("target", ["gain", "optimal_params", PLAIN])
+def test_every_target_is_asked_of_a_law_that_drifts(target: Any) -> None:
+    fit = fake_fit("skaling-drift", 2, 300, jitter=0.01, seed=2, sigma=0.02, kappa=0.01)
+    asked = {} if target is PLAIN else {"flops": 1e25}
+    table = {"params": [1e9, 1e11, 3e11], "tokens": [2e10, 3e12, 6e12]}
+    found = next_runs(fit, table, budget=2e24, target=target, **asked)
+    assert found.attrs["sd_after"] < found.attrs["sd_before"]
+    assert np.all((found["share"] >= 0) & (found["share"] < 1))
+    assert float(found["share"][1]) > float(found["share"][0])
+
+
+def test_a_stack_of_laws_that_drift_and_do_not() -> None:
+    found = next_runs(
+        stacked(**{"skaling-drift": 0.5, "kaplan": 0.5}), TABLE, budget=1e24, flops=1e26
+    )
+    assert 0 < found.attrs["sd_after"] < found.attrs["sd_before"]
 
 
 # --- Decisions -----------------------------------------------------------------------------------------------------------

@@ -515,16 +515,23 @@ def test_few_runs_have_no_outliers(size: int) -> None:
     np.testing.assert_array_equal(weights, 1.0)
 
 
+def test_the_covariance_is_that_of_the_design_within_the_runs() -> None:
+    inputs = {"params": np.logspace(7, 10, 12), "tokens": np.logspace(10, 9, 12)}
+    found = drift.axes(inputs, drift.middle(inputs))
+    matrix = drift.design(inputs, found)
+    exact = drift.covariance(inputs, found)
+    # MODES hold all but 1e-4 of the variance.
+    np.testing.assert_allclose(matrix @ matrix.T, exact, atol=1e-3 * exact.max())
+
+
 def test_the_typical_elasticity_is_the_slope_at_the_frontier() -> None:
     params = np.repeat(np.logspace(9, 9.5, 4), 3)
     tokens = params * np.tile([10.0, 20.0, 40.0], 4)
     log_loss = 3 - 0.06 * np.log(params) - 0.02 * np.log(tokens)
-    found = drift.typical_elasticity({"params": params, "tokens": tokens}, log_loss, 0.01)
+    found = drift.typical_elasticity({"params": params, "tokens": tokens}, log_loss)
     assert found == pytest.approx(np.hypot(0.04, 0.01), rel=1e-9)
     scale = np.logspace(18, 20, 9)
-    one = drift.typical_elasticity({"scale": scale}, 3 - 0.05 * np.log(scale), 0.03)
+    one = drift.typical_elasticity({"scale": scale}, 3 - 0.05 * np.log(scale))
     assert one == pytest.approx(np.hypot(0.05, 0.03), rel=1e-9)
-    flat = drift.typical_elasticity(
-        {"scale": np.full(4, 1e20)}, np.array([1.0, 1.1, 0.9, 1.0]), 0.03
-    )
+    flat = drift.typical_elasticity({"scale": np.full(4, 1e20)}, np.array([1.0, 1.1, 0.9, 1.0]))
     assert flat == pytest.approx(0.03)

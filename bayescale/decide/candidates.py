@@ -95,11 +95,16 @@ def noise_variance(draws: Draws, table: xr.Dataset, log_loss: np.ndarray) -> np.
     """
     total = np.zeros(1)
     for part in draws.parts:
-        total = total + part.weight * _variance_of(part, table, np.median(log_loss, axis=0))
+        total = total + part.weight * variance_of(part, table, np.median(log_loss, axis=0))
     return np.broadcast_to(total / sum(part.weight for part in draws.parts), _rows(table)).copy()
 
 
-def _variance_of(part: Part, table: xr.Dataset, log_loss: np.ndarray) -> np.ndarray:
+def variance_of(part: Part, table: xr.Dataset, log_loss: np.ndarray) -> np.ndarray:
+    """The same under one model, given the middle of its draws.
+
+    A model that drifts is fitted with normal noise, and heavy tails enter as weights that are one on average: there a
+    run counts in full.
+    """
     saved, noise = part.whole, part.whole.model.noise
     ratios = {
         slot: np.broadcast_to(table[column].values, _rows(table)) / saved.reference[slot]
@@ -116,10 +121,10 @@ def _variance_of(part: Part, table: xr.Dataset, log_loss: np.ndarray) -> np.ndar
     variance = sigma**2
     if noise.excess is not None:
         variance = variance + saved.draws_of("excess")[:, None] ** 2
-    if noise.nu is not None:
+    if noise.nu is not None and saved.model.discrepancy is None:
         nu = noise.nu if isinstance(noise.nu, float) else saved.draws_of("nu")[:, None]
         variance = variance * (nu + 3) / (nu + 1)
-    return variance.mean(axis=0)
+    return np.broadcast_to(variance.mean(axis=0), _rows(table))
 
 
 def _rows(table: xr.Dataset) -> int:

@@ -3,8 +3,10 @@
 Preposterior analysis on the posterior draws, without a refit. The target T and the log losses f of the candidates are
 taken as jointly normal with the covariance of the draws; a run j measures f_j with the noise of a run, s_j, and so
 takes ``Cov(T, f_j)^2 / (Var f_j + s_j^2)`` from the variance of T (Raiffa and Schlaifer 1961; Lindley 1956,
-doi 10.1214/aoms/1177728069). Replicated seeds share f_j and differ in noise. Importance reweighting of the draws to
-simulated outcomes checks the answer, and its effective sample size says when only a refit can tell.
+doi 10.1214/aoms/1177728069). Replicated seeds share f_j and differ in noise. Where the law may drift, a larger run also
+moves the frontier from which it drifts: :mod:`bayescale.decide.frontier` has the covariance that there is then.
+Importance reweighting of the draws to simulated outcomes says how many of them would still count, and so when only a
+refit can tell.
 """
 
 from collections.abc import Mapping
@@ -18,6 +20,7 @@ from bayescale.cost import accelerator_hours
 from bayescale.decide.budget import budget as judge
 from bayescale.decide.candidates import generated, noise_variance, read_candidates
 from bayescale.decide.draws import Draws, Family, as_draws, loss_along, read_draws, told
+from bayescale.decide.frontier import Outlook, read_outlook
 from bayescale.decide.lifetime import Feasible, optimal_params
 from bayescale.decide.preposterior import (
     LEAST_EFFECTIVE,
@@ -100,9 +103,11 @@ def next_runs(
         - ``chosen``: how often it is in the batch.
 
         Dim pick, the batch in the order of choice: ``pick`` (which candidate), ``spent`` [FLOP] and ``sd_after``, the
-        target's standard deviation after the runs so far. ``sd_after_reweighted``: the same by reweighting the draws
-        to simulated outcomes, and ``effective_size``, how many draws then count (median). Where that is less than 100
-        both end in NaN, and the note ``refit_needed`` says after which run to fit again.
+        target's standard deviation after the runs so far and a new fit. ``effective_size``: how many draws would still
+        count once these runs were seen (median over simulated outcomes), and ``sd_after_reweighted``, the same
+        deviation by the draws so reweighted. Where fewer than 100 count both end in NaN, and the note ``refit_needed``
+        says after which run to fit again. Draws drift from the frontier of the runs that there are: where the law may
+        drift and a batch goes beyond, ``sd_after_reweighted`` is no check of ``sd_after``, which follows the frontier.
 
         In attrs: ``target``, ``unit``, ``sd_before``, ``sd_after``; ``budget``, ``spent``, ``rule`` (which greedy order
         won), ``path``, ``model``, ``notes``.
@@ -111,6 +116,13 @@ def next_runs(
     ------
     ValueError
         If a column is missing, the budget pays for no candidate, or the target makes no sense.
+
+    Notes
+    -----
+    Where the law may drift, a batch is chosen for each frontier that it may reach, and the one that leaves least is
+    taken. A target that is no log loss follows those that it depends on by linear regression over the draws; what does
+    not follow, such as a price, stays. The compute-optimal size is the law's, without the drift. A model that holds
+    inputs at a value is taken by its draws as they stand, as one that does not drift.
 
     References
     ----------
@@ -133,20 +145,15 @@ def next_runs(
     if candidates is None:
         # Runs of the family that is asked about.
         candidates = {**generated(draws, limit), **group_of(draws.saved, family)}
-    table, cost = read_candidates(draws, candidates, limit)
-    seen = np.log(predict(fit, table, random_seed=random_seed).values)
-    seen = seen.reshape(-1, cost.size)
-    noise = noise_variance(draws, table, seen)
-    covariance = np.cov(np.column_stack([about.values, seen]), rowvar=False)
-    before = float(np.sqrt(covariance[0, 0]))
-    # Equal draws differ by rounding.
-    if not before > 1e-12 * float(np.abs(about.values).max()):
-        raise ValueError(
-            f"target {about.name!r} is the same in every draw: no run can tell more about it"
-        )
-    alone = reductions(covariance, noise)
-    picks, rule = best_batch(about.values, seen, noise, cost, limit, replicates)
-    after = variance_after(covariance, noise, picks)
+    asked = _read(fit, about, candidates, limit, random_seed)
+    table, cost, seen, noise = asked.table, asked.cost, asked.seen, asked.noise
+    before, alone = asked.before, asked.alone
+    if asked.outlook is None:
+        picks, rule = best_batch(about.values, seen, noise, cost, limit, replicates)
+        after = variance_after(asked.covariance, noise, picks)
+    else:
+        picks, rule = asked.outlook.best(cost, limit, replicates)
+        after = before**2 * asked.outlook.after(picks)
     found: dict[str, tuple[Any, ...]] = {
         "cost": ("candidate", cost, {"units": "FLOP"}),
         "share": ("candidate", alone / before**2, {"units": "1"}),
@@ -241,11 +248,8 @@ def stop(
     1
     """
     about = _about(fit, scenario, None, None, None, random_seed)
-    table, cost = read_candidates(about.draws, candidates, np.inf)
-    seen = np.log(predict(fit, table, random_seed=random_seed).values).reshape(-1, cost.size)
-    noise = noise_variance(about.draws, table, seen)
-    covariance = np.cov(np.column_stack([about.values, seen]), rowvar=False)
-    spread = np.sqrt(reductions(covariance, noise))
+    asked = _read(fit, about, candidates, np.inf, random_seed)
+    cost, spread = asked.cost, np.sqrt(asked.alone)
     mean = float(about.values.mean())
     hour, share = (
         draw(each, 4000, stream(random_seed, "scenario", name))
@@ -280,6 +284,8 @@ class _About:
     unit: str
     values: np.ndarray
     draws: Draws
+    #: Compute at which the drift enters, axes (1, point).
+    points: np.ndarray
     flops: float | None = None
     scenario: Scenario | None = None
 
@@ -298,9 +304,10 @@ def _about(
             raise ValueError("flops: a scenario states its own compute; leave it out")
         draws = read_draws(fit, target.path, target.family, random_seed, target.at)
         utility = judge(fit, target, random_seed=random_seed)["utility"]
-        return _About(
-            "decision", target.currency, utility.values.reshape(-1), draws, scenario=target
-        )
+        scales = [each for each in (target.flops, target.baseline_flops) if each is not None]
+        points = read_flops(scales, draws.saved).values[None]
+        values = utility.values.reshape(-1)
+        return _About("decision", target.currency, values, draws, points, scenario=target)
     if target not in get_args(Target):
         raise ValueError(
             f"unknown target {target!r}: expected one of {', '.join(get_args(Target))}, or a Scenario"
@@ -312,14 +319,58 @@ def _about(
     scale = read_flops(flops, draws.saved).values[None, :1]
     if target == "optimal_params":
         values = np.log(optimal_params(draws, scale, Feasible(np.zeros((1, 1)))))
+        # The optimum is the law's alone.
+        points = scale[:, :0]
     elif target == "gain":
-        values = loss_along(draws, scale) - loss_along(draws, 2 * scale)
+        points = np.column_stack([scale, 2 * scale])
+        values = -np.diff(loss_along(draws, points))
     else:
-        values = loss_along(draws, scale)
+        values, points = loss_along(draws, scale), scale
     unit = "1" if target == "optimal_params" else draws.saved.units
-    return _About(
-        target, unit, as_draws(draws, values[:, 0]).values.reshape(-1), draws, scale.item()
+    flat = as_draws(draws, values[:, 0]).values.reshape(-1)
+    return _About(target, unit, flat, draws, points, scale.item())
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Candidates, and what each tells about a target by itself."""
+
+    table: xr.Dataset
+    cost: np.ndarray
+    seen: np.ndarray
+    noise: np.ndarray
+    covariance: np.ndarray
+    outlook: Outlook | None
+
+    @property
+    def before(self) -> float:
+        """Standard deviation of the target."""
+        return float(np.sqrt(self.covariance[0, 0]))
+
+    @property
+    def alone(self) -> np.ndarray:
+        """Variance that each candidate takes from the target."""
+        if self.outlook is None:
+            return reductions(self.covariance, self.noise)
+        return self.covariance[0, 0] * self.outlook.alone
+
+
+def _read(
+    fit: xr.DataTree, about: _About, candidates: Scales, limit: float, random_seed: int
+) -> _Asked:
+    table, cost = read_candidates(about.draws, candidates, limit)
+    seen = np.log(predict(fit, table, random_seed=random_seed).values).reshape(-1, cost.size)
+    noise = noise_variance(about.draws, table, seen)
+    covariance = np.cov(np.column_stack([about.values, seen]), rowvar=False)
+    # Equal draws differ by rounding.
+    if not np.sqrt(covariance[0, 0]) > 1e-12 * float(np.abs(about.values).max()):
+        raise ValueError(
+            f"target {about.name!r} is the same in every draw: no run can tell more about it"
+        )
+    outlook = read_outlook(
+        fit, about.draws, table, about.values, about.points, seen, noise, random_seed
     )
+    return _Asked(table, cost, seen, noise, covariance, outlook)
 
 
 def _refit_note(size: np.ndarray, samples: int) -> list[Note]:

@@ -4,6 +4,8 @@ The target, first, and what each candidate measures are jointly normal with a kn
 noise of a run. Replicated seeds measure the same with other noise.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 #: Effective draws under which reweighting tells nothing, and a refit is needed.
@@ -116,8 +118,8 @@ def best_batch(
     """
     covariance = np.cov(np.column_stack([target, seen]), rowvar=False)
     batches = {
-        "most for each FLOP": _greedy(covariance, noise, cost, cost, limit, replicates),
-        "most": _greedy(covariance, noise, cost, np.ones_like(cost), limit, replicates),
+        "most for each FLOP": greedy(covariance, noise, cost, cost, limit, replicates),
+        "most": greedy(covariance, noise, cost, np.ones_like(cost), limit, replicates),
     }
     left = {rule: _variance_apart(target, seen, noise, picks) for rule, picks in batches.items()}
     rule = min(left, key=lambda each: left[each])
@@ -139,27 +141,50 @@ def _variance_apart(
     return float(np.mean(found))
 
 
-def _greedy(
+def greedy(
     covariance: np.ndarray,
     noise: np.ndarray,
     cost: np.ndarray,
     price: np.ndarray,
     limit: float,
     replicates: int,
+    first: Sequence[int] = (),
 ) -> list[int]:
-    covariance, made = covariance.copy(), np.zeros(cost.size, dtype=int)
+    """Take what removes most variance for its price, one after the other, until the money is spent.
+
+    Parameters
+    ----------
+    covariance, noise : numpy.ndarray
+        As for :func:`variance_after`.
+    cost, price : numpy.ndarray
+        What each candidate takes from the money, and what its use is divided by.
+    limit : float
+    replicates : int
+    first : sequence of int
+        Candidates that are taken before any other.
+    """
+    made = np.zeros(cost.size, dtype=int)
+    # The covariance that is left is never formed: what has been learned is a handful of columns.
+    learned = np.zeros((cost.size + 1, 0))
+    shared, spread = covariance[0, 1:].copy(), np.diag(covariance)[1:].copy()
     picks: list[int] = []
     money = limit
     while True:
         allowed = (cost <= money * (1 + 1e-12)) & (made < replicates)
         if not allowed.any():
             return picks
-        worth = np.where(allowed, reductions(covariance, noise) / price, -np.inf)
-        pick = int(worth.argmax())
+        if len(picks) < len(first):
+            pick = first[len(picks)]
+        else:
+            worth = np.where(allowed, shared**2 / (spread + noise) / price, -np.inf)
+            pick = int(worth.argmax())
+        column = covariance[:, pick + 1] - learned @ learned[pick + 1]
+        column = column / np.sqrt(column[pick + 1] + noise[pick])
+        learned = np.column_stack([learned, column])
+        shared, spread = shared - column[0] * column[1:], spread - column[1:] ** 2
         picks.append(pick)
         made[pick] += 1
         money -= cost[pick]
-        covariance = _measured(covariance, noise, pick)
 
 
 def reweighted(

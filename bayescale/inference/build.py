@@ -20,8 +20,6 @@ from bayescale.runs.screen import levels
 OBSERVED = "log_loss"
 #: The observed variable in its place where the loss is a rate: its logit, the rate, or the count of trials.
 OBSERVED_RATE = "rate"
-#: Least elasticity that the drift's rate multiplies, for one input and for several.
-ELASTICITY_FLOOR = (0.03, 0.01)
 
 
 def build(runs: xr.Dataset, model: str | Model = "chinchilla") -> pm.Model:
@@ -343,8 +341,8 @@ def reference(runs: xr.Dataset, model: Model) -> dict[str, float]:
     law, inputs = model.law_object, law_inputs(runs, model)
     scales = {slot: inputs[slot] for slot in law.scales}
     near = drift.frontier(drift.positions(scales)["compute"])
-    means = {slot: float(np.exp(np.log(values[near]).mean())) for slot, values in scales.items()}
-    return law.references(means) | {"loss": float(np.exp(log_losses(runs, model)[near].mean()))}
+    loss = float(np.exp(log_losses(runs, model)[near].mean()))
+    return law.references(drift.middle(scales)) | {"loss": loss}
 
 
 def law_inputs(runs: xr.Dataset, model: Model) -> dict[str, np.ndarray]:
@@ -387,8 +385,7 @@ def graph_data(runs: xr.Dataset, model: Model) -> dict[str, np.ndarray]:
         integrated = marginal(runs, model)
         needed = ("root", "design") if _uneven(model) else ("root", "left", "spectrum")
         data |= {f"drift_{name}": getattr(integrated, name) for name in needed}
-        floor = ELASTICITY_FLOOR[len(inputs) > 1]
-        data["elasticity"] = np.asarray(drift.typical_elasticity(inputs, data["observed"], floor))
+        data["elasticity"] = np.asarray(drift.typical_elasticity(inputs, data["observed"]))
     if model.noise.slope is not None:
         scales = {slot: inputs[slot] for slot in model.law_object.scales}
         data["decades"] = decades(scales, scale)

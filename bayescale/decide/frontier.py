@@ -1,0 +1,305 @@
+"""What runs would tell where the law may drift: once they are made, the drift begins at a new frontier.
+
+A model with a discrepancy trusts its law, in value and in slope, at the largest run; away from there the slope drifts
+(:mod:`bayescale.drift`). When larger runs have been made and the model is fitted again, that place has moved: a far
+target has come nearer, and old small runs lie behind and bend the law less. The draws of a fit drift from the frontier
+of its own runs and know nothing of this. So the law and its drift are taken apart. Log losses under the law are
+jointly normal with the covariance S of the draws; what the runs told about them is taken out,
+
+    S0 = S + S H' (C - H S H')^-1 H S,    C = kappa^2 K + noise,
+
+the inverse of a normal update, with H picking the runs and K the drift's covariance at them; and what old and new runs
+tell together is put in, with the drift's covariance about the frontier that they have together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import xarray as xr
+
+from bayescale import drift
+from bayescale.decide.candidates import variance_of
+from bayescale.decide.draws import Draws, Part, each_part, loss_along
+from bayescale.decide.preposterior import greedy, variance_after
+from bayescale.forecast.predict import predict
+
+#: New frontiers that are tried with a whole batch each.
+_FRONTIERS = 32
+#: Least share that the prior has in what is known of the law, in any direction: draws of a law that is not linear may
+#: seem to know less than the runs told.
+_PRIOR = 1e-4
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model's draws of the target and of the candidates, with the law and its drift apart.
+
+    Points are, in this order, those at which the target depends on the drift, the candidates, and the runs.
+
+    Parameters
+    ----------
+    part : Part
+    law : numpy.ndarray
+        Covariance before any run, under the law alone: of the target, first, of the candidates and of the runs.
+    noise : numpy.ndarray
+        Variance of the noise of each run.
+    kappa : float
+        Scale of the drift as a share of the elasticity of the loss at the frontier.
+    pull : numpy.ndarray
+        Change of the target with the log loss at each point that it depends on.
+    inputs : dict of numpy.ndarray
+        Of the law, at all points.
+    expected : numpy.ndarray
+        Mean log loss of the candidates and the runs.
+    """
+
+    part: Part
+    law: np.ndarray
+    noise: np.ndarray
+    kappa: float
+    pull: np.ndarray
+    inputs: dict[str, np.ndarray]
+    expected: np.ndarray
+
+    @cached_property
+    def _count(self) -> int:
+        """Points that are no runs."""
+        return next(iter(self.inputs.values())).size - self.noise.size
+
+    @cached_property
+    def compute(self) -> np.ndarray:
+        """Place of the candidates, and last of the largest run, on the drift's axis of compute [decades]."""
+        at = drift.positions(self.inputs)["compute"]
+        return np.append(at[self.pull.size : self._count], at[self._count :].max())
+
+    def wander(self, batch: Sequence[int], points: np.ndarray) -> np.ndarray:
+        """Covariance of the drift at some points once a batch has been made: about another frontier, at another scale.
+
+        The scale follows the elasticity of the loss at the frontier, which falls as the loss nears its floor.
+        """
+        made = self.pull.size + np.asarray(batch, dtype=int)
+        held = np.append(made, np.arange(self._count, self._count + self.noise.size))
+        inputs = {slot: values[held] for slot, values in self.inputs.items()}
+        law = self.part.whole.law
+        middle = drift.middle({slot: inputs[slot] for slot in law.scales})
+        axes = drift.axes(inputs, law.references(middle))
+        steeper = drift.typical_elasticity(inputs, self.expected[held - self.pull.size])
+        at = {slot: values[points] for slot, values in self.inputs.items()}
+        return (self.kappa * steeper) ** 2 * drift.covariance(at, axes)
+
+    def covariance(self, batch: Sequence[int], of: np.ndarray) -> np.ndarray:
+        """Covariance of the target and some candidates, given the runs, with the drift about a batch's frontier."""
+        asked, runs = self.pull.size, self.noise.size
+        held = np.arange(self._count, self._count + runs)
+        points = np.concatenate([np.arange(asked), asked + of, held])
+        wander = self.wander(batch, points)
+        wander = np.vstack([self.pull @ wander[:asked], wander[asked:]])
+        wander = np.column_stack([wander[:, :asked] @ self.pull, wander[:, asked:]])
+        rows = np.concatenate([[0], 1 + of, 1 + held - asked])
+        both = self.law[np.ix_(rows, rows)] + wander
+        seen, known = both[:-runs, -runs:], both[-runs:, -runs:] + np.diag(self.noise)
+        return both[:-runs, :-runs] - seen @ np.linalg.solve(known, seen.T)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What candidates would tell about a target, with the drift anchored anew.
+
+    Parameters
+    ----------
+    members : tuple of (float, Member or numpy.ndarray)
+        Of a stack, each with its share; a model that does not drift is its covariance.
+    between : numpy.ndarray
+        Covariance of the members' means.
+    noise : numpy.ndarray
+        Variance of the noise of each candidate.
+    compute : numpy.ndarray
+        See :attr:`Member.compute`.
+    """
+
+    members: tuple[tuple[float, "Member | np.ndarray"], ...]
+    between: np.ndarray
+    noise: np.ndarray
+    compute: np.ndarray
+
+    def covariance(self, batch: Sequence[int], of: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Covariance of the target, first, and of some candidates, about the frontier of the runs and a batch."""
+        of = np.asarray(of, dtype=int)
+        kept = np.ix_(np.append(0, 1 + of), np.append(0, 1 + of))
+        total = self.between[kept]
+        for share, member in self.members:
+            known = member.covariance(batch, of) if isinstance(member, Member) else member[kept]
+            total = total + share * known
+        return total
+
+    @cached_property
+    def before(self) -> float:
+        """Variance of the target as things stand."""
+        return float(self.covariance([], [])[0, 0])
+
+    def after(self, picks: list[int]) -> np.ndarray:
+        """Share of the target's variance that is left after each run of a batch."""
+        return np.array([self._left(picks[: end + 1]) for end in range(len(picks))]) / self.before
+
+    def _left(self, picks: list[int]) -> float:
+        if not picks:
+            return self.before
+        distinct, place = np.unique(picks, return_inverse=True)
+        covariance = self.covariance(picks, distinct)
+        return float(variance_after(covariance, self.noise[distinct], place.tolist())[-1])
+
+    @cached_property
+    def alone(self) -> np.ndarray:
+        """Share of the target's variance that each candidate would remove by itself."""
+        left = np.array([self._left([each]) for each in range(self.noise.size)])
+        return np.maximum(1 - left / self.before, 0.0)
+
+    def best(self, cost: np.ndarray, limit: float, replicates: int) -> tuple[list[int], str]:
+        """The batch that leaves least, over the frontiers that it may reach and two greedy orders.
+
+        Parameters
+        ----------
+        cost : numpy.ndarray
+            Of each candidate.
+        limit : float
+        replicates : int
+        """
+        at, largest = self.compute[:-1], self.compute[-1]
+        paid = cost <= limit * (1 + 1e-12)
+        beyond = np.flatnonzero(paid & (at > largest))
+        beyond = beyond[np.argsort(at[beyond], kind="stable")]
+        groups = np.array_split(beyond, min(_FRONTIERS, beyond.size)) if beyond.size else []
+        starts = [[int(group[self.alone[group].argmax()])] for group in groups]
+        if (paid & (at <= largest)).any():
+            starts.insert(0, [])
+        found: list[tuple[float, list[int], str]] = []
+        for start in starts:
+            top = at[start[0]] if start else largest
+            inside = np.flatnonzero(paid & (at <= top))
+            covariance = self.covariance(start, inside)
+            first = [int(np.flatnonzero(inside == each)[0]) for each in start]
+            for rule, price in (("most for each FLOP", cost), ("most", np.ones_like(cost))):
+                chosen = greedy(
+                    covariance, self.noise[inside], cost[inside], price[inside], limit, replicates, first
+                )  # fmt: skip
+                picks = inside[chosen].tolist()
+                found.append((self._left(picks), picks, rule))
+        _, picks, rule = min(found, key=lambda each: each[0])
+        return picks, rule
+
+
+def read_outlook(
+    fit: xr.DataTree,
+    draws: Draws,
+    table: xr.Dataset,
+    values: np.ndarray,
+    points: np.ndarray,
+    seen: np.ndarray,
+    noise: np.ndarray,
+    random_seed: int,
+) -> Outlook | None:
+    """Take the law and its drift apart; None if no model drifts, or other inputs are held at a value.
+
+    Parameters
+    ----------
+    fit : xr.DataTree
+    draws : Draws
+    table : xr.Dataset
+        The candidates.
+    values, seen : numpy.ndarray
+        Draws of the target, dims (sample,), and of the candidates' log losses, dims (sample, candidate).
+    points : numpy.ndarray
+        Compute at which the target depends on the drift; axes (1, point).
+    noise : numpy.ndarray
+        Variance of the noise of each candidate.
+    random_seed : int
+    """
+    drifting = [part.saved.drift is not None for part in draws.parts]
+    if not any(drifting) or any(part.saved.law is not part.whole.law for part in draws.parts):
+        return None
+    saved = draws.saved
+    columns = {
+        column
+        for part in draws.parts
+        for column in (*part.whole.model.inputs.values(), *part.whole.pooled)
+    }
+    runs = saved.runs[sorted(columns)].drop_attrs()
+    made = np.log(predict(fit, runs.rename(run="candidate"), random_seed=random_seed).values)
+    chains = saved.shape[0]
+    every = np.column_stack([values, seen, made.reshape(values.size, -1)])
+    every = every.reshape(chains, -1, every.shape[1])
+    asked = np.log(loss_along(draws, points)) if points.size else np.zeros((values.size, 0))
+    members, means, start = [], [], 0
+    for (part, rows), drifts in zip(each_part(draws), drifting, strict=True):
+        stop = start + part.saved.shape[1]
+        own = every[:, start:stop].reshape(part.saved.samples, -1)
+        start, count = stop, 1 + noise.size
+        means.append(own[:, :count].mean(axis=0))
+        known = (
+            _member(part, own, asked[rows], points, table, runs)
+            if drifts
+            else np.cov(own[:, :count], rowvar=False)
+        )
+        members.append((part.saved.samples / draws.samples, known))
+    share = np.array([each for each, _ in members])
+    apart = np.array(means) - share @ np.array(means)
+    compute = next(each.compute for _, each in members if isinstance(each, Member))
+    return Outlook(tuple(members), (share[:, None] * apart).T @ apart, noise, compute)
+
+
+def _member(
+    part: Part,
+    own: np.ndarray,
+    asked: np.ndarray,
+    points: np.ndarray,
+    table: xr.Dataset,
+    runs: xr.Dataset,
+) -> Member:
+    """Draws of the target, the candidates and the runs, with the drift taken off."""
+    whole = part.whole
+    assert whole.drift is not None
+    grown = part.route.growth.inputs(points)
+    inputs, at = {}, {}
+    for slot, column in whole.model.inputs.items():
+        both = [
+            np.broadcast_to(each[column].values.astype(float), size)
+            for each, size in (
+                (table, own.shape[1] - 1 - runs.sizes["run"]),
+                (runs, runs.sizes["run"]),
+            )
+        ]
+        at[slot] = np.concatenate(both)
+        # Along a path that differs from draw to draw, the drift's covariance is taken in its middle.
+        asked_at = np.broadcast_to(np.median(grown[slot], axis=0), points.shape[1:])
+        inputs[slot] = np.concatenate([asked_at, at[slot]])
+    delta, _ = whole.drift.evaluate({slot: values[None] for slot, values in at.items()})
+    target, rest, pull = own[:, 0], 0.0, np.zeros(0)
+    if points.size:
+        target = target - target.mean()
+        pull, *_ = np.linalg.lstsq(asked - asked.mean(axis=0), target, rcond=None)
+        # What does not follow the losses asked for, such as a price, no run can tell.
+        rest = float((target - asked @ pull).var(ddof=1))
+        target = (asked - whole.drift.evaluate(grown)[0]) @ pull
+    law = np.cov(np.column_stack([target, own[:, 1:] - delta]), rowvar=False)
+    expected = own[:, 1:].mean(axis=0)
+    noise = variance_of(part, runs, expected[-runs.sizes["run"] :])
+    held = {slot: values[-noise.size :] for slot, values in inputs.items()}
+    kappa = np.sqrt((whole.draws_of("kappa") ** 2).mean())
+    kappa /= drift.typical_elasticity(held, expected[-noise.size :])
+    member = Member(part, law, noise, float(kappa), pull, inputs, expected)
+    size = next(iter(inputs.values())).size
+    scatter = member.wander([], np.arange(size - noise.size, size)) + np.diag(noise)
+    law = before_runs(law, scatter)
+    law[0, 0] += rest
+    return replace(member, law=law)
+
+
+def before_runs(law: np.ndarray, scatter: np.ndarray) -> np.ndarray:
+    """Covariance of the law before the runs, last in order, were seen with this scatter about it."""
+    half = np.linalg.solve(np.linalg.cholesky(scatter), law[-scatter.shape[0] :])
+    told = np.linalg.solve(np.linalg.cholesky(scatter), half[:, -scatter.shape[0] :].T)
+    share, directions = np.linalg.eigh((told + told.T) / 2)
+    turned = directions.T @ half
+    return law + (turned.T / np.maximum(1 - share, _PRIOR)) @ turned
