@@ -18,6 +18,7 @@ from bayescale import drift
 from bayescale.decide import budget, next_runs, stop
 from bayescale.decide.frontier import before_runs
 from bayescale.decide.preposterior import expected_gain, reweighted, variance_after
+from bayescale.inference.fit import prior_tree
 from bayescale.model import Model
 
 TABLE = {
@@ -276,6 +277,18 @@ def test_every_target_is_asked_of_a_law_that_drifts(target: Any) -> None:
     assert found.attrs["sd_after"] < found.attrs["sd_before"]
     assert np.all((found["share"] >= 0) & (found["share"] < 1))
     assert float(found["share"][1]) > float(found["share"][0])
+
+
+def test_a_law_with_an_input_held_is_taken_by_its_draws() -> None:
+    runs = bs.load_dataset("pile").assign(precision=("run", np.tile([4.0, 8.0, 16.0], 10)))
+    fit = prior_tree(runs, Model.load("precision").with_discrepancy("drift"), draws=200)
+    table = {"params": [1e9, 1e10], "tokens": [1e11, 2e11], "precision": [8.0, 16.0]}
+    found = next_runs(fit, table, budget=1e23, flops=1e25, at={"precision": 8.0})
+    seen = np.log(bs.predict(fit, table).values.reshape(-1, 2))
+    values = bs.returns(fit, flops=1e25, at={"precision": 8.0})["loss"].values.ravel()
+    most = [np.corrcoef(values, each)[0, 1] ** 2 for each in seen.T]
+    # Noise takes a little of what a regression on the losses themselves would explain.
+    assert np.all((found["share"] < most) & (found["share"] > 0.9 * np.array(most)))
 
 
 def test_a_stack_of_laws_that_drift_and_do_not() -> None:
