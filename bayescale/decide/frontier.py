@@ -9,7 +9,8 @@ jointly normal with the covariance S of the draws; what the runs told about them
     S0 = S + S H' (C - H S H')^-1 H S,    C = kappa^2 K + noise,
 
 the inverse of a normal update, with H picking the runs and K the drift's covariance at them; and what old and new runs
-tell together is put in, with the drift's covariance about the frontier that they have together.
+tell together is put in, with the drift's covariance about the frontier that they have together and at the scale that
+the loss's expected elasticity sets there.
 """
 
 from collections.abc import Sequence
@@ -262,18 +263,13 @@ def _member(
     assert whole.drift is not None
     grown = part.route.growth.inputs(points)
     inputs, at = {}, {}
+    made = runs.sizes["run"]
     for slot, column in whole.model.inputs.items():
-        both = [
-            np.broadcast_to(each[column].values.astype(float), size)
-            for each, size in (
-                (table, own.shape[1] - 1 - runs.sizes["run"]),
-                (runs, runs.sizes["run"]),
-            )
-        ]
-        at[slot] = np.concatenate(both)
+        planned = np.broadcast_to(table[column].values, own.shape[1] - 1 - made)
+        at[slot] = np.concatenate([planned, runs[column].values]).astype(float)
         # Along a path that differs from draw to draw, the drift's covariance is taken in its middle.
-        asked_at = np.broadcast_to(np.median(grown[slot], axis=0), points.shape[1:])
-        inputs[slot] = np.concatenate([asked_at, at[slot]])
+        middle = np.broadcast_to(np.median(grown[slot], axis=0), points.shape[1:])
+        inputs[slot] = np.concatenate([middle, at[slot]])
     delta, _ = whole.drift.evaluate({slot: values[None] for slot, values in at.items()})
     target, rest, pull = own[:, 0], 0.0, np.zeros(0)
     if points.size:
@@ -284,13 +280,13 @@ def _member(
         target = (asked - whole.drift.evaluate(grown)[0]) @ pull
     law = np.cov(np.column_stack([target, own[:, 1:] - delta]), rowvar=False)
     expected = own[:, 1:].mean(axis=0)
-    noise = variance_of(part, runs, expected[-runs.sizes["run"] :])
-    held = {slot: values[-noise.size :] for slot, values in inputs.items()}
+    noise = variance_of(part, runs, expected[-made:])
+    held = {slot: values[-made:] for slot, values in at.items()}
     kappa = np.sqrt((whole.draws_of("kappa") ** 2).mean())
-    kappa /= drift.typical_elasticity(held, expected[-noise.size :])
+    kappa /= drift.typical_elasticity(held, expected[-made:])
     member = Member(part, law, noise, float(kappa), pull, inputs, expected)
-    size = next(iter(inputs.values())).size
-    scatter = member.wander([], np.arange(size - noise.size, size)) + np.diag(noise)
+    size = pull.size + own.shape[1] - 1
+    scatter = member.wander([], np.arange(size - made, size)) + np.diag(noise)
     law = before_runs(law, scatter)
     law[0, 0] += rest
     return replace(member, law=law)
