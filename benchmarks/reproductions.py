@@ -27,7 +27,7 @@ import bayescale as bs
 from bayescale.checks.sampler import judge
 from bayescale.datasets import data_folder
 from bayescale.forecast import predict_scores
-from bayescale.inference.build import reference
+from bayescale.inference.arrays import reference
 from bayescale.laws import Law
 from bayescale.model import Model
 

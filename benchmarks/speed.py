@@ -342,7 +342,7 @@ def textbook(runs: xr.Dataset) -> "pm.Model":
     import pymc as pm
     import pytensor.tensor as pt
 
-    from bayescale.inference.build import reference
+    from bayescale.inference.arrays import reference
 
     model = Model.load("chinchilla")
     scale = reference(runs, model)

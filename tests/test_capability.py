@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 import bayescale as bs
 from bayescale import cli, links
 from bayescale.forecast.capability import over_steps
-from bayescale.inference.build import build, graph_data, reference
+from bayescale.inference.arrays import graph_data, reference
+from bayescale.inference.build import build
 from bayescale.inference.compile import PLAIN
 from bayescale.inference.scores import SCORE, AtOneLoss
 from bayescale.model import Model

@@ -12,7 +12,7 @@ from scipy import integrate, stats
 from bayescale import drift
 from bayescale.drift import MODES, Axis, Marginal, Paths
 from bayescale.inference import build
-from bayescale.inference.build import graph_data, marginal, reference
+from bayescale.inference.arrays import graph_data, marginal, reference
 from bayescale.inference.compile import compile_model
 from bayescale.model import Model
 

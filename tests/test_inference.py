@@ -23,8 +23,9 @@ import bayescale as bs
 from bayescale import laws
 from bayescale.checks import sampler
 from bayescale.inference import build
-from bayescale.inference.build import check_columns, graph_data, log_jacobian, reference
+from bayescale.inference.arrays import graph_data, log_jacobian, reference
 from bayescale.inference.checkpoints import average_checkpoints
+from bayescale.inference.columns import check_columns
 from bayescale.inference.compile import PLAIN, Compiled, compile_model, nutpie_model
 from bayescale.inference.minima import fill, fill_minima
 from bayescale.laws import Law, Param

@@ -13,7 +13,8 @@ from bayescale.decide.candidates import noise_variance
 from bayescale.decide.draws import read_draws
 from bayescale.forecast.curve import read_fit
 from bayescale.forecast.noise import rates_at, run_loss
-from bayescale.inference.build import check_columns, graph_data, log_jacobian, reference
+from bayescale.inference.arrays import graph_data, log_jacobian, reference
+from bayescale.inference.columns import check_columns
 from bayescale.inference.fit import prior_tree
 from bayescale.model import Model
 from bayescale.rates import Rates, below, draw, log_density

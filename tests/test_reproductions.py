@@ -9,7 +9,7 @@ from scipy.special import huber
 
 import bayescale as bs
 from bayescale import laws
-from bayescale.inference.build import reference
+from bayescale.inference.arrays import reference
 from bayescale.model import Model
 
 # Repeated data: Muennighoff et al. 2023, arXiv 2305.16264 -----------------------------------------

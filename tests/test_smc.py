@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import bayescale as bs
 from bayescale import laws
 from bayescale.cli import app
-from bayescale.inference.build import graph_data
+from bayescale.inference.arrays import graph_data
 from bayescale.laws import Input, Law, Param
 from bayescale.model import Model
 from bayescale.notes import get_notes

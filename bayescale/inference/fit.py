@@ -25,17 +25,10 @@ from bayescale.checks.sampler import (
 )
 from bayescale.drift import Marginal
 from bayescale.inference import smc
-from bayescale.inference.build import (
-    OBSERVED,
-    OBSERVED_RATE,
-    build,
-    check_columns,
-    graph_data,
-    log_jacobian,
-    marginal,
-    reference,
-)
+from bayescale.inference.arrays import graph_data, log_jacobian, marginal, reference
+from bayescale.inference.build import OBSERVED, OBSERVED_RATE, build
 from bayescale.inference.checkpoints import average_checkpoints
+from bayescale.inference.columns import check_columns
 from bayescale.inference.compile import PLAIN, Compiled, compile_model, nutpie_model, unconstrain
 from bayescale.inference.minima import fill_minima
 from bayescale.inference.rates import of_draws

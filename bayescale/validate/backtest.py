@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from bayescale.inference.build import check_columns
+from bayescale.inference.columns import check_columns
 from bayescale.inference.fit import ONE_INPUT, default_model, with_input
 from bayescale.inference.many import Job, Outcome, fit_many
 from bayescale.model import Model, shipped
