@@ -4,11 +4,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pymc as pm
@@ -23,20 +20,16 @@ from bayescale.checks.sampler import (
     modes,
     scalars,
 )
-from bayescale.drift import Marginal
 from bayescale.inference import smc
-from bayescale.inference.arrays import graph_data, log_jacobian, marginal, reference
-from bayescale.inference.build import OBSERVED, OBSERVED_RATE, build
+from bayescale.inference.arrays import graph_data, log_jacobian
+from bayescale.inference.build import build
 from bayescale.inference.checkpoints import average_checkpoints
 from bayescale.inference.columns import check_columns
 from bayescale.inference.compile import PLAIN, Compiled, compile_model, nutpie_model, unconstrain
 from bayescale.inference.minima import fill_minima
-from bayescale.inference.rates import of_draws
-from bayescale.inference.scores import SCORE
+from bayescale.inference.tree import groups, with_facts
 from bayescale.model import Model
 from bayescale.notes import Note, dump_notes, get_notes
-from bayescale.rates import draw
-from bayescale.saving import FORMAT
 
 PRIOR_DRAWS = 500
 #: Statistics of the sampler that are kept, by the names of ArviZ's schema, and what nutpie calls four of them.
@@ -56,7 +49,6 @@ NUTPIE_STATS = {
     "maxdepth_reached": "reached_max_treedepth",
     "mean_tree_accept": "acceptance_rate",
 }
-VERSIONED = ("bayescale", "pymc", "pytensor", "nutpie", "numpy", "xarray")
 
 SamplerName = Literal["nutpie", "pymc", "numpyro", "smc"]
 
@@ -184,7 +176,7 @@ def fit(
         else:
             points, stats = _with_pymc(graph, sampler, attempt, settings)
         seconds.append(time.perf_counter() - began)
-        tree = _groups(runs, model, graph, compiled, points, stats, seed)
+        tree = groups(runs, model, graph, compiled, points, stats, seed)
         verdict = judge(tree["posterior"].dataset, stats)
         tried.append((attempt, verdict))
         if best is None or verdict.rank < best[0].rank:
@@ -195,7 +187,7 @@ def fit(
     verdict, tree = best
     notes += _sampling_notes(tried, verdict, tree)
     tree["prior"] = _prior(graph, seed)
-    return _with_facts(
+    return with_facts(
         tree,
         runs,
         model,
@@ -390,120 +382,6 @@ def _stats(trace: xr.DataTree, thin: int) -> xr.Dataset:
     return stats[[name for name in STATS if name in stats]].isel(draw=slice(None, None, thin))
 
 
-def _groups(
-    runs: xr.Dataset,
-    model: Model,
-    graph: pm.Model,
-    compiled: Compiled,
-    points: np.ndarray,
-    stats: xr.Dataset,
-    seed: int,
-) -> xr.DataTree:
-    """ArviZ's groups from the flat points (chain, draw, point)."""
-    chains, draws, _ = points.shape
-    values = compiled.expand(points.reshape(chains * draws, -1), *compiled.packed())
-    groups: dict[str, dict[str, xr.DataArray]] = {}
-    noise: dict[str, np.ndarray] = {}
-    for (group, name), value in zip(compiled.outputs, values, strict=True):
-        if group == "noise":
-            # Degrees of freedom that the model file fixes are the same in every draw.
-            each = np.broadcast_to(value, (chains * draws, *value.shape[1:]))
-            noise[name] = each.reshape(chains, draws, -1)
-            continue
-        shaped = value.reshape(chains, draws, *value.shape[1:])
-        density = {OBSERVED: ("run",), OBSERVED_RATE: ("run",), SCORE: ("scored",)}
-        dims = (
-            density[name] if group == "log_likelihood" else graph.named_vars_to_dims.get(name, ())
-        )
-        dims = dims[: shaped.ndim - 2]
-        coords = {dim: list(graph.coords[dim]) for dim in dims if dim not in ("run", "scored")}
-        groups.setdefault(group, {})[name] = xr.DataArray(
-            shaped, dims=("chain", "draw", *dims), coords=coords
-        )
-    rng = np.random.default_rng([seed, 1])
-    if "kappa" in noise:
-        location, densities = _drifted(
-            groups["posterior"], noise, marginal(runs, model), compiled.data["observed"], rng
-        )
-        noise["mu"] = location
-        if isinstance(model.noise.nu, float):
-            noise["nu"] = np.array(model.noise.nu)
-    else:
-        observed = OBSERVED_RATE if model.noise.of_rate else OBSERVED
-        densities = groups["log_likelihood"][observed].values
-    # The noise is stated for log loss, or for a rate; the tree speaks of loss, so densities carry the Jacobian.
-    densities = densities + log_jacobian(runs, model)
-    log_likelihood = {"loss": xr.DataArray(densities, dims=("chain", "draw", "run"))}
-    if SCORE in groups["log_likelihood"]:
-        log_likelihood[SCORE] = groups["log_likelihood"][SCORE]
-    replicated = {
-        "loss": _replicate_rates(model, noise, compiled.data.get("trials"), rng)
-        if model.noise.of_rate
-        else _replicate(noise, rng)
-    }
-    named: dict[str, Mapping[Any, xr.DataArray]] = {
-        "posterior": groups["posterior"],
-        "sample_stats": stats.data_vars,
-        "log_likelihood": log_likelihood,
-        "log_prior": groups["log_prior"],
-        "posterior_predictive": replicated,
-    }
-    index = {"chain": np.arange(chains), "draw": np.arange(draws)}
-    return xr.DataTree.from_dict(
-        {name: xr.Dataset(group).assign_coords(index) for name, group in named.items()}
-    )
-
-
-def _drifted(
-    posterior: dict[str, xr.DataArray],
-    noise: Mapping[str, np.ndarray],
-    integrated: Marginal,
-    observed: np.ndarray,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the drift that was integrated out; log losses with it, and each run's density given the others."""
-    chains, draws, runs = noise["mu"].shape
-    residual = (observed - noise["mu"]).reshape(-1, runs)
-    sigma, kappa = noise["sigma"].reshape(chains * draws, -1), noise["kappa"].ravel()
-    if sigma.shape[1] == 1:
-        sigma = sigma[:, 0]
-    weights = integrated.draw_weights(residual, sigma, kappa, rng)
-    posterior["drift"] = xr.DataArray(
-        weights.reshape(chains, draws, -1),
-        dims=("chain", "draw", "mode"),
-        coords={"mode": np.arange(weights.shape[1])},
-    )
-    delta = kappa[:, None] * (weights @ integrated.design.T)
-    densities = integrated.log_leave_one_out(residual, sigma, kappa)
-    return noise["mu"] + delta.reshape(noise["mu"].shape), densities.reshape(noise["mu"].shape)
-
-
-def _replicate(noise: Mapping[str, np.ndarray], rng: np.random.Generator) -> xr.DataArray:
-    """Losses of the same runs, had they been trained again [nat/token]."""
-    location = noise["mu"]
-    if "nu" in noise:
-        standard = rng.standard_t(np.broadcast_to(noise["nu"], location.shape))
-    else:
-        standard = rng.standard_normal(location.shape)
-    if "excess" in noise:
-        location = location + noise["excess"] * rng.standard_exponential(location.shape)
-    with np.errstate(over="ignore"):  # Student's t with few degrees of freedom has no largest loss.
-        losses = np.exp(location + noise["sigma"] * standard)
-    return xr.DataArray(losses, dims=("chain", "draw", "run"))
-
-
-def _replicate_rates(
-    model: Model,
-    noise: dict[str, np.ndarray],
-    trials: np.ndarray | None,
-    rng: np.random.Generator,
-) -> xr.DataArray:
-    """As :func:`_replicate`, of losses that are rates."""
-    rates = of_draws(model.noise.dist, noise, trials)
-    luck = rng.random((2, *rates.center.shape))
-    return xr.DataArray(model.law_object.loss_of(draw(rates, luck)), dims=("chain", "draw", "run"))
-
-
 def prior_tree(
     runs: xr.Dataset, model: str | Model, *, draws: int = PRIOR_DRAWS, random_seed: int = 0
 ) -> xr.DataTree:
@@ -538,29 +416,7 @@ def prior_tree(
         rng = np.random.default_rng([random_seed, 2])
         drawn["drift"] = ("chain", "draw", "mode"), rng.standard_normal((1, draws, drift.MODES))
     tree = xr.DataTree.from_dict({"posterior": drawn})
-    return _with_facts(tree, runs, model, random_seed, {"converged": 1, "sampler": "prior"})
-
-
-def _with_facts(
-    tree: xr.DataTree, runs: xr.Dataset, model: Model, seed: int, facts: Mapping[str, object]
-) -> xr.DataTree:
-    """Add the runs, and in the attributes everything that a forecast or a reader needs to know."""
-    tree["observed_data"] = xr.DataTree(runs[["loss"]].drop_attrs(deep=False))
-    tree["constant_data"] = xr.DataTree(runs.drop_vars("loss").drop_attrs(deep=False))
-    tree.attrs = {
-        "bayescale_format": FORMAT,
-        "model_name": model.name,
-        "model": model.text,
-        "reference": json.dumps(reference(runs, model)),
-        "checkpoint_sd": float(runs.attrs.get("checkpoint_sd", 0.0)),
-        "seed": seed,
-        "source": runs.attrs.get("source", ""),
-        "sha256": runs.attrs.get("sha256", ""),
-        "versions": json.dumps({name: _version(name) for name in VERSIONED}),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        **facts,
-    }
-    return tree
+    return with_facts(tree, runs, model, random_seed, {"converged": 1, "sampler": "prior"})
 
 
 def _prior(graph: pm.Model, seed: int, draws: int = PRIOR_DRAWS) -> xr.DataTree:
@@ -575,13 +431,6 @@ def _prior(graph: pm.Model, seed: int, draws: int = PRIOR_DRAWS) -> xr.DataTree:
         value = np.reshape(value, (draws, *np.shape(value)[draws > 1 :]))
         found[var.name] = xr.DataArray(value[None], dims=("chain", "draw", *dims), coords=coords)
     return xr.DataTree(xr.Dataset(found).assign_coords(chain=[0], draw=np.arange(draws)))
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:  # A checkout on the path that was never installed.
-        return "not installed"
 
 
 def _sampling_notes(
