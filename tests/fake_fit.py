@@ -215,6 +215,8 @@ def _runs(
     for pool in model.pool.values():
         names = list(families or {})
         columns[pool.over] = ("run", [names[i % len(names)] for i in range(12)])
+    if isinstance(model.noise.trials, str):
+        columns[model.noise.trials] = ("run", np.full(12, 30.0))
     return xr.Dataset(columns, coords={"run": np.arange(12)})
 
 

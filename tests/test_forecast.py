@@ -329,7 +329,7 @@ def test_memory_stays_bounded() -> None:
         for name, v in at.items()
     }
     tracemalloc.start()
-    loss = _evaluate(saved, inputs, [{}], 200, "run", 0)
+    loss = _evaluate(saved, inputs, [{}], 200, "run", 0, None)
     peak = tracemalloc.get_traced_memory()[1] - loss.nbytes
     tracemalloc.stop()
     assert peak < 50e6, f"{peak / 1e6:.0f} MB beside the result"

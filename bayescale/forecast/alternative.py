@@ -20,13 +20,8 @@ from bayescale.forecast.tokens import unique_slot
 
 type Measure = Callable[[Route, np.ndarray], np.ndarray]
 
-#: Laws whose loss stands for a score, and how it does.
-SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "sigmoid_compute": lambda loss: 1 - loss,
-    "voting": lambda loss: 1 - loss,
-    "coverage": lambda loss: np.exp(-loss),
-    "pass_at_k": lambda loss: np.exp(-loss),
-}
+#: Laws along what is spent at inference, whose loss stands for a score.
+SCORED = ("sigmoid_compute", "voting", "coverage", "pass_at_k")
 
 
 @dataclass(frozen=True)
@@ -166,11 +161,10 @@ def _at_inference(
 ) -> Measure:
     """What a step of training adds to a score, less what its money adds at inference."""
     other = _read(tree)
-    score = SCORES.get(other.law.name)
-    if score is None or len(other.law.inputs) != 1:
+    if other.law.name not in SCORED or len(other.law.inputs) != 1:
         raise ValueError(
             f"alternative: law {other.law.name!r} gives no score along what is spent at inference; fit one that does: "
-            f"{', '.join(SCORES)}"
+            f"{', '.join(SCORED)}"
         )
     if not 0 < price < np.inf:
         raise ValueError(
@@ -179,8 +173,7 @@ def _at_inference(
         )
     now = read_flops(spent, other, "alternative: spent at inference").values[None, :1]
     there = elsewhere.route_of(other, {})
-    own = SCORES.get(saved.law.name)
-    if saved.model.tasks is None and own is None:
+    if saved.model.tasks is None and saved.law.name not in SCORED:
         raise ValueError(
             f"alternative: inference is told as a score, and model {saved.model.name!r} knows only the loss; fit a "
             "model with [tasks], such as 'tasks', to runs with columns acc_..., so that both are in one unit"
@@ -189,12 +182,18 @@ def _at_inference(
 
     def measure(route: Route, flops: np.ndarray) -> np.ndarray:
         more = now + (step - 1) * flops / price
-        bought = score(loss_at(there, more)) - score(loss_at(there, now))
+        bought = _score(there, more) - _score(there, now)
         if link is not None:
             trained = score_gain(route, link, flops, step)
         else:
-            assert own is not None
-            trained = own(loss_at(route, flops * step)) - own(loss_at(route, flops))
+            trained = _score(route, flops * step) - _score(route, flops)
         return trained - _paired(bought, there, route)
 
     return measure
+
+
+def _score(route: Route, at: np.ndarray) -> np.ndarray:
+    """Share of trials that succeed."""
+    law = route.saved.law
+    rate = law.observed_rate(loss_at(route, at))
+    return rate if law.trials_give == "success" else 1 - rate
