@@ -505,30 +505,28 @@ def design(model: Model) -> xr.Dataset:
     return runs[[*model.columns, "loss"]]
 
 
-def ranks(workers: int, every: int) -> list[Row]:
+def ranks(workers: int, every: int, only: list[str] | None = None) -> list[Row]:
     """Simulation-based calibration: 200 truths from each model's prior on 30 runs, ranked among the fits' answers."""
-    rows: list[Row] = []
-    stored: dict[str, Any] = {}
-    for name in RANKED:
+    rows = [] if every > 1 else stored("ranks")
+    kept = json.loads(RANKS.read_text()) if every == 1 and RANKS.exists() else {}
+    for name in only or RANKED:
         found, told = ranked(name, 200 if every == 1 else 10, workers)
-        rows += told
-        stored[name] = {
+        rows = [row for row in rows if row["model"] != name] + told
+        kept[name] = {
             str(answer): found["rank"].sel(answer=answer).values.tolist()
             for answer in found["answer"].values
         }
         if every == 1:
             plot_ranks(found).savefig(HERE / "results" / f"ranks-{name}.png", dpi=110)
-    if every == 1:
-        write(RANKS, json.dumps(stored))
-    return rows
+            write(RANKS, json.dumps(kept))
+    return sorted(rows, key=lambda row: RANKED.index(str(row["model"])))
 
 
 def models(workers: int, every: int, only: list[str] | None = None) -> list[Row]:
     """Every shipped model on 30 sweeps simulated from its own prior at its natural size: does it converge, and do the
     90 % intervals of its answers, at 10 and 100 times the largest run, hold the truth? ``worst`` is the answer that
     they hold least often; 30 sweeps tell a coverage of 90 % to within 11 points (two standard errors) for one answer."""
-    before = json.loads(RESULTS.read_text()).get("models", []) if RESULTS.exists() else []
-    rows = {str(each["model"]): each for each in before if every == 1}
+    rows = {str(each["model"]): each for each in stored("models") if every == 1}
     left = [each for each in bs.model.shipped() if each not in (*NOT_RANKED, *rows)]
     for name in only or left:
         _, told = ranked(name, 30 if every == 1 else 4, workers)
@@ -738,8 +736,13 @@ def page(results: dict[str, list[Row]]) -> str:
     for part, function in PARTS.items():
         if part not in results:
             continue
-        rows = pd.DataFrame(results[part])
-        text += f"## {part}\n\n{function.__doc__}\n\n{markdown(rows)}\n"
+        # Rows of what was learned and rows of scores stand apart.
+        tables = [
+            [row for row in results[part] if ("rate" in row) == learned]
+            for learned in (True, False)
+        ]
+        shown = "\n".join(markdown(pd.DataFrame(rows)) for rows in tables if rows)
+        text += f"## {part}\n\n{function.__doc__}\n\n{shown}\n"
         text += PUBLISHED if part == "curves" else ""
         for name in RANKED if part == "ranks" else ():
             text += f"![Ranks of {name}](results/ranks-{name}.png)\n"
@@ -826,6 +829,11 @@ def write(path: Path, text: str) -> None:
     os.replace(scratch.name, path)
 
 
+def stored(part: str) -> list[Row]:
+    """Rows of a part from an earlier run."""
+    return json.loads(RESULTS.read_text()).get(part, []) if RESULTS.exists() else []
+
+
 def keep(part: str, rows: list[Row]) -> None:
     """Store the rows of a part beside those of the others, and make the page anew."""
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -854,7 +862,7 @@ def main() -> None:
     for part in args.part or PARTS:
         try:
             every = 12 if args.quick and part == "curves" else 4 if args.quick else 1
-            only = {"only": args.model} if part == "models" else {}
+            only = {"only": args.model} if part in ("models", "ranks") else {}
             rows = PARTS[part](args.workers, every, **only)
         except FileNotFoundError as error:
             print(f"{part}: skipped: {error}")

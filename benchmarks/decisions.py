@@ -5,8 +5,8 @@
 ``worlds``: 200 sweeps whose truth is drawn from the prior; the allocation of least expected loss against that of least
 squares, and how often targets are met that the posterior gives a probability. ``design``: which runs to buy, against
 random, largest-affordable, D- and V-optimal choices, on the public Chinchilla runs and on simulated worlds. ``times``:
-seconds and memory of every answer. ``scaling``: the same of many scales. Each part writes its rows into ``results/decisions.json``, of which the page
-``decisions.md`` is made. The Chinchilla runs come from the folder that BAYESCALE_DATA names.
+seconds and memory of every answer. ``scaling``: the same of many scales. Each part writes its rows into
+``results/decisions.json``, of which the page ``decisions.md`` is made. The Chinchilla runs come from the folder that BAYESCALE_DATA names.
 """
 
 import argparse
@@ -67,6 +67,10 @@ def constants(truth: xr.DataTree, world: int) -> dict[str, float]:
 def loss_of(law: dict[str, float], params: np.ndarray, tokens: np.ndarray) -> np.ndarray:
     """Chinchilla's law."""
     return law["E"] + law["A"] * params ** -law["alpha"] + law["B"] * tokens ** -law["beta"]
+
+
+#: Besiroglu et al. 2024, arXiv 2404.10102, table 2.
+TYPICAL = {"E": 1.8172, "A": 482.01, "alpha": 0.3478, "B": 2085.43, "beta": 0.3658}
 
 
 def best_params(law: dict[str, float], flops: float) -> float:
@@ -317,7 +321,8 @@ def simulated(count: int) -> Iterator[tuple[str, float, float, int]]:
         np.tile(np.geomspace(2, 200, 10), 12),
     )
     params = np.sqrt(flops / (6 * ratio))
-    grid = sweep(params, params * ratio)
+    # Drawn worlds drift by a share of the elasticity of these losses: with none they would follow the law.
+    grid = sweep(params, params * ratio, loss_of(TYPICAL, params, params * ratio))
     model = with_level(DEFAULT, 2.5)
     truth = prior_tree(grid, model, draws=count, random_seed=202)
     losses = bs.predict(truth, grid.drop_vars("loss"), kind="run", random_seed=202)
