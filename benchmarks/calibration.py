@@ -329,7 +329,8 @@ def learning_sweeps() -> dict[str, xr.Dataset]:
 
 
 def chinchilla(workers: int, every: int) -> list[Row]:
-    """The Chinchilla runs: fit those below a cut of compute, predict the larger ones."""
+    """The Chinchilla runs: fit those below a cut of compute, predict the larger ones. ``chinchilla-drift`` is no shipped
+    model but ``chinchilla`` with the default drift."""
     runs = sweep()
     models = ("skaling-drift", "chinchilla-drift", "skaling", "chinchilla")
     jobs = [
@@ -523,7 +524,7 @@ def ranks(workers: int, every: int, only: list[str] | None = None) -> list[Row]:
 
 
 def models(workers: int, every: int, only: list[str] | None = None) -> list[Row]:
-    """Every shipped model on 30 sweeps simulated from its own prior at its natural size: does it converge, and do the
+    """Shipped models (those without a row have not been run yet) on 30 sweeps simulated from their own prior at its natural size: do they converge, and do the
     90 % intervals of its answers, at 10 and 100 times the largest run, hold the truth? ``worst`` is the answer that
     they hold least often; 30 sweeps tell a coverage of 90 % to within 11 points (two standard errors) for one answer."""
     rows = {str(each["model"]): each for each in stored("models") if every == 1}

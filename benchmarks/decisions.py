@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import xarray as xr
-from answer import ANSWERS
+from _answer import ANSWERS
 from calibration import write
 
 import bayescale as bs
@@ -377,7 +377,14 @@ def table_of(name: str, found: Iterator[tuple[str, float, float, int]]) -> list[
 
 def measure(fit: Path, answer: str, scales: int, repeats: int, chunk: int | None = None) -> Row:
     """Seconds and growth of memory of one answer, in a process of its own."""
-    command = [sys.executable, str(HERE / "answer.py"), str(fit), answer, str(scales), str(repeats)]
+    command = [
+        sys.executable,
+        str(HERE / "_answer.py"),
+        str(fit),
+        answer,
+        str(scales),
+        str(repeats),
+    ]
     more = [] if chunk is None else ["--chunk", str(chunk)]
     done = subprocess.run([*command, *more], capture_output=True, text=True)
     if done.returncode:
@@ -416,7 +423,7 @@ def scaling(workers: int, quick: bool) -> list[Row]:
     """A grid of 10,000 scales from 20,000 draws, a quarter, a half and all of it: processor time and memory.
 
     All draws at all scales would be 1.6 GB a quantity: scales are asked 200 at a time, and quantiles are kept
-    (`benchmarks/answer.py`). `above_linear` is the time beside that of the quarter, over the scales beside the
+    (`benchmarks/_answer.py`). `above_linear` is the time beside that of the quarter, over the scales beside the
     quarter's, less one.
     """
     runs = bs.load_dataset("pile")

@@ -608,7 +608,7 @@ def page(results: Mapping[str, list[Row]]) -> str:
             text += told.split("\n\n")[0] + "\n\nNot measured yet.\n\n"
             continue
         text += f"{told}\n\n{_rows(results[part])}\n"
-        text += f"Measured while {results[part][0]['load']:.0f} processes shared two cores.\n\n"
+        text += f"Measured on two cores under a load of {results[part][0]['load']:.0f}: read seconds as upper bounds.\n\n"
     return text
 
 

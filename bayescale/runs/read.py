@@ -55,7 +55,8 @@ def read_runs(
         ``{"loss": "val_loss"}``.
     need : sequence of str
         Columns that must be there and complete, beyond one of params, tokens, flops and examples
-        (or the context or the share of a domain, where runs differ in nothing else).
+        (or the context, the share of a domain, samples or compute at inference, where runs differ in nothing
+        else).
         A table of scales to forecast needs no losses: ``need=()``.
     allow_missing : sequence of str
         Columns among the sizes in which empty cells are kept as NaN rather than refused.

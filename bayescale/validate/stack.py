@@ -58,9 +58,10 @@ def stack(
     Returns
     -------
     xr.DataTree
-        A fit for :func:`bayescale.predict`, :func:`bayescale.returns` and :func:`bayescale.diminishing`, with the
-        weights in its attribute ``stack``. *How to read it*: a weight is a share of the draws, not the probability
-        that a model is true; look at the spread between models beside it.
+        A fit for forecasts and decisions alike (:func:`bayescale.predict`, :func:`bayescale.diminishing`,
+        :func:`bayescale.allocate`, :func:`bayescale.budget` and others), with the weights in its attribute ``stack``.
+        *How to read it*: a weight is a share of the draws, not the probability that a model is true; look at the spread
+        between models beside it.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Seconds and memory of one answer on a saved fit, in a process of its own: `decisions.py` runs it.
 
-    python benchmarks/answer.py FIT ANSWER SCALES REPEATS [--chunk N]
+    python benchmarks/_answer.py FIT ANSWER SCALES REPEATS [--chunk N]
 
 A process a measurement, so that its peak of memory is that answer's: above what the imports and the fit take. With
 ``--chunk`` an answer is asked for so many scales at a time, and what is kept of each are quantiles: so any number of
