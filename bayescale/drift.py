@@ -356,7 +356,7 @@ def robust_weights(
     inputs: Mapping[str, np.ndarray],
     log_loss: np.ndarray,
     nu: float,
-    group: np.ndarray | None = None,
+    groups: Sequence[np.ndarray] = (),
     known: np.ndarray | None = None,
     sloping: bool = False,
 ) -> np.ndarray:
@@ -373,8 +373,9 @@ def robust_weights(
     log_loss : numpy.ndarray
     nu : float
         Degrees of freedom.
-    group : numpy.ndarray, optional
-        Index of each run's group, where groups have levels of their own.
+    groups : sequence of numpy.ndarray
+        Index of each run's group, for every column whose groups have levels of their own; a further column only where
+        there are runs enough.
     known : numpy.ndarray, optional
         Known standard deviation of each log loss: a run that is known to be uncertain is no outlier.
     sloping : bool
@@ -386,13 +387,12 @@ def robust_weights(
         Dims (run,); all one where the runs are too few to tell an outlier.
     """
     logs = [np.log(values) - np.log(values).mean() for values in inputs.values()]
-    levels = (
-        [np.ones_like(log_loss)]
-        if group is None
-        else [1.0 * (group == each) for each in np.unique(group)]
-    )
     squares = [a * b for i, a in enumerate(logs) for b in logs[i:]]
-    columns = [*levels, *logs, *squares]
+    columns = [np.ones_like(log_loss), *logs, *squares]
+    for place, group in enumerate(groups):
+        levels = [1.0 * (group == each) for each in np.unique(group)[1:]]
+        if place == 0 or log_loss.size >= 2 * len(columns + levels):
+            columns += levels
     if log_loss.size < 2 * len(columns):
         return np.ones_like(log_loss)
     table = np.stack(columns, axis=1)

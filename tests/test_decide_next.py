@@ -386,3 +386,20 @@ def test_bad_input_to_next_runs(
 def test_what_is_known_needs_no_run() -> None:
     with pytest.raises(ValueError, match="no run can tell more"):
         next_runs(fake_fit("chinchilla"), TABLE, budget=1e24, flops=1e24)
+
+
+def test_a_run_to_come_shares_its_luck_with_no_other() -> None:
+    text = """
+format = 1
+law = "power"
+[inputs]
+scale = "flops"
+[pool.level]
+over = "run_id"
+"""
+    fit = fake_fit(
+        Model.from_toml(text), 2, 2000, jitter=0.002, families={"a": 1.0, "b": 1.01}, spread=0.02
+    )
+    found = next_runs(fit, {"flops": [1e19, 3e19]}, budget=1e20, flops=1e24, path="input")
+    # The law is known but for thousandths: what is open is the luck of the run asked about, of which no other tells.
+    assert (found["share"] < 0.2).all()

@@ -504,8 +504,22 @@ def test_groups_with_levels_of_their_own_are_no_outliers(simulate: Callable) -> 
     inputs = {name: runs[name].values for name in ("params", "tokens")}
     group = np.arange(runs.sizes["run"]) % 5 == 0
     log_loss = np.log(runs["loss"].values) + 0.2 * group
-    assert drift.robust_weights(inputs, log_loss, 4.0, group.astype(int)).min() > 0.1
+    assert drift.robust_weights(inputs, log_loss, 4.0, [group.astype(int)]).min() > 0.1
     assert np.median(drift.robust_weights(inputs, log_loss, 4.0)[group]) < 0.7
+
+
+def test_an_outlier_stands_out_of_crossed_groups(simulate: Callable) -> None:
+    runs = simulate(10, sigma=0.002)
+    inputs = {name: runs[name].values for name in ("params", "tokens")}
+    place = np.arange(runs.sizes["run"])
+    family, corpus = place % 3, place // 2 % 2
+    log_loss = np.log(runs["loss"].values) + 0.1 * family + 0.2 * corpus
+    log_loss[7] += 0.05
+    both, one = (
+        drift.robust_weights(inputs, log_loss, 4.0, each) for each in ([family, corpus], [family])
+    )
+    assert both[7] < 0.05 < one[7]
+    assert np.median(np.delete(both, 7)) > 0.7
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])

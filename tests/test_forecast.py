@@ -295,6 +295,23 @@ def test_run_noise_grows_with_its_slope() -> None:
     )
 
 
+def test_run_noise_does_not_grow_with_experts() -> None:
+    text = 'format = 1\nlaw = "moe"\n[noise]\ndist = "Normal"\nslope = { dist = "Normal", kwargs = { mu = 0, sigma = 1 } }\n'
+    runs = xr.Dataset({"params": ("run", [N0, 2 * N0]), "experts": ("run", [8.0, 16.0])})
+    tree = fake_fit(
+        Model.from_toml(text, where="slope"),
+        draws=5000,
+        noise_slope=0.2,
+        sigma=0.01,
+        reference={"params": N0, "experts": 1.0},
+        runs=runs,
+        **{"a": 0.08, "b": 0.03, "c": 0.0045, "E_start": 2.0, "E_max": 350.0},
+    )
+    at = {"params": [N0, N0], "experts": [8.0, 128.0]}
+    noise = np.log(predict(tree, at, kind="run") / predict(tree, at)).std(("chain", "draw"))
+    assert float(noise[1] / noise[0]) == pytest.approx(1, rel=0.05)
+
+
 def test_noise_with_fixed_degrees_of_freedom() -> None:
     text = 'format = 1\nlaw = "chinchilla"\n[noise]\ndist = "StudentT"\nnu = 3\n'
     tree = fake_fit(Model.from_toml(text, where="fixed"), draws=5000)

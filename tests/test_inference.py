@@ -836,6 +836,14 @@ def test_several_runs_of_checkpoints_have_a_level_each() -> None:
     assert fitting._with_run_effects(kept, families) is families
 
 
+@pytest.mark.parametrize("over", [["run_id", "family"], ["family", "run_id"]])
+def test_runs_with_a_level_beside_that_of_their_family_are_not_told(over: list[str]) -> None:
+    table = bs.read_runs(curves(30).assign(family=lambda each: each["run_id"].replace("b", "a")))
+    _, note = average_checkpoints(table, TOKENS.changed(pool={"level": {"over": over}}))
+    assert note is not None
+    assert note.severity == "info"
+
+
 def test_runs_that_share_the_level_of_a_family_are_told() -> None:
     families = Model.load("chinchilla-families")
     several = bs.read_runs(curves(30).assign(family=lambda runs: runs["run_id"].replace("b", "a")))
@@ -934,6 +942,17 @@ def test_only_repeats_in_curves_of_minima_are_filled() -> None:
     for what, other in others.items():
         runs = bs.read_runs(other)
         assert fill_minima(runs, TOKENS) == (runs, None), what
+
+
+def test_a_curve_that_no_cubic_follows_is_left_as_it_is() -> None:
+    tokens = np.geomspace(1e7, 1e12, 200)
+    law = np.log(1.8 + 9 / (1 + (tokens / 1e8) ** 0.6))
+    measured = law + 0.003 * np.random.default_rng(0).standard_normal(200)
+    least = np.exp(np.minimum.accumulate(measured))
+    table = {"run_id": "a", "step": range(200), "tokens": tokens, "params": 1e9, "loss": least}
+    runs = bs.read_runs(pd.DataFrame(table))
+    assert (np.diff(least) == 0).sum() > 20
+    assert fill_minima(runs, TOKENS) == (runs, None)
 
 
 def test_one_draw_of_a_prior_is_a_draw(pile: xr.Dataset) -> None:

@@ -281,6 +281,9 @@ def _member(
     law = np.cov(np.column_stack([target, own[:, 1:] - delta]), rowvar=False)
     expected = own[:, 1:].mean(axis=0)
     noise = variance_of(part, runs, expected[-made:])
+    if whole.model.noise.known is not None:
+        known = np.nan_to_num(whole.runs[whole.model.noise.known].values.astype(float))
+        noise = noise + (known / np.exp(expected[-made:])) ** 2
     held = {slot: values[-made:] for slot, values in at.items()}
     kappa = np.sqrt((whole.draws_of("kappa") ** 2).mean())
     kappa /= drift.typical_elasticity(held, expected[-made:])

@@ -359,6 +359,7 @@ def _read(
     fit: xr.DataTree, about: _About, candidates: Scales, limit: float, random_seed: int
 ) -> _Asked:
     table, cost = read_candidates(about.draws, candidates, limit)
+    table = _apart(about.draws, table)
     seen = np.log(predict(fit, table, random_seed=random_seed).values).reshape(-1, cost.size)
     noise = noise_variance(about.draws, table, seen)
     covariance = np.cov(np.column_stack([about.values, seen]), rowvar=False)
@@ -371,6 +372,17 @@ def _read(
         fit, about.draws, table, about.values, about.points, seen, noise, random_seed
     )
     return _Asked(table, cost, seen, noise, covariance, outlook)
+
+
+def _apart(draws: Draws, table: xr.Dataset) -> xr.Dataset:
+    """Name runs to come where each has a level of its own: none shares its luck with the run that is asked about."""
+    if not any("run_id" in part.whole.pooled for part in draws.parts):
+        return table
+    if "run_id" in table and (table["run_id"].values.astype(str) != "").any():
+        return table
+    (dim,) = (each for each in table.sizes if each not in ("chain", "draw"))
+    names = [f"run to come {place + 1}" for place in range(table.sizes[dim])]
+    return table.assign(run_id=(dim, names))
 
 
 def _refit_note(size: np.ndarray, samples: int) -> list[Note]:

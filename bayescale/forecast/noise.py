@@ -62,7 +62,7 @@ def noise_scale(saved: Saved, ratios: Mapping[str, np.ndarray]) -> np.ndarray | 
         return None
     sigma = saved.draws_of("sigma")[:, None]
     if noise.slope is not None:
-        decades = sum(np.log10(ratio) for ratio in ratios.values())
+        decades = sum(np.log10(ratios[slot]) for slot in saved.law.scales)
         sigma = sigma * 10 ** (saved.draws_of("noise_slope")[:, None] * decades)
     return sigma
 

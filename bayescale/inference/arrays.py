@@ -163,15 +163,14 @@ def run_weights(runs: xr.Dataset, model: Model) -> np.ndarray:
     """Weight of each run in a model with drift: below one for outliers, if the noise has heavy tails."""
     if not isinstance(model.noise.nu, float):
         return np.ones(runs.sizes["run"])
-    pooled = model.pooled
-    group = (
-        np.unique(runs[pooled[0]].values.astype(str), return_inverse=True)[1] if pooled else None
-    )
+    groups = [
+        np.unique(runs[over].values.astype(str), return_inverse=True)[1] for over in model.pooled
+    ]
     return drift.robust_weights(
         law_inputs(runs, model),
         np.log(runs["loss"].values),
         model.noise.nu,
-        group,
+        groups,
         known=_known_sd(runs, model) if model.noise.known else None,
         sloping=model.noise.slope is not None,
     )

@@ -68,12 +68,13 @@ def average_checkpoints(runs: xr.Dataset, model: Model) -> tuple[xr.Dataset, Not
     kept.attrs["checkpoint_sd"] = _scatter(np.log(runs["loss"].values), at, place, size)
     message = f"{index.size} checkpoints of {names.size} runs entered as {order.size} means, at most {MEANS} a run"
     shared = model.pool.get("level")
-    if shared is not None and np.unique(runs[shared.over].values.astype(str)).size < names.size:
+    over = [] if shared is None else [each.over for each in (shared, *shared.crossed)]
+    if over and all(np.unique(runs[each].values.astype(str)).size < names.size for each in over):
         note = Note(
             "checkpoints",
             "warning",
-            f"{message}; levels are of each {shared.over!r}, not of each run, so that the luck of a run counts as "
-            "often as it has means",
+            f"{message}; levels are of each {' and '.join(map(repr, over))}, not of each run, so that the luck of a "
+            "run counts as often as it has means",
             "take the last checkpoint of each run, or pool 'level' over 'run_id' in the model file",
         )
     else:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from bayescale.inference.arrays import log_losses
 from bayescale.inference.columns import check_columns
 from bayescale.inference.fit import ONE_INPUT, default_model, with_input
 from bayescale.inference.many import Job, Outcome, fit_many
@@ -135,7 +136,8 @@ def backtest(
     simple_names: list[str] = []
     for index, split in enumerate(splits):
         for name, forecast in _simple(split, laws, _seed(random_seed, len(chosen), index)):
-            tables[name, split.cut] = _scored(forecast, split.ahead, random_seed)
+            ahead = _with_logs(split.ahead, laws[0])
+            tables[name, split.cut] = _scored(forecast, ahead, random_seed)
             simple_names.append(name)
     names = [*(model.name for model in chosen), *dict.fromkeys(simple_names)]
     facts = _facts(names, splits, fits)
@@ -280,13 +282,21 @@ def _simple(split: _Split, laws: Sequence[Model], seed: int) -> list[tuple[str, 
     found = [
         (
             f"least squares ({model.law})",
-            simple.least_squares(split.train, split.ahead, model, random_seed=seed),
+            simple.least_squares(
+                _with_logs(split.train, model), split.ahead, model, random_seed=seed
+            ),
         )
         for model in laws
     ]
     if laws:
-        found.append((PERSISTENCE, simple.persistence(split.train, split.ahead, by=split.by)))
+        train = _with_logs(split.train, laws[0])
+        found.append((PERSISTENCE, simple.persistence(train, split.ahead, by=split.by)))
     return found
+
+
+def _with_logs(runs: xr.Dataset, model: Model) -> xr.Dataset:
+    """Losses as a fit takes them: a counted rate of zero has a log too."""
+    return runs.assign(loss=runs["loss"].copy(data=np.exp(log_losses(runs, model))))
 
 
 def _scored(

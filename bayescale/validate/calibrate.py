@@ -9,6 +9,7 @@ import xarray as xr
 from scipy.stats import chi2
 
 from bayescale.forecast import diminishing, predict, returns
+from bayescale.inference.arrays import log_losses
 from bayescale.inference.fit import prior_tree
 from bayescale.inference.many import Job, fit_many
 from bayescale.model import Model
@@ -60,7 +61,7 @@ def calibrate(
         :func:`uniformity`.
     """
     model = Model.load(model)
-    level = float(np.exp(np.log(design["loss"]).mean()))
+    level = float(np.exp(log_losses(design, model).mean()))
     if model.shared_level and model.priors["level"].kwargs.get("median") == "runs":
         # A prior that looks at the losses cannot have drawn them.
         prior = model.priors["level"].as_dict()
