@@ -112,7 +112,7 @@ def list_datasets() -> pd.DataFrame:
 
 
 def data_folder() -> Path | None:
-    """Folder with tables at hand: ``BAYESCALE_DATA``, or None.
+    """Folder with tables at hand: ``BAYESCALE_DATA``, else the tables beside a source checkout, else None.
 
     Raises
     ------
