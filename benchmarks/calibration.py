@@ -208,8 +208,9 @@ def curves(workers: int, every: int) -> list[Row]:
 
     default = Model.load("shifted-drift")
     found = {default.name: fits(default), "power": fits(Model.load("power"))}
-    # Two parameters of a prior are learned well enough from every third curve.
-    vague = fits(with_rate(default, *VAGUE), step=3)
+    # Some two dozen curves of each set: all of language, every third of vision.
+    wide = with_rate(default, *VAGUE)
+    vague = fits(wide, "vision", step=3) | fits(wide, "language")
     learned: dict[str, Scored] = {}
     for source in CURVES:
         draws = [each["drift_rate"] for name, each in vague.items() if split[name][0] == source]
