@@ -34,6 +34,7 @@ class Target(StrEnum):
 
     loss = "loss"
     gain = "gain"
+    onset = "onset"
     optimal_params = "optimal_params"
 
 
@@ -220,8 +221,18 @@ def next_runs(
         str | None, typer.Option(help="Compute at which the target is asked [FLOP].")
     ] = None,
     target: Annotated[
-        Target, typer.Option(help="What the runs are to tell: the loss there, the gain, N*.")
+        Target,
+        typer.Option(
+            help="What the runs are to tell: the loss there, the gain, where it falls below --gain-below, N*."
+        ),
     ] = Target.loss,
+    gain_below: Annotated[
+        float | None, typer.Option(help="Of --target onset: what a doubling buys [nat/token].")
+    ] = None,
+    planned: Annotated[
+        str | None,
+        typer.Option(help="Ask about the losses of these runs instead: a table of their sizes."),
+    ] = None,
     scenario: Annotated[
         Path | None, typer.Option(help="Ask about this go / no-go instead: a budget's TOML file.")
     ] = None,
@@ -244,24 +255,29 @@ def next_runs(
     from bayescale.saving import FORECAST, load
 
     limit = parse_size(budget)
-    if (flops is None) == (scenario is None):
-        raise ValueError("give either --flops 1e24 (with --target) or --scenario FILE")
+    if sum(each is not None for each in (flops, planned, scenario)) != 1:
+        raise ValueError(
+            "give one of --flops 1e24 (with --target), --planned FILE and --scenario FILE"
+        )
     if scenario is not None and at:
         raise ValueError("--at goes with --flops: a scenario states it as at under [run]")
-    about: Any = target.value if scenario is None else decide.Scenario.load(scenario)
     tree = load(fit, groups=FORECAST)
-    table = None
-    if candidates is not None:
-        columns = Model.from_toml(tree.attrs["model"]).inputs.values()
-        table = read_runs(candidates, need=tuple(columns))
+    columns = tuple(Model.from_toml(tree.attrs["model"]).inputs.values())
+    table = None if candidates is None else read_runs(candidates, need=columns)
+    about: Any = target.value
+    if planned is not None:
+        about = read_runs(planned, need=columns)
+    elif scenario is not None:
+        about = decide.Scenario.load(scenario)
     found = decide.next_runs(
         tree,
         table,
         budget=limit,
         target=about,
         flops=None if flops is None else parse_size(flops),
+        gain_below=gain_below,
         path=path,
-        at=held(at),
+        at=held(at) or None,
         family=family,
         replicates=replicates,
         random_seed=seed,

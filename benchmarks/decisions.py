@@ -230,11 +230,12 @@ def optimal(fit: xr.DataTree, runs: xr.Dataset, pool: xr.Dataset, aims: xr.Datas
 def ours(
     fit: xr.DataTree, runs: xr.Dataset, pool: xr.Dataset, aims: xr.Dataset, budget: float
 ) -> list[int]:
-    """The batch of next_runs for the loss at the aims' compute."""
-    ratio = float(np.exp(np.log(aims["tokens"] / aims["params"]).mean()))
-    flops = float(np.exp(np.log(aims["flops"]).mean()))
-    table = pool[["params", "tokens", "flops"]].drop_vars("run", errors="ignore")
-    found = bs.next_runs(fit, table, budget=budget, flops=flops, path=f"fixed-ratio={ratio:.6g}")
+    """The batch of next_runs for the losses of the aims."""
+    table, wanted = (
+        each[["params", "tokens", "flops"]].drop_vars("run", errors="ignore")
+        for each in (pool, aims)
+    )
+    found = bs.next_runs(fit, table, budget=budget, target=wanted)
     return [int(each) for each in found["pick"].values]
 
 

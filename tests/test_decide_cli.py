@@ -182,6 +182,22 @@ def test_next_says_what_the_function_says(tree: xr.DataTree) -> None:
     np.testing.assert_allclose([each["share"] for each in found["candidates"]], own["share"])
 
 
+def test_next_may_ask_about_planned_runs(tree: xr.DataTree) -> None:
+    found = facts("next", "fit.nc", "--budget", "1e21", "--planned", "models.csv")
+    own = decide.next_runs(
+        tree, budget=1e21, target={"params": [175e9, 70e9], "tokens": [3e11, 1.4e12]}
+    )
+    assert found["target"] == "losses of 2 runs"
+    assert found["sd_after"] == pytest.approx(own.attrs["sd_after"])
+    text = invoke("next", "fit.nc", "--budget", "1e21", "--planned", "models.csv").stdout
+    assert "losses of 2 runs; standard deviation" in text
+
+
+def test_next_may_ask_about_the_onset() -> None:
+    call = [*CALLS["next"], "--budget", "1e21", "--target", "onset", "--gain-below", "0.01"]
+    assert facts(*call)["target"] == "onset"
+
+
 def test_next_may_ask_about_a_decision() -> None:
     found = facts("next", "fit.nc", "--budget", "1e21", "--scenario", "budget.toml")
     assert found["target"] == "decision"
@@ -233,7 +249,7 @@ def test_what_did_not_converge_is_no_decision(verb: str) -> None:
         ("target fit.nc --loss 2 --path input", "path 'input' is for a law of one input"),
         ("budget fit.nc none.toml", "no such scenario"),
         ("budget fit.nc models.csv", "not valid TOML"),
-        ("next fit.nc --budget 1e21", "give either --flops 1e24 (with --target) or --scenario"),
+        ("next fit.nc --budget 1e21", "give one of --flops 1e24 (with --target), --planned"),
         ("next fit.nc --budget 1e3 --flops 1e24", "pays for no candidate"),
         ("compare-recipes fit.nc --flops 1e24", "give two fits, or one fit with --family A"),
         ("compare-recipes fit.nc other.nc --flops 1e24 --path fixed", "unknown path 'fixed'"),

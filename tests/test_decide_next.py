@@ -50,6 +50,12 @@ def test_variances_are_those_of_bayesian_linear_regression() -> None:
         precision = precision + np.outer(design[pick], design[pick]) / noise[pick]
         expected.append(aim @ np.linalg.solve(precision, aim))
     np.testing.assert_allclose(variance_after(rows @ rows.T, noise, picks), expected, rtol=1e-10)
+    # Of two targets it is the mean that is left.
+    both = np.vstack([aim, design[0], design])
+    alone = [
+        variance_after(np.delete(np.delete(both @ both.T, out, 0), out, 1), noise, picks) for out in (0, 1)
+    ]  # fmt: skip
+    np.testing.assert_allclose(variance_after(both @ both.T, noise, picks), np.mean(alone, axis=0))
 
 
 def test_reweighting_agrees_with_the_normal_formula_where_it_holds() -> None:
@@ -58,7 +64,7 @@ def test_reweighting_agrees_with_the_normal_formula_where_it_holds() -> None:
     target, seen = theta @ [1.0, 0.5], theta @ np.array([[1.0, 0.2], [0.0, 1.0]]).T
     noise = np.array([0.5, 0.8])
     covariance = np.cov(np.column_stack([target, seen]), rowvar=False)
-    spread, size = reweighted(target, seen, noise, rng)
+    spread, size = reweighted(target[:, None], seen, noise, rng)
     np.testing.assert_allclose(
         spread, np.sqrt(variance_after(covariance, noise, [0, 1])), rtol=0.03
     )
@@ -68,7 +74,7 @@ def test_reweighting_agrees_with_the_normal_formula_where_it_holds() -> None:
 def test_few_draws_count_after_precise_runs() -> None:
     rng = np.random.default_rng(2)
     theta = rng.normal(size=(1000, 1))
-    spread, size = reweighted(theta[:, 0], np.repeat(theta, 3, axis=1), np.full(3, 1e-4), rng)
+    spread, size = reweighted(theta, np.repeat(theta, 3, axis=1), np.full(3, 1e-4), rng)
     assert size[0] < 100
     assert np.isnan(spread).all()
     assert np.isnan(size[1:]).all()
@@ -104,6 +110,36 @@ def test_the_share_of_a_run_is_what_regression_on_it_explains(
     np.testing.assert_allclose(found["cost"], 6 * np.prod([*TABLE.values()], axis=0))
     np.testing.assert_allclose(found["value_per_flop"], found["share"] / found["cost"])
     assert found.attrs["sd_before"] == pytest.approx(values.std(ddof=1))
+
+
+def test_runs_to_come_are_a_target(uncertain: xr.DataTree) -> None:
+    planned = {"params": [3e10, 1e11, 3e11], "tokens": [1e12, 1e13, 1e12]}
+    found = next_runs(uncertain, TABLE, budget=1e24, target=planned)
+    seen = np.log(bs.predict(uncertain, TABLE).values.reshape(-1, 5))
+    values = bs.predict(uncertain, planned).values.reshape(-1, 3)
+    noise = 0.02**2 * np.exp(2 * 0.01**2) * 7 / 5
+    shared = np.cov(np.column_stack([values, seen]), rowvar=False)[:3, 3:]
+    taken = (shared**2).mean(axis=0) / (seen.var(axis=0, ddof=1) + noise)
+    np.testing.assert_allclose(found["share"], taken / values.var(axis=0, ddof=1).mean(), rtol=1e-3)
+    assert (found.attrs["target"], found.attrs["unit"]) == ("losses of 3 runs", "nat/token")
+    one = {name: values[:1] for name, values in planned.items()}
+    same = next_runs(uncertain, TABLE, budget=1e24, flops=1.8e23, path=f"fixed-ratio={1e12 / 3e10}")
+    np.testing.assert_allclose(
+        next_runs(uncertain, TABLE, budget=1e24, target=one)["share"], same["share"]
+    )
+
+
+def test_the_onset_is_a_target(uncertain: xr.DataTree) -> None:
+    asked = {"flops": 1e24, "path": "fixed-ratio=20", "gain_below": 0.015}
+    found = next_runs(uncertain, TABLE, budget=1e24, target="onset", **asked)
+    told = bs.diminishing(uncertain, beyond=1e24, path="fixed-ratio=20", gain_below=0.015)
+    values = np.log(np.minimum(told["onset_draws"], 1e28)).values.reshape(-1)
+    seen = np.log(bs.predict(uncertain, TABLE).values.reshape(-1, 5))
+    slope = np.array([np.cov(values, each)[0, 1] for each in seen.T])
+    noise = 0.02**2 * np.exp(2 * 0.01**2) * 7 / 5
+    expected = slope**2 / (seen.var(axis=0, ddof=1) + noise) / values.var(ddof=1)
+    np.testing.assert_allclose(found["share"], expected, rtol=1e-3)
+    assert found.attrs["unit"] == "1"
 
 
 def test_the_batch_is_near_the_best_of_all(uncertain: xr.DataTree) -> None:
@@ -183,12 +219,12 @@ class Toy:
     prior = np.diag([0.05, 0.02]) ** 2
     kappa, sigma = 0.006, 0.002
 
-    def variance(self, batch: Sequence[int], *, know: bool = True) -> float:
+    def variance(self, batch: Sequence[int], *, aim: float = aim, know: bool = True) -> float:
         """Of the target's log loss once a batch is made and all is fitted again, with the frontier that there is then."""
         seen = np.concatenate(
             [self.runs if know else [], np.take(self.table["flops"], list(batch))]
         )
-        at = np.append(self.aim, seen)
+        at = np.append(aim, seen)
         design = np.column_stack([np.ones(at.size), -np.log(at / 1.2e20)])
         frontier = drift.Axis("compute", np.log10(seen.max()), 9.0, 9.0)
         wander = self.kappa**2 * drift.covariance({"scale": at}, [frontier])
@@ -235,6 +271,19 @@ def test_a_run_beyond_the_frontier_moves_it(toy: xr.DataTree) -> None:
     slope = np.array([np.cov(values, each)[0, 1] for each in seen.T])
     drawn = slope**2 / (seen.var(axis=0, ddof=1) + Toy.sigma**2) / values.var(ddof=1)
     assert 1 - drawn[-1] > 1.1 * (1 - expected[-1])
+
+
+def test_runs_to_come_under_a_drift(toy: xr.DataTree) -> None:
+    aims = (1e22, 1e24)
+    found = next_runs(toy, Toy.table, budget=1e23, target={"flops": aims})
+    # Losses, not their logs: each by its own size.
+    size = bs.predict(toy, {"flops": aims}).mean(("chain", "draw")).values ** 2
+    before, *after = (
+        float(np.mean([size * Toy().variance(batch, aim=aim) for aim, size in zip(aims, size, strict=True)]))
+        for batch in ([], *([each] for each in range(7)))
+    )  # fmt: skip
+    np.testing.assert_allclose(found["share"], 1 - np.array(after) / before, atol=0.005)
+    assert found.attrs["sd_before"] == pytest.approx(np.sqrt(before), rel=0.02)
 
 
 @pytest.mark.parametrize("limit", [2e20, 2e21, 1e22, 3e22])
@@ -288,10 +337,11 @@ def test_a_new_fit_is_as_uncertain_as_foreseen() -> None:
     assert found.attrs["sd_before"] > 2 * float(after.std())
 
 
-@pytest.mark.parametrize("target", ["gain", "optimal_params", PLAIN])
+@pytest.mark.parametrize("target", ["gain", "onset", "optimal_params", PLAIN])
 def test_every_target_is_asked_of_a_law_that_drifts(target: Any) -> None:
     fit = fake_fit("skaling-drift", 2, 300, jitter=0.01, seed=2, sigma=0.02, kappa=0.01)
-    asked = {} if target is PLAIN else {"flops": 1e25}
+    asked: dict[str, Any] = {} if target is PLAIN else {"flops": 1e25}
+    asked |= {"gain_below": 0.01} if target == "onset" else {}
     table = {"params": [1e9, 1e11, 3e11], "tokens": [2e10, 3e12, 6e12]}
     found = next_runs(fit, table, budget=2e24, target=target, **asked)
     assert found.attrs["sd_after"] < found.attrs["sd_before"]
@@ -311,10 +361,17 @@ def test_a_law_with_an_input_held_is_taken_by_its_draws() -> None:
     assert np.all((found["share"] < most) & (found["share"] > 0.9 * np.array(most)))
 
 
-def test_a_stack_of_laws_that_drift_and_do_not() -> None:
-    found = next_runs(
-        stacked(**{"skaling-drift": 0.5, "kaplan": 0.5}), TABLE, budget=1e24, flops=1e26
-    )
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"flops": 1e26},
+        {"target": "onset", "flops": 1e26, "gain_below": 0.01},
+        {"target": {"params": [1e12, 1e11], "tokens": [1e13, 1e14]}},
+    ],
+)
+def test_a_stack_of_laws_that_drift_and_do_not(asked: dict[str, Any]) -> None:
+    fit = stacked(**{"skaling-drift": 0.5, "kaplan": 0.5})
+    found = next_runs(fit, TABLE, budget=1e24, **asked)
     assert 0 < found.attrs["sd_after"] < found.attrs["sd_before"]
 
 
@@ -374,6 +431,14 @@ def test_one_stops_where_no_run_can_change_the_decision(uncertain: xr.DataTree) 
             "candidates: column 'cost' must be positive",
         ),
         ({"budget": 1e22, "target": PLAIN}, "a scenario states its own compute"),
+        ({"budget": 1e22, "target": "onset"}, "gain_below: goes with target='onset'"),
+        ({"budget": 1e22, "gain_below": 0.01}, "gain_below: goes with target='onset'"),
+        ({"budget": 1e22, "target": TABLE}, "flops: a table of runs states its own"),
+        (
+            {"budget": 1e22, "flops": None, "target": {"params": [1e12]}},
+            "target: missing column 'tokens'",
+        ),
+        ({"budget": 1e22, "target": 7}, "target: expected a Dataset, DataFrame or mapping"),
     ],
 )
 def test_bad_input_to_next_runs(

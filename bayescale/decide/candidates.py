@@ -22,10 +22,7 @@ def read_candidates(
     """Table of the runs that can be made, and their cost."""
     saved = draws.parts[0].whole
     given = as_dataset(candidates, "candidates")
-    table = read_scales(given, saved, where="candidates")
-    sizes = [dim for dim in table.sizes if dim not in ("chain", "draw")]
-    if len(sizes) != 1:
-        raise ValueError("candidates: expected a table with one row a run")
+    table = read_runs_to_come(draws, given, "candidates")
     if "cost" in given:
         cost = positive(given["cost"], "candidates: column 'cost'")
     elif saved.has_compute:
@@ -38,13 +35,36 @@ def read_candidates(
             f"candidates: what does a run cost? Model {saved.model.name!r} has no params and tokens; add a column "
             "'cost' [FLOP]"
         )
-    costs = np.broadcast_to(cost.values, table.sizes[sizes[0]]).astype(float)
+    costs = np.broadcast_to(cost.values, _rows(table)).astype(float)
     if not (costs <= limit).any():
         raise ValueError(
             f"budget = {limit:.4g} pays for no candidate: the cheapest costs {costs.min():.4g} FLOP; raise it, or add "
             "smaller runs"
         )
     return table, costs
+
+
+def read_runs_to_come(draws: Draws, given: Scales, where: str) -> xr.Dataset:
+    """Table with one row a run that is not yet made: none shares its luck with another.
+
+    Parameters
+    ----------
+    draws : Draws
+    given : Dataset, DataFrame or mapping
+        Columns of the law's inputs, and of the groups where the model pools.
+    where : str
+        Name of the table in messages, and of runs that have no name.
+    """
+    table = read_scales(given, draws.parts[0].whole, where=where)
+    dims = [dim for dim in table.sizes if dim not in ("chain", "draw")]
+    if len(dims) != 1:
+        raise ValueError(f"{where}: expected a table with one row a run")
+    if not any("run_id" in part.whole.pooled for part in draws.parts):
+        return table
+    if "run_id" in table and (table["run_id"].values.astype(str) != "").any():
+        return table
+    names = [f"{where}: run {place + 1}" for place in range(table.sizes[dims[0]])]
+    return table.assign(run_id=(dims[0], names))
 
 
 def generated(draws: Draws, limit: float) -> Mapping[str, np.ndarray]:

@@ -21,9 +21,10 @@ import numpy as np
 import xarray as xr
 
 from bayescale import drift
+from bayescale.decide.aim import Aim
 from bayescale.decide.candidates import variance_of
-from bayescale.decide.draws import Draws, Part, each_part, loss_along
-from bayescale.decide.preposterior import greedy, variance_after
+from bayescale.decide.draws import Part
+from bayescale.decide.preposterior import greedy, mean_variance, variance_after
 from bayescale.forecast.predict import predict
 
 #: New frontiers that are tried with a whole batch each.
@@ -35,21 +36,21 @@ _PRIOR = 1e-4
 
 @dataclass(frozen=True)
 class Member:
-    """One model's draws of the target and of the candidates, with the law and its drift apart.
+    """One model's draws of the targets and of the candidates, with the law and its drift apart.
 
-    Points are, in this order, those at which the target depends on the drift, the candidates, and the runs.
+    Points are, in this order, those at which the targets depend on the drift, the candidates, and the runs.
 
     Parameters
     ----------
     part : Part
     law : numpy.ndarray
-        Covariance before any run, under the law alone: of the target, first, of the candidates and of the runs.
+        Covariance before any run, under the law alone: of the targets, first, of the candidates and of the runs.
     noise : numpy.ndarray
         Variance of the noise of each run.
     kappa : float
         Scale of the drift as a share of the elasticity of the loss at the frontier.
     pull : numpy.ndarray
-        Change of the target with the log loss at each point that it depends on.
+        Change of each target with the log loss at each point, axes (target, point).
     inputs : dict of numpy.ndarray
         Of the law, at all points.
     expected : numpy.ndarray
@@ -73,32 +74,32 @@ class Member:
     def compute(self) -> np.ndarray:
         """Place of the candidates, and last of the largest run, on the drift's axis of compute [decades]."""
         at = drift.positions(self.inputs)["compute"]
-        return np.append(at[self.pull.size : self._count], at[self._count :].max())
+        return np.append(at[self.pull.shape[1] : self._count], at[self._count :].max())
 
     def wander(self, batch: Sequence[int], points: np.ndarray) -> np.ndarray:
         """Covariance of the drift at some points once a batch has been made: about another frontier, at another scale.
 
         The scale follows the elasticity of the loss at the frontier, which falls as the loss nears its floor.
         """
-        made = self.pull.size + np.asarray(batch, dtype=int)
+        made = self.pull.shape[1] + np.asarray(batch, dtype=int)
         held = np.append(made, np.arange(self._count, self._count + self.noise.size))
         inputs = {slot: values[held] for slot, values in self.inputs.items()}
         law = self.part.whole.law
         middle = drift.middle({slot: inputs[slot] for slot in law.scales})
         axes = drift.axes(inputs, law.references(middle))
-        steeper = drift.typical_elasticity(inputs, self.expected[held - self.pull.size])
+        steeper = drift.typical_elasticity(inputs, self.expected[held - self.pull.shape[1]])
         at = {slot: values[points] for slot, values in self.inputs.items()}
         return (self.kappa * steeper) ** 2 * drift.covariance(at, axes)
 
     def covariance(self, batch: Sequence[int], of: np.ndarray) -> np.ndarray:
-        """Covariance of the target and some candidates, given the runs, with the drift about a batch's frontier."""
-        asked, runs = self.pull.size, self.noise.size
+        """Covariance of the targets and some candidates, given the runs, with the drift about a batch's frontier."""
+        (targets, asked), runs = self.pull.shape, self.noise.size
         held = np.arange(self._count, self._count + runs)
         points = np.concatenate([np.arange(asked), asked + of, held])
         wander = self.wander(batch, points)
         wander = np.vstack([self.pull @ wander[:asked], wander[asked:]])
-        wander = np.column_stack([wander[:, :asked] @ self.pull, wander[:, asked:]])
-        rows = np.concatenate([[0], 1 + of, 1 + held - asked])
+        wander = np.column_stack([wander[:, :asked] @ self.pull.T, wander[:, asked:]])
+        rows = np.concatenate([np.arange(targets), targets + of, targets + held - asked])
         both = self.law[np.ix_(rows, rows)] + wander
         seen, known = both[:-runs, -runs:], both[-runs:, -runs:] + np.diag(self.noise)
         return both[:-runs, :-runs] - seen @ np.linalg.solve(known, seen.T)
@@ -106,7 +107,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What candidates would tell about a target, with the drift anchored anew.
+    """What candidates would tell about targets, with the drift anchored anew.
 
     Parameters
     ----------
@@ -126,9 +127,11 @@ class Outlook:
     compute: np.ndarray
 
     def covariance(self, batch: Sequence[int], of: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Covariance of the target, first, and of some candidates, about the frontier of the runs and a batch."""
+        """Covariance of the targets, first, and of some candidates, about the frontier of the runs and a batch."""
         of = np.asarray(of, dtype=int)
-        kept = np.ix_(np.append(0, 1 + of), np.append(0, 1 + of))
+        targets = self.between.shape[0] - self.noise.size
+        rows = np.append(np.arange(targets), targets + of)
+        kept = np.ix_(rows, rows)
         total = self.between[kept]
         for share, member in self.members:
             known = member.covariance(batch, of) if isinstance(member, Member) else member[kept]
@@ -137,11 +140,11 @@ class Outlook:
 
     @cached_property
     def before(self) -> float:
-        """Variance of the target as things stand."""
-        return float(self.covariance([], [])[0, 0])
+        """Mean variance of the targets as things stand."""
+        return mean_variance(self.covariance([], []))
 
     def after(self, picks: list[int]) -> np.ndarray:
-        """Share of the target's variance that is left after each run of a batch."""
+        """Share of the mean variance that is left after each run of a batch."""
         return np.array([self._left(picks[: end + 1]) for end in range(len(picks))]) / self.before
 
     def _left(self, picks: list[int]) -> float:
@@ -153,7 +156,7 @@ class Outlook:
 
     @cached_property
     def alone(self) -> np.ndarray:
-        """Share of the target's variance that each candidate would remove by itself."""
+        """Share of the mean variance that each candidate would remove by itself."""
         left = np.array([self._left([each]) for each in range(self.noise.size)])
         return np.maximum(1 - left / self.before, 0.0)
 
@@ -193,10 +196,8 @@ class Outlook:
 
 def read_outlook(
     fit: xr.DataTree,
-    draws: Draws,
+    aim: Aim,
     table: xr.Dataset,
-    values: np.ndarray,
-    points: np.ndarray,
     seen: np.ndarray,
     noise: np.ndarray,
     random_seed: int,
@@ -206,17 +207,17 @@ def read_outlook(
     Parameters
     ----------
     fit : xr.DataTree
-    draws : Draws
+    aim : Aim
+        What is to be known.
     table : xr.Dataset
         The candidates.
-    values, seen : numpy.ndarray
-        Draws of the target, dims (sample,), and of the candidates' log losses, dims (sample, candidate).
-    points : numpy.ndarray
-        Compute at which the target depends on the drift; axes (1, point).
+    seen : numpy.ndarray
+        Draws of the candidates' log losses, dims (sample, candidate).
     noise : numpy.ndarray
         Variance of the noise of each candidate.
     random_seed : int
     """
+    draws = aim.draws
     drifting = [part.saved.drift is not None for part in draws.parts]
     if not any(drifting) or any(part.saved.law is not part.whole.law for part in draws.parts):
         return None
@@ -228,20 +229,23 @@ def read_outlook(
     }
     runs = saved.runs[sorted(columns)].drop_attrs()
     made = np.log(predict(fit, runs.rename(run="candidate"), random_seed=random_seed).values)
-    chains = saved.shape[0]
-    every = np.column_stack([values, seen, made.reshape(values.size, -1)])
-    every = every.reshape(chains, -1, every.shape[1])
-    asked = np.log(loss_along(draws, points)) if points.size else np.zeros((values.size, 0))
+    made = made.reshape(seen.shape[0], -1)
+    parts = [aim.values, aim.asked, seen, made]
+    ends = np.cumsum([each.shape[1] for each in parts])[:-1]
+    every = np.column_stack(parts)
+    every = every.reshape(saved.shape[0], -1, every.shape[1])
     members, means, start = [], [], 0
-    for (part, rows), drifts in zip(each_part(draws), drifting, strict=True):
+    for part, drifts in zip(draws.parts, drifting, strict=True):
         stop = start + part.saved.shape[1]
         own = every[:, start:stop].reshape(part.saved.samples, -1)
-        start, count = stop, 1 + noise.size
-        means.append(own[:, :count].mean(axis=0))
+        start = stop
+        values, asked, law, past = np.split(own, ends, axis=1)
+        both = np.column_stack([values, law])
+        means.append(both.mean(axis=0))
         known = (
-            _member(part, own, asked[rows], points, table, runs)
+            _member(part, aim, values, asked, np.column_stack([law, past]), table, runs)
             if drifts
-            else np.cov(own[:, :count], rowvar=False)
+            else np.cov(both, rowvar=False)
         )
         members.append((part.saved.samples / draws.samples, known))
     share = np.array([each for each, _ in members])
@@ -252,46 +256,50 @@ def read_outlook(
 
 def _member(
     part: Part,
-    own: np.ndarray,
+    aim: Aim,
+    values: np.ndarray,
     asked: np.ndarray,
-    points: np.ndarray,
+    seen: np.ndarray,
     table: xr.Dataset,
     runs: xr.Dataset,
 ) -> Member:
-    """Draws of the target, the candidates and the runs, with the drift taken off."""
+    """Draws of the targets, the points that they depend on, and the candidates and runs, with the drift taken off."""
     whole = part.whole
     assert whole.drift is not None
-    grown = part.route.growth.inputs(points)
+    grown = aim.inputs(part)
     inputs, at = {}, {}
     made = runs.sizes["run"]
     for slot, column in whole.model.inputs.items():
-        planned = np.broadcast_to(table[column].values, own.shape[1] - 1 - made)
+        planned = np.broadcast_to(table[column].values, seen.shape[1] - made)
         at[slot] = np.concatenate([planned, runs[column].values]).astype(float)
         # Along a path that differs from draw to draw, the drift's covariance is taken in its middle.
-        middle = np.broadcast_to(np.median(grown[slot], axis=0), points.shape[1:])
+        middle = np.broadcast_to(np.median(grown[slot], axis=0), asked.shape[1:])
         inputs[slot] = np.concatenate([middle, at[slot]])
-    delta, _ = whole.drift.evaluate({slot: values[None] for slot, values in at.items()})
-    target, rest, pull = own[:, 0], 0.0, np.zeros(0)
-    if points.size:
-        target = target - target.mean()
-        pull, *_ = np.linalg.lstsq(asked - asked.mean(axis=0), target, rcond=None)
+    delta, _ = whole.drift.evaluate({slot: each[None] for slot, each in at.items()})
+    targets = values - values.mean(axis=0)
+    pull = np.zeros((targets.shape[1], asked.shape[1]))
+    apart = np.zeros((targets.shape[1], targets.shape[1]))
+    if asked.shape[1]:
+        about = asked - asked.mean(axis=0)
+        for row, points in enumerate(aim.owns):
+            pull[row, points], *_ = np.linalg.lstsq(about[:, points], targets[:, row])
         # What does not follow the losses asked for, such as a price, no run can tell.
-        rest = float((target - asked @ pull).var(ddof=1))
-        target = (asked - whole.drift.evaluate(grown)[0]) @ pull
-    law = np.cov(np.column_stack([target, own[:, 1:] - delta]), rowvar=False)
-    expected = own[:, 1:].mean(axis=0)
+        apart = np.atleast_2d(np.cov(targets - about @ pull.T, rowvar=False))
+        targets = (asked - whole.drift.evaluate(grown)[0]) @ pull.T
+    law = np.cov(np.column_stack([targets, seen - delta]), rowvar=False)
+    expected = seen.mean(axis=0)
     noise = variance_of(part, runs, expected[-made:])
     if whole.model.noise.known is not None:
         known = np.nan_to_num(whole.runs[whole.model.noise.known].values.astype(float))
         noise = noise + (known / np.exp(expected[-made:])) ** 2
-    held = {slot: values[-made:] for slot, values in at.items()}
+    held = {slot: each[-made:] for slot, each in at.items()}
     kappa = np.sqrt((whole.draws_of("kappa") ** 2).mean())
     kappa /= drift.typical_elasticity(held, expected[-made:])
     member = Member(part, law, noise, float(kappa), pull, inputs, expected)
-    size = pull.size + own.shape[1] - 1
+    size = asked.shape[1] + seen.shape[1]
     scatter = member.wander([], np.arange(size - made, size)) + np.diag(noise)
     law = before_runs(law, scatter)
-    law[0, 0] += rest
+    law[: apart.shape[0], : apart.shape[0]] += apart
     return replace(member, law=law)
 
 

@@ -10,23 +10,23 @@ refit can tell.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from bayescale.cost import accelerator_hours
-from bayescale.decide.budget import budget as judge
+from bayescale.decide.aim import Aim, Target, read_aim
 from bayescale.decide.candidates import generated, noise_variance, read_candidates
-from bayescale.decide.draws import Draws, Family, as_draws, loss_along, read_draws, told
+from bayescale.decide.draws import Family, told
 from bayescale.decide.frontier import Outlook, read_outlook
-from bayescale.decide.lifetime import Feasible, optimal_params
 from bayescale.decide.preposterior import (
     LEAST_EFFECTIVE,
     best_batch,
     chance_of_change,
     expected_gain,
+    mean_variance,
     reductions,
     reweighted,
     variance_after,
@@ -35,20 +35,8 @@ from bayescale.decide.scenario import Scenario, draw
 from bayescale.forecast.curve import stream
 from bayescale.forecast.path import PathLike
 from bayescale.forecast.predict import predict
-from bayescale.forecast.scales import (
-    Scales,
-    group_of,
-    read_flops,
-)
+from bayescale.forecast.scales import Scales, group_of, read_flops
 from bayescale.notes import Note, dump_notes
-
-Target = Literal["loss", "gain", "optimal_params"]
-#: What each named target is.
-TARGETS: dict[str, str] = {
-    "loss": "the loss at the given compute",
-    "gain": "what a doubling of the given compute would buy",
-    "optimal_params": "log of the compute-optimal parameters at the given compute",
-}
 
 
 def next_runs(
@@ -56,8 +44,9 @@ def next_runs(
     candidates: Scales | None = None,
     *,
     budget: float,
-    target: Target | Scenario = "loss",
+    target: Target | Scenario | Scales = "loss",
     flops: float | None = None,
+    gain_below: float | None = None,
     path: PathLike | None = None,
     at: Mapping[str, float] | None = None,
     family: Family = None,
@@ -75,10 +64,14 @@ def next_runs(
         ``flops``, else 6 * params * tokens. Left out, a grid over the range of the runs and of the budget.
     budget : float
         FLOP that there are for all of them.
-    target : {"loss", "gain", "optimal_params"} or Scenario
-        What is to be known: see :data:`TARGETS`. A scenario asks about its go / no-go itself.
+    target : {"loss", "gain", "onset", "optimal_params"}, Scenario, Dataset, DataFrame or mapping
+        What is to be known: see :data:`~bayescale.decide.aim.TARGETS`. A scenario asks about its go / no-go itself; a
+        table, with columns like those of the candidates, about the losses of runs to come, of which the mean variance
+        counts.
     flops : float
-        Compute at which the target is asked [FLOP]; not with a scenario, which has its own.
+        Compute at which the target is asked [FLOP]; not with a scenario or a table, which have their own.
+    gain_below : float
+        Of the target "onset" [nat/token].
     path : str, Path or table, optional
         Along which that compute grows, as for :func:`bayescale.returns`.
     at : mapping, optional
@@ -103,11 +96,12 @@ def next_runs(
         - ``chosen``: how often it is in the batch.
 
         Dim pick, the batch in the order of choice: ``pick`` (which candidate), ``spent`` [FLOP] and ``sd_after``, the
-        target's standard deviation after the runs so far and a new fit. ``effective_size``: how many draws would still
-        count once these runs were seen (median over simulated outcomes), and ``sd_after_reweighted``, the same
-        deviation by the draws so reweighted. Where fewer than 100 count both end in NaN, and the note ``refit_needed``
-        says after which run to fit again. Draws drift from the frontier of the runs that there are: where the law may
-        drift and a batch goes beyond, ``sd_after_reweighted`` is no check of ``sd_after``, which follows the frontier.
+        target's standard deviation after the runs so far and a new fit; of several losses, the root of their mean
+        variance. ``effective_size``: how many draws would still count once these runs were seen (median over simulated
+        outcomes), and ``sd_after_reweighted``, the same deviation by the draws so reweighted. Where fewer than 100
+        count both end in NaN, and the note ``refit_needed`` says after which run to fit again. Draws drift from the
+        frontier of the runs that there are: where the law may drift and a batch goes beyond, ``sd_after_reweighted`` is
+        no check of ``sd_after``, which follows the frontier.
 
         In attrs: ``target``, ``unit``, ``sd_before``, ``sd_after``; ``budget``, ``spent``, ``rule`` (which greedy order
         won), ``path``, ``model``, ``notes``.
@@ -139,7 +133,7 @@ def next_runs(
     """
     if replicates < 1:
         raise ValueError(f"replicates = {replicates!r}: expected 1 or more")
-    about = _about(fit, target, flops, path, family, random_seed, at)
+    about = read_aim(fit, target, flops, path, family, random_seed, at, gain_below)
     draws = about.draws
     limit = float(read_flops(budget, draws.saved, "budget").item())
     if candidates is None:
@@ -198,7 +192,7 @@ def next_runs(
         budget=limit,
         spent=float(cost[picks].sum()),
         rule=rule,
-        path=str(draws.parts[0].route.growth.path),
+        **({} if about.runs is not None else {"path": str(draws.parts[0].route.growth.path)}),
         **told(draws, family),
         notes=dump_notes(notes),
     )
@@ -247,7 +241,7 @@ def stop(
     >>> stop(prior, {"params": [1e9], "tokens": [2e10]}, Scenario.from_toml(EXAMPLE))["p_changes"].size
     1
     """
-    about = _about(fit, scenario, None, None, None, random_seed)
+    about = read_aim(fit, scenario, None, None, None, random_seed)
     asked = _read(fit, about, candidates, np.inf, random_seed)
     cost, spread = asked.cost, np.sqrt(asked.alone)
     mean = float(about.values.mean())
@@ -277,61 +271,6 @@ def stop(
 
 
 @dataclass(frozen=True)
-class _About:
-    """Draws of a target in the order (chain, draw)."""
-
-    name: str
-    unit: str
-    values: np.ndarray
-    draws: Draws
-    #: Compute at which the drift enters, axes (1, point).
-    points: np.ndarray
-    flops: float | None = None
-    scenario: Scenario | None = None
-
-
-def _about(
-    fit: xr.DataTree,
-    target: Target | Scenario,
-    flops: float | None,
-    path: PathLike | None,
-    family: Family,
-    random_seed: int,
-    at: Mapping[str, float] | None = None,
-) -> _About:
-    if isinstance(target, Scenario):
-        if flops is not None:
-            raise ValueError("flops: a scenario states its own compute; leave it out")
-        draws = read_draws(fit, target.path, target.family, random_seed, target.at)
-        utility = judge(fit, target, random_seed=random_seed)["utility"]
-        scales = [each for each in (target.flops, target.baseline_flops) if each is not None]
-        points = read_flops(scales, draws.saved).values[None]
-        values = utility.values.reshape(-1)
-        return _About("decision", target.currency, values, draws, points, scenario=target)
-    if target not in get_args(Target):
-        raise ValueError(
-            f"unknown target {target!r}: expected one of {', '.join(get_args(Target))}, or a Scenario"
-        )
-    if flops is None:
-        raise ValueError(f"flops: at which compute is {TARGETS[target]} asked? Give flops=1e24")
-    along = "compute-optimal" if target == "optimal_params" else path
-    draws = read_draws(fit, along, family, random_seed, at)
-    scale = read_flops(flops, draws.saved).values[None, :1]
-    if target == "optimal_params":
-        values = np.log(optimal_params(draws, scale, Feasible(np.zeros((1, 1)))))
-        # The optimum is the law's alone.
-        points = scale[:, :0]
-    elif target == "gain":
-        points = np.column_stack([scale, 2 * scale])
-        values = -np.diff(loss_along(draws, points))
-    else:
-        values, points = loss_along(draws, scale), scale
-    unit = "1" if target == "optimal_params" else draws.saved.units
-    flat = as_draws(draws, values[:, 0]).values.reshape(-1)
-    return _About(target, unit, flat, draws, points, scale.item())
-
-
-@dataclass(frozen=True)
 class _Asked:
     """Candidates, and what each tells about a target by itself."""
 
@@ -344,45 +283,31 @@ class _Asked:
 
     @property
     def before(self) -> float:
-        """Standard deviation of the target."""
-        return float(np.sqrt(self.covariance[0, 0]))
+        """Standard deviation of the target; of several, the root of their mean variance."""
+        return float(np.sqrt(mean_variance(self.covariance, self.noise.size)))
 
     @property
     def alone(self) -> np.ndarray:
         """Variance that each candidate takes from the target."""
         if self.outlook is None:
             return reductions(self.covariance, self.noise)
-        return self.covariance[0, 0] * self.outlook.alone
+        return self.before**2 * self.outlook.alone
 
 
 def _read(
-    fit: xr.DataTree, about: _About, candidates: Scales, limit: float, random_seed: int
+    fit: xr.DataTree, about: Aim, candidates: Scales, limit: float, random_seed: int
 ) -> _Asked:
     table, cost = read_candidates(about.draws, candidates, limit)
-    table = _apart(about.draws, table)
     seen = np.log(predict(fit, table, random_seed=random_seed).values).reshape(-1, cost.size)
     noise = noise_variance(about.draws, table, seen)
     covariance = np.cov(np.column_stack([about.values, seen]), rowvar=False)
+    asked = _Asked(table, cost, seen, noise, covariance, None)
     # Equal draws differ by rounding.
-    if not np.sqrt(covariance[0, 0]) > 1e-12 * float(np.abs(about.values).max()):
+    if not asked.before > 1e-12 * float(np.abs(about.values).max()):
         raise ValueError(
             f"target {about.name!r} is the same in every draw: no run can tell more about it"
         )
-    outlook = read_outlook(
-        fit, about.draws, table, about.values, about.points, seen, noise, random_seed
-    )
-    return _Asked(table, cost, seen, noise, covariance, outlook)
-
-
-def _apart(draws: Draws, table: xr.Dataset) -> xr.Dataset:
-    """Name runs to come where each has a level of its own: none shares its luck with the run that is asked about."""
-    if not any("run_id" in part.whole.pooled for part in draws.parts):
-        return table
-    if "run_id" in table and (table["run_id"].values.astype(str) != "").any():
-        return table
-    (dim,) = (each for each in table.sizes if each not in ("chain", "draw"))
-    names = [f"run to come {place + 1}" for place in range(table.sizes[dim])]
-    return table.assign(run_id=(dim, names))
+    return replace(asked, outlook=read_outlook(fit, about, table, seen, noise, random_seed))
 
 
 def _refit_note(size: np.ndarray, samples: int) -> list[Note]:

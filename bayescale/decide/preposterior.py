@@ -1,7 +1,8 @@
 """What runs would tell, before they are made: normal updates of a target, and a check by reweighted draws.
 
-The target, first, and what each candidate measures are jointly normal with a known covariance; a run measures with the
-noise of a run. Replicated seeds measure the same with other noise.
+The targets, first, and what each candidate measures are jointly normal with a known covariance; a run measures with the
+noise of a run. Replicated seeds measure the same with other noise. Of several targets it is their mean variance that
+counts (Chaloner and Verdinelli 1995, doi 10.1214/ss/1177009939, section 2.2).
 """
 
 from collections.abc import Sequence
@@ -48,12 +49,12 @@ def chance_of_change(mean: float, spread: np.ndarray) -> np.ndarray:
 
 
 def variance_after(covariance: np.ndarray, noise: np.ndarray, picks: list[int]) -> np.ndarray:
-    """Variance of a normal target after each of some measurements.
+    """Mean variance of normal targets after each of some measurements.
 
     Parameters
     ----------
     covariance : numpy.ndarray
-        Of the target, first, and of what each candidate measures.
+        Of the targets, first, and of what each candidate measures.
     noise : numpy.ndarray
         Variance of the noise of each candidate.
     picks : list of int
@@ -73,23 +74,30 @@ def variance_after(covariance: np.ndarray, noise: np.ndarray, picks: list[int]) 
     found = []
     for pick in picks:
         left = _measured(left, noise, pick)
-        found.append(max(left[0, 0], 0.0))
+        found.append(max(mean_variance(left, noise.size), 0.0))
     return np.array(found)
 
 
+def mean_variance(covariance: np.ndarray, candidates: int = 0) -> float:
+    """Mean variance of the targets, which are what is no candidate."""
+    return float(np.diag(covariance)[: covariance.shape[0] - candidates].mean())
+
+
 def reductions(covariance: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Variance that each candidate takes from the target."""
-    return covariance[0, 1:] ** 2 / (np.diag(covariance)[1:] + noise)
+    """Mean variance that each candidate takes from the targets."""
+    asked = covariance.shape[0] - noise.size
+    return (covariance[:asked, asked:] ** 2).mean(axis=0) / (np.diag(covariance)[asked:] + noise)
 
 
 def _measured(covariance: np.ndarray, noise: np.ndarray, pick: int) -> np.ndarray:
     """The covariance that is left after a candidate has been measured."""
-    column = covariance[:, pick + 1]
-    return covariance - np.outer(column, column) / (column[pick + 1] + noise[pick])
+    place = covariance.shape[0] - noise.size + pick
+    column = covariance[:, place]
+    return covariance - np.outer(column, column) / (column[place] + noise[pick])
 
 
 def best_batch(
-    target: np.ndarray,
+    targets: np.ndarray,
     seen: np.ndarray,
     noise: np.ndarray,
     cost: np.ndarray,
@@ -104,8 +112,8 @@ def best_batch(
 
     Parameters
     ----------
-    target, seen : numpy.ndarray
-        Draws of the target, and of what each candidate measures; dims (sample,) and (sample, candidate).
+    targets, seen : numpy.ndarray
+        Draws of the targets, and of what each candidate measures; dims (sample, target) and (sample, candidate).
     noise, cost : numpy.ndarray
         Of each candidate.
     limit : float
@@ -116,28 +124,29 @@ def best_batch(
     list of int, str
         Candidates in the order of choice, and the rule that won.
     """
-    covariance = np.cov(np.column_stack([target, seen]), rowvar=False)
+    covariance = np.cov(np.column_stack([targets, seen]), rowvar=False)
     batches = {
         "most for each FLOP": greedy(covariance, noise, cost, cost, limit, replicates),
         "most": greedy(covariance, noise, cost, np.ones_like(cost), limit, replicates),
     }
-    left = {rule: _variance_apart(target, seen, noise, picks) for rule, picks in batches.items()}
+    left = {rule: _variance_apart(targets, seen, noise, picks) for rule, picks in batches.items()}
     rule = min(left, key=lambda each: left[each])
     return batches[rule], rule
 
 
 def _variance_apart(
-    target: np.ndarray, seen: np.ndarray, noise: np.ndarray, picks: list[int]
+    targets: np.ndarray, seen: np.ndarray, noise: np.ndarray, picks: list[int]
 ) -> float:
-    """Variance of the target that a batch leaves, with the batch read by every other draw and judged on the rest."""
-    both = np.column_stack([target, seen[:, picks]])
+    """Mean variance that a batch leaves, with the batch read by every other draw and judged on the rest."""
+    both, asked = np.column_stack([targets, seen[:, picks]]), targets.shape[1]
     halves = [np.cov(both[start::2], rowvar=False) for start in (0, 1)]
     added = np.diag(noise[picks])
     found = []
     for fitted, judged in (halves, halves[::-1]):
-        weights = np.linalg.solve(fitted[1:, 1:] + added, fitted[1:, 0])
-        explained = 2 * weights @ judged[1:, 0] - weights @ (judged[1:, 1:] + added) @ weights
-        found.append(judged[0, 0] - explained)
+        weights = np.linalg.solve(fitted[asked:, asked:] + added, fitted[asked:, :asked])
+        explained = 2 * weights.T @ judged[asked:, :asked]
+        explained -= weights.T @ (judged[asked:, asked:] + added) @ weights
+        found.append(mean_variance(judged[:asked, :asked] - explained))
     return float(np.mean(found))
 
 
@@ -164,9 +173,10 @@ def greedy(
         Candidates that are taken before any other.
     """
     made = np.zeros(cost.size, dtype=int)
+    asked = covariance.shape[0] - cost.size
     # The covariance that is left is never formed: what has been learned is a handful of columns.
-    learned = np.zeros((cost.size + 1, 0))
-    shared, spread = covariance[0, 1:].copy(), np.diag(covariance)[1:].copy()
+    learned = np.zeros((covariance.shape[0], 0))
+    shared, spread = covariance[:asked, asked:].copy(), np.diag(covariance)[asked:].copy()
     picks: list[int] = []
     money = limit
     while True:
@@ -176,28 +186,30 @@ def greedy(
         if len(picks) < len(first):
             pick = first[len(picks)]
         else:
-            worth = np.where(allowed, shared**2 / (spread + noise) / price, -np.inf)
+            told = (shared**2).mean(axis=0) / (spread + noise)
+            worth = np.where(allowed, told / price, -np.inf)
             pick = int(worth.argmax())
-        column = covariance[:, pick + 1] - learned @ learned[pick + 1]
-        column = column / np.sqrt(column[pick + 1] + noise[pick])
+        column = covariance[:, asked + pick] - learned @ learned[asked + pick]
+        column = column / np.sqrt(column[asked + pick] + noise[pick])
         learned = np.column_stack([learned, column])
-        shared, spread = shared - column[0] * column[1:], spread - column[1:] ** 2
+        shared -= np.outer(column[:asked], column[asked:])
+        spread -= column[asked:] ** 2
         picks.append(pick)
         made[pick] += 1
         money -= cost[pick]
 
 
 def reweighted(
-    target: np.ndarray, seen: np.ndarray, noise: np.ndarray, rng: np.random.Generator
+    targets: np.ndarray, seen: np.ndarray, noise: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Target's standard deviation, and the draws that count, after each run of a batch.
+    """Root mean variance of the targets, and the draws that count, after each run of a batch.
 
     The draws are reweighted to simulated outcomes; NaN from where too few of them count.
     """
     spread, size = np.full((2, seen.shape[1]), np.nan)
-    truth = rng.integers(target.size, size=OUTCOMES)
-    fit = np.zeros((OUTCOMES, target.size))
-    centered = target - target.mean()
+    truth = rng.integers(targets.shape[0], size=OUTCOMES)
+    fit = np.zeros((OUTCOMES, targets.shape[0]))
+    centered = targets - targets.mean(axis=0)
     for pick in range(seen.shape[1]):
         scale = np.sqrt(noise[pick])
         outcome = seen[truth, pick] + scale * rng.standard_normal(OUTCOMES)
