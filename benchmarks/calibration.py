@@ -491,6 +491,8 @@ def design(model: Model) -> xr.Dataset:
             found[name] = np.geomspace(*ALONE[name], flops.size)
         elif name in LEVELS:
             found[name] = np.array(LEVELS[name], dtype=float)[shift % 5]
+        elif name == model.noise.trials:
+            found[name] = np.full(flops.size, 100.0)
         elif name == "unique_tokens":
             found[name] = runs["tokens"].values / np.array([1, 2, 4, 10, 40])[shift % 5]
         elif name == "other_tokens":
@@ -504,6 +506,8 @@ def design(model: Model) -> xr.Dataset:
         else:
             found[name] = np.array(["a", "b", "c", "d", "e"])[shift % 5]
     runs = runs.assign({name: ("run", values) for name, values in found.items()})
+    if model.noise.of_rate:
+        runs["loss"] = xr.full_like(runs["loss"], 0.5)
     return runs[[*model.columns, "loss"]]
 
 

@@ -474,7 +474,7 @@ def test_an_input_to_hold_must_be_given_and_known(repeated: xr.DataTree) -> None
         allocate(repeated, flops=1e24)
     with pytest.raises(ValueError, match="did you mean 'unique_tokens'"):
         allocate(repeated, flops=1e24, at={"unique_token": 1e12})
-    with pytest.raises(ValueError, match="expected a number above zero"):
+    with pytest.raises(ValueError, match="expected numbers above zero"):
         allocate(repeated, flops=1e24, at={"unique_tokens": -1e12})
     with pytest.raises(ValueError, match="has no input 'bits' to hold"):
         allocate(fake_fit("chinchilla"), flops=1e24, at={"bits": 8})

@@ -1,18 +1,18 @@
 """What runs are to tell: draws of one or several named quantities, and the log losses that they depend on."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 import xarray as xr
 
-from bayescale.decide.budget import budget
+from bayescale.decide.budget import budget, read_planned
 from bayescale.decide.candidates import read_runs_to_come
 from bayescale.decide.draws import Draws, Family, Part, as_draws, loss_along, read_draws
 from bayescale.decide.lifetime import Feasible, optimal_params
 from bayescale.decide.scenario import Scenario
 from bayescale.forecast.diminishing import diminishing
+from bayescale.forecast.held import Held
 from bayescale.forecast.path import PathLike
 from bayescale.forecast.predict import predict
 from bayescale.forecast.scales import Scales, as_dataset, read_flops
@@ -81,7 +81,7 @@ def read_aim(
     path: PathLike | None,
     family: Family,
     random_seed: int,
-    at: Mapping[str, float] | None = None,
+    at: Held | None = None,
     gain_below: float | None = None,
 ) -> Aim:
     """Draws of a named quantity, of a decision's utility, or of the losses of runs to come.
@@ -102,7 +102,7 @@ def read_aim(
     if isinstance(target, Scenario):
         if flops is not None:
             raise ValueError("flops: a scenario states its own compute; leave it out")
-        draws = read_draws(fit, target.path, target.family, random_seed, target.at)
+        draws = read_planned(fit, target, random_seed)
         utility = budget(fit, target, random_seed=random_seed)["utility"]
         scales = [each for each in (target.flops, target.baseline_flops) if each is not None]
         points = read_flops(scales, draws.saved).values[None]
@@ -170,7 +170,7 @@ def _of_runs(
     path: PathLike | None,
     family: Family,
     random_seed: int,
-    at: Mapping[str, float] | None,
+    at: Held | None,
 ) -> Aim:
     """The losses of runs with sizes of their own."""
     table = as_dataset(target, "target")

@@ -4,8 +4,6 @@ The optima themselves are found in :mod:`bayescale.decide.lifetime`. Allocations
 law itself: a drift of its slope, where the model has one, is left out of optima and regrets and kept in the loss.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
@@ -18,7 +16,6 @@ from bayescale.decide.draws import (
     as_draws,
     loss_of,
     models_note,
-    pair_draws,
     read_draws,
     told,
     without_drift,
@@ -32,6 +29,7 @@ from bayescale.decide.lifetime import (
 from bayescale.decide.waste import regret_of
 from bayescale.forecast.curve import compute_of, decades_beyond
 from bayescale.forecast.doubts import design_note, distance_note
+from bayescale.forecast.held import Held, pair_draws
 from bayescale.forecast.scales import Scales, as_dataset, positive, read_flops
 from bayescale.forecast.sensitivity import prior_note
 from bayescale.forecast.stacked import is_stack
@@ -53,7 +51,7 @@ def allocate(
     inference_tokens: ArrayLike = 0.0,
     near: float = NEAR,
     probability: float = 0.9,
-    at: Mapping[str, float] | None = None,
+    at: Held | None = None,
     family: Family = None,
     random_seed: int = 0,
 ) -> xr.Dataset:
@@ -76,7 +74,8 @@ def allocate(
     probability : float
         How probable that must be for an allocation to be in the near-optimal set.
     at : mapping, optional
-        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``.
+        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``, or draws of
+        them.
     family : str or mapping, optional
         Group to ask about, for a model that pools; without it a new one is drawn.
     random_seed : int
@@ -198,7 +197,7 @@ def under_trained(
     table: Scales,
     *,
     inference_tokens: ArrayLike = 0.0,
-    at: Mapping[str, float] | None = None,
+    at: Held | None = None,
     family: Family = None,
     random_seed: int = 0,
 ) -> xr.Dataset:
@@ -213,7 +212,8 @@ def under_trained(
     inference_tokens : array-like
         As for :func:`allocate`: with demand, what was trained beyond the compute-optimal tokens is not wasted.
     at : mapping, optional
-        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``.
+        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``, or draws of
+        them.
     family : str or mapping, optional
     random_seed : int
 
@@ -320,7 +320,7 @@ def _feasible(
         sizes = np.unique(
             positive(xr.DataArray(np.atleast_1d(np.asarray(grid))), "grid: parameters").values
         )
-    demand = pair_draws(draws, np.asarray(inference_tokens), "inference_tokens")
+    demand = pair_draws(inference_tokens, draws.samples, "inference_tokens")
     known = {name: float(value) for name, value in bounds.items() if value is not None}
     return Feasible(demand=demand, sizes=sizes, **known)
 

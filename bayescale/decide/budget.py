@@ -14,7 +14,7 @@ import xarray as xr
 
 from bayescale.cost import accelerator_hours, energy_kwh
 from bayescale.decide.draws import COUNTS, Draws, as_draws, each_part, loss_along, read_draws, told
-from bayescale.decide.scenario import Scenario, draw
+from bayescale.decide.scenario import Scenario, draw, held_inputs
 from bayescale.forecast.curve import decades_beyond, stream
 from bayescale.forecast.doubts import distance_note, scale_unit
 from bayescale.forecast.montecarlo import SAMPLE_DIMS, effective_size, mcse, probability_mcse
@@ -87,7 +87,7 @@ def budget(
     'go'
     """
     plan = Scenario.load(scenario)
-    draws = read_draws(fit, plan.path, plan.family, random_seed, plan.at)
+    draws = read_planned(fit, plan, random_seed)
     saved = draws.saved
     flops = read_flops(plan.flops, saved).values[None, :]
     inputs: dict[str, np.ndarray] = {
@@ -127,6 +127,7 @@ def budget(
     )
     result = result.assign(_summaries(result["utility"], plan.level))
     deciding = {name: inputs[name] for name in (*_INPUTS, "per_nat", "worth") if name in inputs}
+    deciding |= _held(draws)
     result = result.assign(_information(draws, utility, {"law": curve} | deciding, plan.currency))
     if len(draws.parts) > 1:
         result = result.assign(_by_model(draws, utility, plan.currency))
@@ -249,6 +250,24 @@ def _summaries(utility: xr.DataArray, level: float) -> dict[str, xr.DataArray]:
         found[name] = holds.mean(SAMPLE_DIMS).assign_attrs(units="1")
         found[f"{name}_mcse"] = probability_mcse(holds, size).assign_attrs(units="1")
     return found
+
+
+def read_planned(fit: xr.DataTree, plan: Scenario, random_seed: int) -> Draws:
+    """Read the draws of a fit where a scenario asks."""
+    sizes = fit["posterior"].sizes
+    held = held_inputs(plan, sizes["chain"] * sizes["draw"], random_seed)
+    return read_draws(fit, plan.path, plan.family, random_seed, held)
+
+
+def _held(draws: Draws) -> dict[str, np.ndarray]:
+    """Draws of the inputs that are held at uncertain values, by column; axis (sample,)."""
+    columns = draws.parts[0].whole.model.inputs
+    return {
+        columns[name.removeprefix("held ")]: np.concatenate(
+            [part.saved.held[name][:, 0] for part in draws.parts]
+        )
+        for name in draws.saved.held
+    }
 
 
 def _information(

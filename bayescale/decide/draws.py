@@ -13,7 +13,7 @@ import xarray as xr
 from bayescale.forecast.curve import Saved, blocks, read_fit, stream
 from bayescale.forecast.doubts import fit_notes, group_notes
 from bayescale.forecast.growth import growth
-from bayescale.forecast.held import hold_inputs
+from bayescale.forecast.held import Held, hold_inputs
 from bayescale.forecast.noise import run_loss
 from bayescale.forecast.path import PathLike
 from bayescale.forecast.predict import Kind
@@ -106,7 +106,7 @@ def read_draws(
     path: PathLike | None,
     family: Family = None,
     random_seed: int = 0,
-    at: Mapping[str, float] | None = None,
+    at: Held | None = None,
 ) -> Draws:
     """Read the draws of a fit or of a stack along a path.
 
@@ -121,7 +121,8 @@ def read_draws(
     random_seed : int
         Of a new group.
     at : mapping, optional
-        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``.
+        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``, or draws of
+        them.
 
     Returns
     -------
@@ -342,29 +343,3 @@ def models_note(draws: Draws, values: np.ndarray, what: str, unit: str) -> list[
             "look at each model's answer; runs that tell them apart are worth more than any average",
         )
     ]
-
-
-def pair_draws(draws: Draws, values: np.ndarray, name: str) -> np.ndarray:
-    """Draws of a stated quantity, one for each sample of the posterior; axes (sample, 1) or (1, 1).
-
-    Parameters
-    ----------
-    draws : Draws
-    values : numpy.ndarray
-        One number, or draws of any number, independent of the posterior's: they are paired as they come.
-    name : str
-        Of the quantity, for messages.
-
-    Raises
-    ------
-    ValueError
-        If a value is negative or not finite.
-    """
-    flat = np.asarray(values, dtype=float).reshape(-1)
-    if not flat.size or not (np.isfinite(flat) & (flat >= 0)).all():
-        raise ValueError(f"{name}: expected numbers of zero or more, got {values!r}")
-    if flat.size == 1:
-        return flat[:, None]
-    if flat.size > draws.samples:
-        flat = flat[np.linspace(0, flat.size - 1, draws.samples).round().astype(int)]
-    return np.resize(flat, draws.samples)[:, None]

@@ -9,7 +9,6 @@ Importance reweighting of the draws to simulated outcomes says how many of them 
 refit can tell.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +32,7 @@ from bayescale.decide.preposterior import (
 )
 from bayescale.decide.scenario import Scenario, draw
 from bayescale.forecast.curve import stream
+from bayescale.forecast.held import Held
 from bayescale.forecast.path import PathLike
 from bayescale.forecast.predict import predict
 from bayescale.forecast.scales import Scales, group_of, read_flops
@@ -48,7 +48,7 @@ def next_runs(
     flops: float | None = None,
     gain_below: float | None = None,
     path: PathLike | None = None,
-    at: Mapping[str, float] | None = None,
+    at: Held | None = None,
     family: Family = None,
     replicates: int = 1,
     random_seed: int = 0,

@@ -11,6 +11,7 @@ from bayescale.decide.draws import Draws, Family, as_draws, loss_along, read_dra
 from bayescale.decide.target import DRIFT_STEPS, QUANTILES
 from bayescale.forecast.curve import compute_of, decades_beyond
 from bayescale.forecast.doubts import distance_note
+from bayescale.forecast.held import Held
 from bayescale.forecast.montecarlo import SAMPLE_DIMS, effective_size, probability_mcse, quantiles
 from bayescale.forecast.optimum import SPACING, falling_root
 from bayescale.forecast.path import PathLike
@@ -31,7 +32,7 @@ def compare_recipes(
     path: PathLike | None = None,
     kind: Kind = "curve",
     horizon: float | None = None,
-    at: Mapping[str, float] | None = None,
+    at: Held | None = None,
     random_seed: int = 0,
 ) -> xr.Dataset:
     """Compare two recipes along a path of compute.
@@ -50,7 +51,8 @@ def compare_recipes(
     horizon : float, optional
         Where the search for a crossing of the curves ends: 1e4 times the largest ``flops``, or the end of a plan.
     at : mapping, optional
-        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``.
+        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``, or draws of
+        them.
     random_seed : int
         Of new groups and of the scatter of runs.
 
@@ -133,7 +135,7 @@ def _read(
     recipes: Mapping[str, Recipe],
     path: PathLike | None,
     random_seed: int,
-    at: Mapping[str, float] | None,
+    at: Held | None,
 ) -> tuple[list[str], list[Draws]]:
     if len(recipes) != 2:
         raise ValueError(

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bayescale.decide.hardware import check_dense, find_accelerator
+from bayescale.forecast.curve import stream
 from bayescale.forecast.path import parse_path
 from bayescale.model import Prior, Reader, hint
 from bayescale.runs import parse_size
@@ -27,7 +28,7 @@ currency = "USD"
 
 [run]
 flops = "1e24"                # training compute of the proposed run
-path = "compute-optimal"      # family, and at = { weight_bits = 8 }, where the model has such
+path = "compute-optimal"      # family, and at = { weight_bits = 8 } or distributions, where the model has such
 
 [hardware]
 accelerator = "H100-SXM"      # or peak_flops (dense, FLOP/s) and power (W)
@@ -105,7 +106,7 @@ class Scenario:
         How probable it must be that the run pays, or that it does not, for a decision.
     path, family : str, optional
     at : mapping, optional
-        Values of the law's inputs besides params and tokens.
+        Values of the law's inputs besides params and tokens, or distributions of them.
     currency, name : str
 
     Examples
@@ -130,7 +131,7 @@ class Scenario:
     level: float = 0.1
     confidence: float = 0.8
     path: str | None = None
-    at: Mapping[str, float] | None = None
+    at: Mapping[str, Uncertain] | None = None
     family: str | None = None
     currency: str = "USD"
     name: str = "scenario"
@@ -183,6 +184,24 @@ class Scenario:
         except ValueError as error:
             raise ValueError(f"{where}: not valid TOML: {error}") from error
         return _ScenarioReader(where).scenario(table)
+
+
+def held_inputs(plan: Scenario, size: int, random_seed: int) -> dict[str, np.ndarray]:
+    """Values at which a scenario holds inputs of the law, uncertain ones as draws.
+
+    Parameters
+    ----------
+    plan : Scenario
+    size : int
+        Draws of each.
+    random_seed : int
+    """
+    return {
+        name: draw(
+            value, size if isinstance(value, Prior) else 1, stream(random_seed, "held", name)
+        )
+        for name, value in (plan.at or {}).items()
+    }
 
 
 def draw(value: Uncertain, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -306,7 +325,7 @@ class _ScenarioReader(Reader):
                     "run.at", f"expected a table such as {{ weight_bits = 8 }}, got {run['at']!r}"
                 )
             given["at"] = {
-                name: self.number(f"run.at.{name}", value) for name, value in run["at"].items()
+                name: self.uncertain(f"run.at.{name}", value) for name, value in run["at"].items()
             }
         if "family" in run:
             given["family"] = self.string("run.family", run["family"], "the name of a family")

@@ -5,7 +5,6 @@ arXiv 2401.00448). Here the target is to be met with an asked probability: every
 which so many draws meet it, and the cheapest over its lifetime is found among them.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,11 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayescale.cost import inference_flops, training_flops
-from bayescale.decide.draws import Draws, Family, loss_of, pair_draws, read_draws, told
+from bayescale.decide.draws import Draws, Family, loss_of, read_draws, told
 from bayescale.decide.target import compute_for
 from bayescale.forecast.capability import linked
 from bayescale.forecast.doubts import distance_note
+from bayescale.forecast.held import Held, pair_draws
 from bayescale.forecast.optimum import falling_root
 from bayescale.forecast.scales import positive
 from bayescale.notes import Note, dump_notes
@@ -40,7 +40,7 @@ def smallest_model(
     grid: ArrayLike | None = None,
     tokens_max: float | None = None,
     buy: float | None = None,
-    at: Mapping[str, float] | None = None,
+    at: Held | None = None,
     family: Family = None,
     random_seed: int = 0,
 ) -> xr.Dataset:
@@ -66,7 +66,7 @@ def smallest_model(
     buy : float, optional
         What a token served by a bought model costs [training FLOP]: its price, divided by that of a FLOP.
     at : mapping, optional
-        Values of the inputs that a law of params and tokens has besides.
+        Values of the inputs that a law of params and tokens has besides, or draws of them.
     family : str or mapping, optional
     random_seed : int
 
@@ -113,7 +113,7 @@ def smallest_model(
         random_seed=random_seed,
     )
     draws = read_draws(fit, "compute-optimal", family, random_seed, at)
-    demand = pair_draws(draws, np.asarray(inference_tokens), "inference_tokens")
+    demand = pair_draws(inference_tokens, draws.samples, "inference_tokens")
     served = float(demand.mean())
     for name, value in (("tokens_max", tokens_max), ("buy", buy)):
         if value is not None and not value > 0:

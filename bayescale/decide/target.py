@@ -4,8 +4,6 @@ The compute at which a curve crosses a loss has heavy tails, and is infinite whe
 answer is quantiles and probabilities, never a mean.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
@@ -22,6 +20,7 @@ from bayescale.decide.draws import (
 from bayescale.forecast.capability import linked
 from bayescale.forecast.curve import blocks, compute_of
 from bayescale.forecast.doubts import distance_note, scale_unit
+from bayescale.forecast.held import Held
 from bayescale.forecast.montecarlo import SAMPLE_DIMS, effective_size, probability_mcse, quantiles
 from bayescale.forecast.optimum import SPACING, falling_root
 from bayescale.forecast.path import PathLike
@@ -49,7 +48,7 @@ def compute_for(
     budget: float | None = None,
     path: PathLike | None = None,
     kind: Kind = "curve",
-    at: Mapping[str, float] | None = None,
+    at: Held | None = None,
     family: Family = None,
     random_seed: int = 0,
 ) -> xr.Dataset:
@@ -76,7 +75,8 @@ def compute_for(
     kind : {"curve", "run"}
         Whether the law's curve is to meet the target, or one run with its scatter.
     at : mapping, optional
-        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``.
+        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``, or draws of
+        them.
     family : str or mapping, optional
         Group to ask about, for a model that pools; without it a new one is drawn.
     random_seed : int

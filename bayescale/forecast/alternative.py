@@ -4,7 +4,7 @@ Both sides are told in one unit: the loss, or the score of a task. What training
 of loss and task; a law along what is spent at inference gives a score by itself.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import xarray as xr
 
 from bayescale.forecast.capability import linked, score_gain
 from bayescale.forecast.curve import Saved, read_fit
+from bayescale.forecast.held import Held, pair_draws
 from bayescale.forecast.returns import Route, loss_at
 from bayescale.forecast.scales import read_flops
 from bayescale.forecast.stacked import is_stack
@@ -33,18 +34,18 @@ class Elsewhere:
     whole : Saved
         The fit with all of its inputs.
     at : mapping
-        Values of those that are held.
+        Values of those that are held, or draws of them.
     route_of : callable
         The route of this fit with other values held, or of another fit.
     """
 
     whole: Saved
-    at: Mapping[str, float]
-    route_of: Callable[[Saved, Mapping[str, float]], Route]
+    at: Held
+    route_of: Callable[[Saved, Held], Route]
 
     @property
-    def unique(self) -> tuple[str, float]:
-        """Column of the unique tokens, and how many there are.
+    def unique(self) -> tuple[str, np.ndarray]:
+        """Column of the unique tokens, and how many there are; axes (sample, 1) or (1, 1).
 
         Raises
         ------
@@ -56,7 +57,7 @@ class Elsewhere:
             raise ValueError(
                 f"how many unique tokens are there? Give at={{{column!r}: 1e12}}, or --at {column}=1T"
             )
-        return column, float(self.at[column])
+        return column, pair_draws(self.at[column], self.whole.samples, f"at: {column}", zero=False)
 
 
 def alternative_to(

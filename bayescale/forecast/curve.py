@@ -7,7 +7,7 @@ that does not depend on one of them has length one there. The edges of the packa
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 import numpy as np
@@ -47,6 +47,9 @@ class Saved:
         Unit of the loss.
     drift : Paths or None
         Drawn departures from the law, if the model lets its slope drift.
+    held : mapping
+        Draws of inputs that are held at uncertain values, by the parameter of the law that they have become; axes
+        (sample, 1). See :func:`~bayescale.forecast.held.hold_inputs`.
     """
 
     model: Model
@@ -57,6 +60,7 @@ class Saved:
     largest: float
     units: str
     drift: Paths | None = None
+    held: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -304,9 +308,9 @@ def law_params(saved: Saved, groups: Sequence[Group], random_seed: int) -> dict[
             each = [_of_group(saved, name, pool, group, random_seed) for group in groups]
             values[name] = np.stack(each, axis=1)
     if not model.shared_level:
-        return values
+        return {**values, **saved.held}
     level = values.pop("level")
-    return values | law.terms_from_shares(level, _shares(saved), values)
+    return {**values, **law.terms_from_shares(level, _shares(saved), values), **saved.held}
 
 
 def _shares(saved: Saved) -> list[np.ndarray]:

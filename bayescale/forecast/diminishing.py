@@ -16,7 +16,7 @@ from bayescale.forecast.capability import linked
 from bayescale.forecast.curve import Saved, blocks, decades_beyond, read_fit, samples
 from bayescale.forecast.doubts import design_note, distance_note, fit_notes, group_notes
 from bayescale.forecast.growth import check_range
-from bayescale.forecast.held import hold_inputs
+from bayescale.forecast.held import Held, hold_inputs
 from bayescale.forecast.montecarlo import (
     SAMPLE_DIMS,
     effective_size,
@@ -61,7 +61,7 @@ def diminishing(
     alternative: xr.DataTree | tuple[str, float] | tuple[xr.DataTree, float, float] | None = None,
     step: float = 2.0,
     path: PathLike | None = None,
-    at: Mapping[str, float] | None = None,
+    at: Held | None = None,
     family: str | Mapping[str, str] | None = None,
     horizon: float | None = None,
     grid: int = 200,
@@ -113,7 +113,8 @@ def diminishing(
     path : str, Path or table, optional
         See :func:`returns`.
     at : mapping, optional
-        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``.
+        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``, or draws of
+        them.
     family : str or mapping, optional
         Group to ask about, for a model that pools; without it a new one is drawn.
     horizon : float, optional
@@ -176,7 +177,7 @@ def diminishing(
     whole = read_fit(fit)
     saved = hold_inputs(whole, at) if at else whole
 
-    def route_of(other: Saved, held: Mapping[str, float]) -> Route:
+    def route_of(other: Saved, held: Held) -> Route:
         known = {name: value for name, value in held.items() if name in other.model.inputs.values()}
         group = family if other.pooled == whole.pooled else None
         # A law of one input grows along it, whatever the path here.

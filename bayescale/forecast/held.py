@@ -1,20 +1,61 @@
 """A law of params, tokens and more as one of params and tokens alone: other inputs are held at a value.
 
 So allocations, targets and paths of compute are asked of laws of precision, sparsity or repeated data as of any other.
+A value that is not known, such as how many unique tokens there will be, is held at draws of it: they become a parameter
+of the law, one for each draw of the posterior.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bayescale.drift import Paths
 from bayescale.forecast.curve import Saved
+from bayescale.laws import Input, Param
 from bayescale.model import hint
 
+#: Columns of inputs to be held, each with a value or with draws of it.
+type Held = Mapping[str, ArrayLike]
 
-def hold_inputs(saved: Saved, at: Mapping[str, float]) -> Saved:
-    """The fit of a law of params and tokens alone, any other of its inputs held at a value.
+
+def pair_draws(values: ArrayLike, samples: int, name: str, *, zero: bool = True) -> np.ndarray:
+    """Draws of a stated quantity, one for each sample of the posterior; axes (sample, 1) or (1, 1).
+
+    Parameters
+    ----------
+    values : array-like
+        One number, or draws of any number, independent of the posterior's: they are paired as they come.
+    samples : int
+    name : str
+        Of the quantity, for messages.
+    zero : bool
+        Whether it may be zero.
+
+    Raises
+    ------
+    ValueError
+        If a value is negative or not finite.
+
+    Examples
+    --------
+    >>> pair_draws([1.0, 2.0, 3.0], 5, "demand")[:, 0]
+    array([1., 2., 3., 1., 2.])
+    """
+    flat = np.asarray(values, dtype=float).reshape(-1)
+    if not flat.size or not (np.isfinite(flat) & ((flat >= 0) if zero else (flat > 0))).all():
+        what = "numbers of zero or more" if zero else "numbers above zero"
+        raise ValueError(f"{name}: expected {what}, got {values!r}")
+    if flat.size == 1:
+        return flat[:, None]
+    if flat.size > samples:
+        flat = flat[np.linspace(0, flat.size - 1, samples).round().astype(int)]
+    return np.resize(flat, samples)[:, None]
+
+
+def hold_inputs(saved: Saved, at: Held) -> Saved:
+    """The fit of a law of params and tokens alone, any other of its inputs held at a value or at draws of it.
 
     An input that cannot exceed another, as unique tokens cannot exceed tokens, follows it below that value.
 
@@ -22,7 +63,7 @@ def hold_inputs(saved: Saved, at: Mapping[str, float]) -> Saved:
     ----------
     saved : Saved
     at : mapping
-        Column of the input to its value.
+        Column of the input to its value, or to draws of it, which are paired with the posterior's as they come.
 
     Raises
     ------
@@ -50,19 +91,26 @@ def hold_inputs(saved: Saved, at: Mapping[str, float]) -> Saved:
         )
     if not others:
         return saved
-    held = {each.name: float(at[columns[each.name]]) for each in others}
-    wide = {name: np.array([held.get(name, np.inf)]) for name in law.input_names}
-    for name, value in held.items():
-        if not 0 < value < np.inf:
-            raise ValueError(f"at: {columns[name]} = {value!r}: expected a number above zero")
+    held = {
+        each.name: pair_draws(
+            at[columns[each.name]], saved.samples, f"at: {columns[each.name]}", zero=False
+        )
+        for each in others
+    }
+    wide = {name: held.get(name, np.full((1, 1), np.inf)) for name in law.input_names}
     for name, outside, bound in law.outside(wide):
         if outside.any() and name in held:
-            raise ValueError(f"at: {columns[name]} = {held[name]:g} must be {bound}")
+            wrong = held[name][np.broadcast_to(outside, held[name].shape)][0]
+            raise ValueError(f"at: {columns[name]} = {wrong:g} must be {bound}")
+    # Draws travel with the parameters of the law, sample by sample.
+    drawn = {name: f"held {name}" for name, value in held.items() if value.size > 1}
 
-    def hold(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def hold(
+        inputs: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
         found = dict(inputs)
         for each in others:
-            value = np.full((1, 1), held[each.name])
+            value = values[each.name]
             found[each.name] = (
                 value if each.at_most is None else np.minimum(value, found[each.at_most])
             )
@@ -70,17 +118,35 @@ def hold_inputs(saved: Saved, at: Mapping[str, float]) -> Saved:
 
     def loss(params: np.ndarray, tokens: np.ndarray, **values: np.ndarray) -> np.ndarray:
         scale = saved.reference
-        inputs = hold({"params": params * scale["params"], "tokens": tokens * scale["tokens"]})
+        here = held | {name: values.pop(key) for name, key in drawn.items()}
+        inputs = hold(
+            {"params": params * scale["params"], "tokens": tokens * scale["tokens"]}, here
+        )
         return law.loss(*(inputs[name] / scale[name] for name in law.input_names), **values)
 
     both = tuple(each for each in law.inputs if each.name in ("params", "tokens"))
     kept = {each.name: columns[each.name] for each in both}
     return replace(
         saved,
-        law=replace(law, inputs=both, loss=loss, optimal_params=None),
+        law=replace(
+            law,
+            inputs=both,
+            loss=loss,
+            optimal_params=None,
+            params=(*law.params, *(_as_param(each) for each in others if each.name in drawn)),
+        ),
         model=replace(saved.model, inputs=kept),
-        drift=None if saved.drift is None else _HeldPaths(saved.drift, hold),
+        drift=(
+            None
+            if saved.drift is None
+            else _HeldPaths(saved.drift, lambda inputs: hold(inputs, held))
+        ),
+        held={key: held[name] for name, key in drawn.items()},
     )
+
+
+def _as_param(each: Input) -> Param:
+    return Param(f"held {each.name}", each.meaning, each.unit)
 
 
 class _HeldPaths(Paths):

@@ -23,7 +23,7 @@ from bayescale.forecast.curve import (
 )
 from bayescale.forecast.doubts import design_note, distance_note, fit_notes, group_notes
 from bayescale.forecast.growth import Growth, check_range, growth
-from bayescale.forecast.held import hold_inputs
+from bayescale.forecast.held import Held, hold_inputs
 from bayescale.forecast.optimum import SPACING, STEP, falling_root
 from bayescale.forecast.path import PathLike, resolve_path
 from bayescale.forecast.scales import group_label, group_of, read_flops
@@ -99,7 +99,7 @@ def returns(
     flops: ArrayLike,
     step: float = 2.0,
     path: PathLike | None = None,
-    at: Mapping[str, float] | None = None,
+    at: Held | None = None,
     family: str | Mapping[str, str] | None = None,
     random_seed: int = 0,
 ) -> xr.Dataset:
@@ -118,7 +118,8 @@ def returns(
         ``compute-optimal-expected``, ``fixed-ratio=20``, ``fixed-params=7B``, ``fixed-tokens=300B``, or a table of
         one's own. A law of one input grows along it.
     at : mapping, optional
-        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``.
+        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``, or draws of
+        them.
     family : str or mapping, optional
         Group to ask about, for a model that pools; without it a new one is drawn.
     random_seed : int

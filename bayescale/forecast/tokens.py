@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from bayescale.forecast.curve import Saved, blocks, decades_beyond, read_fit, samples
 from bayescale.forecast.doubts import distance_note, fit_notes, group_notes
 from bayescale.forecast.growth import check_range
-from bayescale.forecast.held import hold_inputs
+from bayescale.forecast.held import Held, hold_inputs, pair_draws
 from bayescale.forecast.path import PathLike
 from bayescale.forecast.returns import Route, elasticity_at, route_for
 from bayescale.forecast.scales import group_label, group_of, read_flops
@@ -41,7 +41,7 @@ def unique_slot(saved: Saved) -> str:
 
 
 def token_values(
-    whole: Saved, route: Route, unique: float, flops: np.ndarray
+    whole: Saved, route: Route, unique: np.ndarray, flops: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Worth of a token that is read again, and of a fresh one [unit of the loss for a token]; axes (sample, point).
 
@@ -51,8 +51,8 @@ def token_values(
         The fit with all of its inputs.
     route : Route
         Along which compute grows, unique tokens held.
-    unique : float
-        Unique tokens that there are.
+    unique : numpy.ndarray
+        Unique tokens that there are, axes (sample, 1) or (1, 1).
     flops : numpy.ndarray
         Axes (1, point).
     """
@@ -72,9 +72,9 @@ def data_value(
     fit: xr.DataTree,
     *,
     flops: ArrayLike,
-    unique_tokens: float,
+    unique_tokens: ArrayLike,
     path: PathLike | None = None,
-    at: Mapping[str, float] | None = None,
+    at: Held | None = None,
     family: str | Mapping[str, str] | None = None,
     random_seed: int = 0,
 ) -> xr.Dataset:
@@ -86,12 +86,12 @@ def data_value(
         From :func:`bayescale.fit` or :func:`bayescale.stack`, of a law of repeated data, such as ``repetition``.
     flops : array-like
         Training compute [FLOP].
-    unique_tokens : float
-        Unique tokens that there are.
+    unique_tokens : float or array-like
+        Unique tokens that there are, or draws of how many there will be.
     path : str, Path or table, optional
         As for :func:`bayescale.returns`. On ``compute-optimal`` the epochs and the size are the best for these data.
     at : mapping, optional
-        Values of further inputs of the law.
+        Values of further inputs of the law, or draws of them.
     family : str or mapping, optional
         Group to ask about, for a model that pools; without it a new one is drawn.
     random_seed : int
@@ -108,7 +108,7 @@ def data_value(
         - ``worth`` [FLOP/token]: the training compute that lowers the loss by as much as one more unique token does, at
           the same compute: times the price of a FLOP, the most to pay for a token; 0 while the data last.
 
-        In attrs: ``unique_tokens``, ``path``, ``family``, ``model``, ``units``, ``notes``.
+        In attrs: ``unique_tokens`` (of draws the median), ``path``, ``family``, ``model``, ``units``, ``notes``.
 
     Raises
     ------
@@ -147,7 +147,8 @@ def data_value(
         )
     whole = read_fit(fit)
     column = whole.model.inputs[unique_slot(whole)]
-    held = hold_inputs(whole, {**(at or {}), column: unique_tokens})
+    unique = pair_draws(unique_tokens, whole.samples, "unique_tokens", zero=False)
+    held = hold_inputs(whole, {**(at or {}), column: unique})
     scale = read_flops(flops, whole)
     route = route_for(held, path, family, random_seed)
     check_range(route.growth, scale.values)
@@ -158,10 +159,10 @@ def data_value(
     found = {name: np.empty((whole.samples, scale.size)) for name in names}
     for block in blocks(scale.size, whole.samples):
         points = scale.values[None, block]
-        worth = token_values(law, bare, float(unique_tokens), points)
+        worth = token_values(law, bare, unique, points)
         loss, elasticity = elasticity_at(bare, points)
         found["params"][:, block] = bare.growth.inputs(points)["params"]
-        found["epochs"][:, block] = worth["tokens"] / unique_tokens
+        found["epochs"][:, block] = worth["tokens"] / unique
         found["fresh"][:, block] = 1e9 * worth["fresh"]
         found["repeated"][:, block] = 1e9 * worth["repeated"]
         found["ratio"][:, block] = worth["repeated"] / worth["fresh"]
@@ -189,7 +190,7 @@ def data_value(
         *distance_note(whole, scale.values),
     ]
     return result.assign_attrs(
-        unique_tokens=float(unique_tokens),
+        unique_tokens=float(np.median(unique)),
         path=str(route.growth.path),
         family=group_label(whole, family),
         model=whole.model.name,
