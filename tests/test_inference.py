@@ -15,6 +15,7 @@ import numpy as np
 import nutpie
 import pandas as pd
 import pymc as pm
+import pytensor.tensor as pt
 import pytest
 import xarray as xr
 from scipy import special, stats
@@ -29,6 +30,7 @@ from bayescale.inference.columns import check_columns
 from bayescale.inference.compile import PLAIN, Compiled, compile_model, nutpie_model
 from bayescale.inference.minima import fill, fill_minima
 from bayescale.inference.tree import VERSIONED
+from bayescale.inference.variables import FromExponential
 from bayescale.laws import Law, Param
 from bayescale.model import DISTRIBUTIONS, Model, Prior, Tasks, shipped
 from bayescale.notes import get_notes
@@ -1376,6 +1378,19 @@ def failing(times: int) -> Callable[[xr.Dataset, xr.Dataset], sampler.SamplerVer
         )
 
     return judge
+
+
+def test_an_exponential_value_is_sampled_where_its_prior_is_normal() -> None:
+    transform = FromExponential(3.5)
+    z = np.linspace(-6, 6, 41)
+    value = transform.backward(pt.as_tensor(z)).eval()
+    np.testing.assert_allclose(transform.forward(pt.as_tensor(value)).eval(), z, atol=1e-8)
+    # The prior of z: its density, and so the Jacobian, is the Normal's to what the cubic is good for.
+    density = 3.5 * np.exp(-3.5 * value + transform.log_jac_det(pt.as_tensor(z)).eval())
+    np.testing.assert_allclose(density, stats.norm.pdf(z), atol=6e-4)
+    near = transform.backward(pt.as_tensor(z + 1e-6)).eval()
+    slope = np.exp(transform.log_jac_det(pt.as_tensor(z)).eval())
+    np.testing.assert_allclose((near - value) / 1e-6, slope, rtol=1e-4)
 
 
 QUICK_LADDER = [("low_rank", 0.8, 200, 1), ("low_rank", 0.8, 200, 2), ("diag", 0.8, 200, 3)]
