@@ -42,10 +42,13 @@ def test_every_law_carries_its_slopes(name: str, monkeypatch: pytest.MonkeyPatch
     with monkeypatch.context() as patch:
         patch.setattr(tangent, "_by_complex_inputs", None)
         loss, slopes = tangent.marginal_loss(saved, inputs, params)
-    exact_loss, exact = tangent._by_complex_inputs(saved, inputs, params)
+    exact_loss, exact = tangent._by_complex_inputs(saved, inputs, params, law.input_names)
     np.testing.assert_allclose(loss, exact_loss, rtol=1e-12)
     for each in law.input_names:
         np.testing.assert_allclose(slopes[each], exact[each], rtol=1e-9, atol=1e-14)
+        _, alone = tangent.marginal_loss(saved, inputs, params, [each])
+        assert alone.keys() == {each}
+        np.testing.assert_array_equal(alone[each], slopes[each])
 
 
 def test_a_law_of_other_functions_is_asked_by_complex_inputs() -> None:

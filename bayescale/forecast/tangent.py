@@ -13,62 +13,75 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from bayescale.forecast.curve import Saved, log_location
 
-type Slope = np.ndarray | None
-type Rule = Callable[..., tuple[Any, Sequence[Any]]]
+type Slope = np.ndarray | float | None
+type Turn = Callable[[Any], Any]
+type Rule = Callable[..., tuple[Any, Sequence[Turn]]]
 
 #: Imaginary step of derivatives along a drawn drift, which knows its own slope.
 _STEP = 1e-30
 
 
-def _divide(a: Any, b: Any) -> tuple[Any, Sequence[Any]]:
+def _same(slope: Any) -> Any:
+    return slope
+
+
+def _divide(a: Any, b: Any) -> tuple[Any, Sequence[Turn]]:
     value = a / b
-    return value, (1 / b, -value / b)
+    return value, (lambda slope: slope / b, lambda slope: slope * (-value / b))
 
 
-def _power(a: Any, b: Any) -> tuple[Any, Sequence[Any]]:
+def _power(a: Any, b: Any) -> tuple[Any, Sequence[Turn]]:
     value = a**b
-    return value, (b * value / a, value * np.log(a))
+    return value, (lambda slope: slope * (b * value / a), lambda slope: slope * (value * np.log(a)))
 
 
-def _exp(a: Any) -> tuple[Any, Sequence[Any]]:
+def _exp(a: Any) -> tuple[Any, Sequence[Turn]]:
     value = np.exp(a)
-    return value, (value,)
+    return value, (lambda slope: slope * value,)
 
 
-def _expm1(a: Any) -> tuple[Any, Sequence[Any]]:
+def _log(a: Any) -> tuple[Any, Sequence[Turn]]:
+    # An input carries itself as its slope by its own log: no array of ones is made of that.
+    return np.log(a), (lambda slope: 1.0 if slope is a else slope / a,)
+
+
+def _expm1(a: Any) -> tuple[Any, Sequence[Turn]]:
     value = np.expm1(a)
-    return value, (value + 1,)
+    return value, (lambda slope: slope * (value + 1),)
 
 
-def _sqrt(a: Any) -> tuple[Any, Sequence[Any]]:
+def _sqrt(a: Any) -> tuple[Any, Sequence[Turn]]:
     value = np.sqrt(a)
-    return value, (0.5 / value,)
+    return value, (lambda slope: slope * (0.5 / value),)
 
 
-def _tanh(a: Any) -> tuple[Any, Sequence[Any]]:
+def _tanh(a: Any) -> tuple[Any, Sequence[Turn]]:
     value = np.tanh(a)
-    return value, (1 - value * value,)
+    return value, (lambda slope: slope * (1 - value * value),)
 
 
-#: Value and partial derivatives of what laws are written in.
+#: Value of what laws are written in, and for each argument what turns its slope into the value's.
 _RULES: dict[np.ufunc, Rule] = {
-    np.add: lambda a, b: (a + b, (1.0, 1.0)),
-    np.subtract: lambda a, b: (a - b, (1.0, -1.0)),
-    np.multiply: lambda a, b: (a * b, (b, a)),
+    np.add: lambda a, b: (a + b, (_same, _same)),
+    np.subtract: lambda a, b: (a - b, (_same, np.negative)),
+    np.multiply: lambda a, b: (a * b, (lambda slope: slope * b, lambda slope: slope * a)),
     np.divide: _divide,
     np.power: _power,
-    np.negative: lambda a: (-a, (-1.0,)),
+    np.negative: lambda a: (-a, (np.negative,)),
     np.exp: _exp,
     np.expm1: _expm1,
-    np.log: lambda a: (np.log(a), (1 / a,)),
-    np.log1p: lambda a: (np.log1p(a), (1 / (1 + a),)),
-    np.log10: lambda a: (np.log10(a), (1 / (np.log(10.0) * a),)),
+    np.log: _log,
+    np.log1p: lambda a: (np.log1p(a), (lambda slope: slope / (1 + a),)),
+    np.log10: lambda a: (np.log10(a), (lambda slope: slope / (np.log(10.0) * a),)),
     np.sqrt: _sqrt,
-    np.square: lambda a: (a * a, (2 * a,)),
+    np.square: lambda a: (a * a, (lambda slope: slope * (2 * a),)),
     np.tanh: _tanh,
-    np.arctan: lambda a: (np.arctan(a), (1 / (1 + a * a),)),
-    np.absolute: lambda a: (np.abs(a), (np.sign(a),)),
-    np.minimum: lambda a, b: (np.minimum(a, b), (1.0 * (a <= b), 1.0 * (a > b))),
+    np.arctan: lambda a: (np.arctan(a), (lambda slope: slope / (1 + a * a),)),
+    np.absolute: lambda a: (np.abs(a), (lambda slope: slope * np.sign(a),)),
+    np.minimum: lambda a, b: (
+        np.minimum(a, b),
+        (lambda slope: slope * (a <= b), lambda slope: slope * (a > b)),
+    ),
 }
 
 
@@ -78,7 +91,7 @@ class Tangent(NDArrayOperatorsMixin):
     Parameters
     ----------
     value : numpy.ndarray
-    slopes : sequence of numpy.ndarray or None
+    slopes : sequence of numpy.ndarray, float or None
 
     Examples
     --------
@@ -97,14 +110,14 @@ class Tangent(NDArrayOperatorsMixin):
         rule = _RULES.get(ufunc)
         if rule is None or method != "__call__" or options:
             return NotImplemented
-        value, partials = rule(*(x.value if isinstance(x, Tangent) else x for x in args))
+        value, turns = rule(*(x.value if isinstance(x, Tangent) else x for x in args))
         slopes: list[Slope] = [None] * len(self.slopes)
-        for x, partial in zip(args, partials, strict=True):
+        for x, turn in zip(args, turns, strict=True):
             if not isinstance(x, Tangent):
                 continue
             for place, slope in enumerate(x.slopes):
                 if slope is not None:
-                    moved, known = slope * partial, slopes[place]
+                    moved, known = turn(slope), slopes[place]
                     slopes[place] = moved if known is None else known + moved
         return Tangent(value, slopes)
 
@@ -122,7 +135,10 @@ def loss_of_inputs(
 
 
 def marginal_loss(
-    saved: Saved, inputs: Mapping[str, np.ndarray], params: Mapping[str, np.ndarray]
+    saved: Saved,
+    inputs: Mapping[str, np.ndarray],
+    params: Mapping[str, np.ndarray],
+    by: Sequence[str] | None = None,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Loss, and its fall for a relative increase of each input: ``-dL / dln x``, by slot.
 
@@ -133,6 +149,8 @@ def marginal_loss(
         Each input of the law by slot, in its own unit; axes (sample, point).
     params : mapping
         Parameters of the law; axes (sample, point).
+    by : sequence of str, optional
+        Inputs whose increase is asked about: all by default.
 
     Returns
     -------
@@ -140,31 +158,36 @@ def marginal_loss(
         Axes (sample, point) [unit of the loss; for a unit of ln(input)].
     """
     ratios = saved.ratios(inputs)
-    names = saved.law.input_names
+    names = saved.law.input_names if by is None else by
     if saved.drift is not None:
-        return _by_complex_inputs(saved, ratios, params)
+        return _by_complex_inputs(saved, ratios, params, names)
     carried = [
         Tangent(ratios[name], [ratios[name] if each == name else None for each in names])
-        for name in names
+        if name in names
+        else ratios[name]
+        for name in saved.law.input_names
     ]
     try:
         loss = saved.law.loss(*carried, **{name: params[name] for name in saved.law.param_names})
     except TypeError:
         # Of one's own law, written in a function that is not among the rules.
-        return _by_complex_inputs(saved, ratios, params)
+        return _by_complex_inputs(saved, ratios, params, names)
     shape = np.broadcast_shapes(*(np.shape(each) for each in (*ratios.values(), loss.value)))
     slopes = {
-        name: np.zeros(shape) if slope is None else np.broadcast_to(-slope, shape)
+        name: np.broadcast_to(0.0 if slope is None else np.negative(slope), shape)
         for name, slope in zip(names, loss.slopes, strict=True)
     }
     return np.broadcast_to(loss.value, shape), slopes
 
 
 def _by_complex_inputs(
-    saved: Saved, ratios: Mapping[str, np.ndarray], params: Mapping[str, np.ndarray]
+    saved: Saved,
+    ratios: Mapping[str, np.ndarray],
+    params: Mapping[str, np.ndarray],
+    names: Sequence[str],
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     found = {}
-    for name in saved.law.input_names:
+    for name in names:
         turned = {**ratios, name: ratios[name] * (1 + _STEP * 1j)}
         location = log_location(saved, turned, params)
         found[name] = -np.exp(location.real) * location.imag / _STEP
