@@ -16,6 +16,7 @@ from bayescale.decide.lifetime import (
     optimal_params,
     params_within,
     size_losses,
+    sizes_of,
     tokens_left,
 )
 from bayescale.decide.smooth import Answers, over_scales
@@ -85,10 +86,14 @@ def by_sizes(
         flops = budget[:, block]
         table = size_losses(draws, flops, expected)
         params = sizes[table.mean(axis=1).argmin(axis=0)][None, :]
-        close = (table - table.min(axis=0) <= near).sum(axis=1) >= enough
+        least = table.min(axis=0)
         # Each draw's own demand; with one for all the table is known.
-        own = table if feasible.demand.shape[0] == 1 else size_losses(draws, flops, feasible)
-        best = sizes[own.argmin(axis=0)]
+        best = (
+            sizes_of(table, least, sizes)
+            if feasible.demand.shape[0] == 1
+            else optimal_params(draws, flops, feasible)
+        )
+        close = (np.subtract(table, least, out=table) <= near).sum(axis=1) >= enough
         lost = _lost(draws, flops, params, best, feasible, expected, {})
         found = {name: lost[name] for name in ("regret", "wasted_share")}
         return found | {"params": params, "params_optimal": best, "is_near": close}

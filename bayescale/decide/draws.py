@@ -4,7 +4,7 @@ Arrays are plain NumPy with axes (sample, point), as in :mod:`bayescale.forecast
 those of its members, one member after the other. The edges of the room speak xarray.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -204,9 +204,9 @@ def of_rows(values: np.ndarray, rows: slice) -> np.ndarray:
 
 def evaluate(
     draws: Draws,
-    ask: Callable[[Part, tuple[np.ndarray, ...]], np.ndarray],
+    ask: Callable[[Part, tuple[np.ndarray, ...]], np.ndarray | Sequence[np.ndarray]],
     *inputs: np.ndarray,
-    answers: tuple[int, ...] = (),
+    answers: int | None = None,
 ) -> np.ndarray:
     """Ask every member about its own samples, block by block so that memory stays bounded.
 
@@ -216,24 +216,26 @@ def evaluate(
     ask : callable
         ``ask(part, inputs)`` gives values with axes (sample, point) from inputs of these axes.
     *inputs : numpy.ndarray
-        Axes (sample, point) or (1, point).
-    answers : tuple of int
-        Axes of the values before these two.
+        Axes (sample, point); what does not vary by sample or by point has length one there, and stays so.
+    answers : int, optional
+        How many such values it gives.
 
     Returns
     -------
     numpy.ndarray
-        Axes (*answers, sample, point).
+        Axes (sample, point), after that of the answers if there are several.
     """
     points = max(each.shape[1] for each in inputs)
-    inputs = tuple(np.broadcast_to(each, (each.shape[0], points)) for each in inputs)
-    found = np.empty((*answers, draws.samples, points))
+    found = np.empty((answers or 1, draws.samples, points))
     for part, rows in each_part(draws):
         for block in blocks(points, part.saved.samples):
-            found[..., rows, block] = ask(
-                part, tuple(of_rows(each, rows)[:, block] for each in inputs)
+            given = (of_rows(each, rows) for each in inputs)
+            values = ask(
+                part, tuple(each[:, block] if each.shape[1] > 1 else each for each in given)
             )
-    return found
+            for place, each in enumerate(values if answers else [values]):
+                found[place, rows, block] = each
+    return found if answers else found[0]
 
 
 def loss_along(
@@ -271,18 +273,23 @@ def loss_at_inputs(part: Part, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
     return loss_of_inputs(part.saved, inputs, part.route.params)
 
 
-def loss_and_marginals(draws: Draws, params: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+def loss_and_marginals(
+    draws: Draws,
+    params: np.ndarray,
+    tokens: np.ndarray,
+    by: Sequence[str] = ("params", "tokens"),
+) -> np.ndarray:
     """Loss, and its fall for a relative increase of parameters and of tokens: ``-dL/dln N`` and ``-dL/dln D``.
 
-    Axes (3, sample, point).
+    Axes (answer, sample, point): the loss first, then the falls by the inputs that are named.
     """
 
-    def ask(part: Part, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
+    def ask(part: Part, inputs: tuple[np.ndarray, ...]) -> list[np.ndarray]:
         given = {"params": inputs[0], "tokens": inputs[1]}
-        loss, found = marginal_loss(part.saved, given, part.route.params)
-        return np.stack([loss, found["params"], found["tokens"]])
+        loss, found = marginal_loss(part.saved, given, part.route.params, by)
+        return [loss, *(found[name] for name in by)]
 
-    return evaluate(draws, ask, params, tokens, answers=(3,))
+    return evaluate(draws, ask, params, tokens, answers=1 + len(by))
 
 
 def marginal_losses(

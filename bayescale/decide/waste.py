@@ -15,7 +15,6 @@ from bayescale.decide.draws import (
     Draws,
     loss_and_marginals,
     loss_of,
-    marginal_losses,
     of_samples,
     some_of,
 )
@@ -29,6 +28,8 @@ _NEWTON = 15
 _SLOPES_LAST = 1e-3
 #: A draw's last step, in ln(params) and ln(tokens): the next would be far smaller.
 SETTLED = 1e-7
+#: Share of samples that are left to a search rather than step on all together.
+_FEW = 0.02
 #: ln(params) or ln(tokens) beyond which nothing is sought.
 _MOST = 100.0
 
@@ -102,7 +103,7 @@ def regret_of(
     if feasible.cut:
         size, seen = _within_bounds(draws, wanted, size, seen, feasible)
     if feasible.sizes is not None:
-        size, seen = _of_sizes(draws, wanted, size, seen, best, feasible)
+        size, seen = _of_sizes(draws, wanted, size, seen, best, regret > 0, feasible)
     spent = training_flops(size, seen) + inference_flops(size, feasible.demand)
     wasted = np.where(regret > 0, np.maximum(cost - spent, 0.0), 0.0)
     return Regret(np.broadcast_to(cost, regret.shape), best, regret, wasted, instead)
@@ -120,12 +121,12 @@ def _least_cost(
 
     ``known`` are those of the optimum at ``cost``, and the loss there.
     """
-    rows = np.arange(draws.samples)
-    size, seen = np.empty((2, *loss.shape))
     if feasible.demand.any():
         begin = known[:2] if start is None else start
         size, seen, settled = cheapest(draws, loss, feasible.demand, *begin)
-        rows = np.flatnonzero(~settled)
+    else:
+        size, seen, settled = _along_optimum(draws, cost, loss, known[:2], feasible)
+    rows = np.flatnonzero(~settled)
     if rows.size:
         few = some_of(draws, rows) if rows.size < draws.samples else draws
         own = replace(feasible, demand=of_samples(feasible.demand, rows))
@@ -136,6 +137,39 @@ def _least_cost(
         size[rows] = optimal_params(few, less, own, near=best)
         seen[rows] = tokens_left(less, size[rows], own)
     return size, seen
+
+
+def _along_optimum(
+    draws: Draws,
+    cost: np.ndarray,
+    loss: np.ndarray,
+    known: tuple[np.ndarray, np.ndarray],
+    feasible: Feasible,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Parameters and tokens of the optimum that reaches a loss, where serving costs nothing; axes (sample, point).
+
+    Newton's method from the optimum at ``cost``, in the logs of compute and of the loss above its floor: one step
+    where that is a power of compute along the optimum. The last answer tells in which samples it settled, axis
+    (sample,).
+    """
+    floor = floors(draws)
+    size, seen = known
+    saved = np.zeros(size.shape)
+    with np.errstate(all="ignore"):
+        wanted = np.log(loss - floor)
+        for _ in range(_NEWTON):
+            # Along the optimum the loss falls by what parameters buy.
+            reached, buys = loss_and_marginals(draws, size, seen, ["params"])
+            over = reached - floor
+            before = saved
+            saved = np.clip(before + (wanted - np.log(over)) * over / buys, 0.0, REACH)
+            moved = np.abs(saved - before).max(axis=1)
+            less = cost * np.exp(-saved)
+            if (moved > SETTLED).mean() <= _FEW:
+                break
+            size = optimal_params(draws, less, feasible, near=size)
+            seen = tokens_left(less, size, feasible)
+        return size, tokens_left(less, size, feasible), moved <= SETTLED
 
 
 def _saved(
@@ -162,7 +196,7 @@ def _saved(
 
     lower = np.zeros_like(at_best)
     # Along the optimum the loss falls by what parameters buy.
-    buys, _ = marginal_losses(draws, best, tokens_left(cost, best, feasible))
+    _, buys = loss_and_marginals(draws, best, tokens_left(cost, best, feasible), ["params"])
     with np.errstate(divide="ignore", invalid="ignore"):
         start = np.nan_to_num(excess(lower) * (at_best - floor) / buys, nan=0.1)
     start = np.clip(start, 1e-12, REACH / 2)
@@ -231,11 +265,15 @@ def _within_bounds(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Parameters and tokens moved along the curve of their loss to within the bounds; axes (sample, point)."""
     large, long = size > feasible.params_max, seen > feasible.tokens_max
+    # As much training as without bounds nearly does.
+    both = size * seen
     size, seen = np.minimum(size, feasible.params_max), np.minimum(seen, feasible.tokens_max)
-    for at in _elements(large | long):
-        few, asked = some_of(draws, at[0]), loss[at][:, None]
-        found = _meet(few, asked, size[at][:, None], seen[at][:, None], large[at][:, None])
-        size[at], seen[at] = (each[:, 0] for each in found)
+    # Where too many tokens and too many parameters would do it, the tokens are what gives.
+    for by, moved, wanted in (("tokens", seen, large), ("params", size, long & ~large)):
+        moved[wanted] = (both / (size if by == "tokens" else seen))[wanted]
+        for at in _elements(wanted):
+            n, d = size[at][:, None], seen[at][:, None]
+            moved[at] = _meet(some_of(draws, at[0]), loss[at][:, None], n, d, by)[:, 0]
     return size, seen
 
 
@@ -245,12 +283,13 @@ def _of_sizes(
     size: np.ndarray,
     seen: np.ndarray,
     best: np.ndarray,
+    asked: np.ndarray,
     feasible: Feasible,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of the sizes that can be trained, the cheapest that reaches a loss, and its tokens; axes (sample, point).
 
     Cost has one minimum along a curve of equal loss: the cheapest is a neighbour of what would be without sizes. Where
-    neither reaches the loss, ``best`` is known to.
+    neither reaches the loss, ``best`` is known to. Elsewhere than ``asked`` no answer is sought.
     """
     assert feasible.sizes is not None
     sizes = feasible.sizes[feasible.sizes <= feasible.params_max]
@@ -258,11 +297,13 @@ def _of_sizes(
     found, tokens = np.array(best), np.full(best.shape, np.inf)
     least = np.full(best.shape, np.inf)
     below, above = sizes[np.maximum(above - 1, 0)], sizes[np.minimum(above, sizes.size - 1)]
-    for tried, asked_of in ((below, loss > 0), (above, above != below), (best, None)):
-        for at in _elements(np.isinf(least) if asked_of is None else asked_of):
+    for tried, also in ((below, True), (above, above != below), (best, None)):
+        for at in _elements(asked & (np.isinf(least) if also is None else also)):
             n, served = tried[at][:, None], of_samples(feasible.demand, at[0])
-            few, asked = some_of(draws, at[0]), loss[at][:, None]
-            _, d = _meet(few, asked, n, seen[at][:, None], np.full(n.shape, True))
+            few, level = some_of(draws, at[0]), loss[at][:, None]
+            # Near the least cost of a loss, as much training reaches it.
+            start = (size[at] * seen[at])[:, None] / n
+            d = _meet(few, level, n, start, "tokens")
             spent = (training_flops(n, d) + inference_flops(n, served))[:, 0]
             better = (d[:, 0] <= feasible.tokens_max * (1 + 1e-9)) & (spent < least[at])
             for values, new in ((least, spent), (found, n[:, 0]), (tokens, d[:, 0])):
@@ -278,28 +319,31 @@ def _elements(wanted: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _meet(
-    draws: Draws, loss: np.ndarray, params: np.ndarray, tokens: np.ndarray, by_tokens: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Parameters and tokens that meet a loss by other tokens, or by other parameters where not ``by_tokens``.
+    draws: Draws, loss: np.ndarray, params: np.ndarray, tokens: np.ndarray, by: str
+) -> np.ndarray:
+    """Tokens, or parameters if these are named, that meet a loss with the other input as it is; axes (sample, 1).
 
     By Newton's method in logs, where the loss above its floor falls along a convex curve; infinite where none does.
-    Axes (sample, point).
     """
     floor = floors(draws)
     with np.errstate(all="ignore"):
         wanted = np.log(loss - floor)
-        moving = np.log(np.where(by_tokens, tokens, params))
+        moving = np.log(tokens if by == "tokens" else params)
         for _ in range(2 * _NEWTON):
             at = np.exp(moving)
-            n, d = np.where(by_tokens, params, at), np.where(by_tokens, at, tokens)
-            reached, of_params, of_tokens = loss_and_marginals(draws, n, d)
+            n, d = (params, at) if by == "tokens" else (at, tokens)
+            reached, buys = loss_and_marginals(draws, n, d, [by])
             over = reached - floor
-            slope = np.where(by_tokens, of_tokens, of_params) / over
-            step = np.clip((np.log(over) - wanted) / slope, -10.0, 10.0)
+            step = np.clip((np.log(over) - wanted) * over / buys, -10.0, 10.0)
             # Not even so many, nor the other input alone.
-            step = np.where(moving > _MOST, np.nan, step)
+            step[moving > _MOST] = np.nan
             moving = moving + step
-            if not (np.abs(step) > SETTLED).any():
+            left = np.flatnonzero(np.abs(step[:, 0]) > SETTLED)
+            if left.size < len(step) / 2:
                 break
-        at = np.where(np.abs(step) <= SETTLED, np.exp(moving), np.inf)
-    return np.where(by_tokens, params, at), np.where(by_tokens, at, tokens)
+        found = np.where(np.abs(step) <= SETTLED, np.exp(moving), np.inf)
+        if 0 < left.size < len(step) / 2:
+            # The few that are left step on by themselves.
+            n, d = (params, np.exp(moving)) if by == "tokens" else (np.exp(moving), tokens)
+            found[left] = _meet(some_of(draws, left), loss[left], n[left], d[left], by)
+        return found
