@@ -585,15 +585,27 @@ class Paths:
         delta = np.zeros((1, 1))
         slopes = {name: np.zeros((1, 1)) for name in inputs}
         for index, axis in enumerate(self.axes):
-            value, slope = self._along(index, at[axis.name] - axis.anchor)
-            delta = delta + value
+            cubic = self._cubic(index, at[axis.name] - axis.anchor)
+            delta, slope = delta + _value(*cubic), _slope(*cubic)
             for name in slopes:
                 if axis.name in (name, "compute"):
                     slopes[name] = slopes[name] + slope / _LN10
         return delta, slopes
 
-    def _along(self, index: int, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Delta and its derivative by the decade, at an offset from the anchor [decades]; axes (sample, point)."""
+    def delta(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The first answer of :meth:`evaluate`, without the price of the others."""
+        at = positions(inputs)
+        total = np.zeros((1, 1))
+        for index, axis in enumerate(self.axes):
+            total = total + _value(*self._cubic(index, at[axis.name] - axis.anchor))
+        return total
+
+    def _cubic(self, index: int, offset: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Place within a cell, and coefficients of the cubic there, at an offset from the anchor [decades].
+
+        The cubic goes through two knots with their slopes: the mean of an integrated Wiener process between them. Axes
+        (sample, point).
+        """
         place = (np.clip(offset, -REACH, REACH) + REACH) / KNOT_SPACING
         cell = np.minimum(place.astype(int), 2 * _SIDE - 1)
         part = place - cell
@@ -604,23 +616,23 @@ class Paths:
         def at(table: np.ndarray, shift: int) -> np.ndarray:
             return table[:, cell[0] + shift] if cell.shape[0] == 1 else table.take(cell + shift)
 
-        return _hermite(part, at(value, 0), at(value, 1), at(slope, 0), at(slope, 1))
+        left, start = at(value, 0), at(slope, 0)
+        rise = (at(value, 1) - left) / KNOT_SPACING
+        fall = start + at(slope, 1) - 2 * rise
+        return part, left, start, rise - start - fall, fall
 
 
-def _hermite(
-    part: np.ndarray,
-    left: np.ndarray,
-    right: np.ndarray,
-    left_slope: np.ndarray,
-    right_slope: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cubic through two knots with given slopes: the mean of an integrated Wiener process between them."""
-    # Coefficients of the cubic: a handful of passes over the arrays in place of a dozen.
-    fall = left_slope + right_slope - 2 * (right - left) / KNOT_SPACING
-    bend = (right - left) / KNOT_SPACING - left_slope - fall
-    slope = left_slope + part * (2 * bend + 3 * part * fall)
-    value = left + KNOT_SPACING * part * (left_slope + part * (bend + part * fall))
-    return value, slope
+def _value(
+    part: np.ndarray, left: np.ndarray, start: np.ndarray, bend: np.ndarray, fall: np.ndarray
+) -> np.ndarray:
+    return left + KNOT_SPACING * part * (start + part * (bend + part * fall))
+
+
+def _slope(
+    part: np.ndarray, left: np.ndarray, start: np.ndarray, bend: np.ndarray, fall: np.ndarray
+) -> np.ndarray:
+    """Derivative of :func:`_value` by the decade."""
+    return start + part * (2 * bend + 3 * part * fall)
 
 
 def _path(

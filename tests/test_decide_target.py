@@ -8,6 +8,7 @@ from test_decide import ALPHA, BETA, HOFFMANN, known_fit, stacked
 
 import bayescale as bs
 from bayescale.decide import compute_for
+from bayescale.decide.draws import loss_along, read_draws
 from bayescale.forecast.returns import returns
 
 
@@ -128,6 +129,26 @@ def test_drifting_draws_cross_where_they_cross() -> None:
         flops = float(found["compute"].values[tuple(place)])
         loss = returns(fit, flops=flops)["loss"].values[tuple(place)]
         assert loss.item() == pytest.approx(2.2, rel=1e-6)
+
+
+def test_where_drifts_bend_the_first_crossing_is_found() -> None:
+    fit = fake_fit("skaling-drift", 2, 200, jitter=0.02, kappa=0.1)
+    targets = np.linspace(2.6, 1.9, 15)
+    found = compute_for(fit, loss=targets)
+    compute = found["compute"].values.reshape(-1, targets.size)
+    draws = read_draws(fit, "compute-optimal")
+    crossed = np.isfinite(compute) & (compute > found.start)
+    met = np.log(loss_along(draws, np.where(crossed, compute, 1e24)) / targets)[crossed]
+    assert (np.abs(met) < 1e-6).mean() > 0.998
+    # Of a scan ten times as fine as the lattice of the search, the first that is low enough.
+    scan = np.geomspace(found.start, found.horizon, 2500)
+    ahead = loss_along(draws, scan[None])
+    for index, target in enumerate(targets):
+        below = ahead <= target
+        first = np.where(below.any(axis=1), scan[below.argmax(axis=1)], np.inf)
+        with np.errstate(invalid="ignore"):
+            near = np.abs(np.log(compute[:, index] / first)) < 0.03
+        assert (near | (compute[:, index] == first)).mean() > 0.98
 
 
 def test_models_of_a_stack_that_disagree_are_named() -> None:

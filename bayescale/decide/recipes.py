@@ -8,7 +8,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayescale.decide.draws import Draws, Family, as_draws, loss_along, read_draws
-from bayescale.decide.target import DRIFT_STEPS, QUANTILES
+from bayescale.decide.target import QUANTILES
 from bayescale.forecast.curve import compute_of, decades_beyond
 from bayescale.forecast.doubts import distance_note
 from bayescale.forecast.held import Held
@@ -21,6 +21,8 @@ from bayescale.notes import dump_notes
 
 #: Times the largest compute asked about, where the search for a crossing ends unless a horizon is given.
 HORIZON = 1e4
+#: Secants within a quarter of a decade, where the slope drifts.
+_DRIFT_STEPS = 5
 
 type Recipe = xr.DataTree | tuple[xr.DataTree, Family]
 
@@ -251,7 +253,7 @@ def _crossing(pair: _Pair, start: float, end: float) -> tuple[np.ndarray, np.nda
 
     lower, upper = logs[place][:, None], logs[place + 1][:, None]
     drifts = any(draws.drifts for draws in pair.recipes)
-    steps = DRIFT_STEPS if drifts else 200
+    steps = _DRIFT_STEPS if drifts else 200
     found = np.exp(falling_root(falling, lower, upper, (lower + upper) / 2, iterations=steps))
     return np.where(crosses, found[:, 0], np.inf), lead[:, 0], lead[:, -1]
 

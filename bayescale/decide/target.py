@@ -34,8 +34,9 @@ from bayescale.notes import Note, dump_notes
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 #: Share of the largest run's compute from which the search starts; from the smallest run, if the slope drifts.
 START = 1e-9
-#: Secants within a quarter of a decade, where the slope drifts: the loss is then met to one part in a million.
-DRIFT_STEPS = 5
+#: Distance of the nodes between which crossings are bracketed, as a share of :data:`SPACING`, and secants within, where
+#: the slope drifts: the loss is then met to one part in a million.
+DRIFT_SPACING, DRIFT_STEPS = 1 / 4, 3
 
 
 def compute_for(
@@ -226,37 +227,41 @@ def _first_crossing(
     def log_loss(flops: np.ndarray) -> np.ndarray:
         return np.log(loss_along(draws, flops, kind, random_seed))
 
-    nodes = np.exp(np.arange(np.log(start), np.log(horizon), SPACING))
+    spacing = SPACING * (DRIFT_SPACING if draws.drifts else 1)
+    nodes = np.exp(np.arange(np.log(start), np.log(horizon), spacing))
     nodes[0], nodes = start, np.append(nodes, horizon)
     ahead = log_loss(nodes[None, :])
     # A target of zero is never met, an infinite one at once.
     with np.errstate(divide="ignore"):
         wanted = np.log(targets)
-    place = np.empty((draws.samples, targets.shape[1]), dtype=int)
-    reached = np.empty_like(place, dtype=bool)
-    for index in range(targets.shape[1]):
-        below = ahead <= wanted[:, [index]]
-        place[:, index], reached[:, index] = below.argmax(axis=1), below.any(axis=1)
-    logs = np.log(nodes)
-    inside = reached & (place > 0)
-    lower = logs[np.maximum(place - 1, 0)]
-    upper = np.where(inside, logs[place], lower)
-
-    level = np.where(np.isfinite(wanted), wanted, 0.0)
+    logs, rows = np.log(nodes), np.arange(draws.samples)[:, None]
     # A drawn drift is known on a lattice: the last digits of its crossing mean nothing, and each step is dear.
     steps = DRIFT_STEPS if draws.drifts else 200
-    found = np.empty(place.shape)
+    found = np.empty((draws.samples, targets.shape[1]))
     # Some targets at a time: arrays stay in a processor's cache, and each search ends in its own time.
     for block in blocks(targets.shape[1], draws.samples):
-        low, high = lower[:, block], upper[:, block]
+        level = np.broadcast_to(wanted[:, block], found[:, block].shape)
+        place = np.stack([(ahead <= each[:, None]).argmax(axis=1) for each in level.T], axis=1)
+        reached = ahead[rows, place] <= level
+        inside = reached & (place > 0)
+        before = np.where(inside, place - 1, 0)
+        low, high = logs[before], np.where(inside, logs[place], logs[before])
+        level = np.where(inside, level, 0.0)
+        over, under = (np.where(inside, ahead[rows, at] - level, 0.0) for at in (before, place))
+        # The line between the two nodes tells the place to within some hundredths.
+        with np.errstate(invalid="ignore"):
+            part = np.where(inside, over / (over - under), 0.0)
 
-        def excess(at: np.ndarray, block: slice = block) -> np.ndarray:
-            return np.where(inside[:, block], log_loss(np.exp(at)) - level[:, block], 0.0)
+        def excess(
+            at: np.ndarray, level: np.ndarray = level, inside: np.ndarray = inside
+        ) -> np.ndarray:
+            return np.where(inside, log_loss(np.exp(at)) - level, 0.0)
 
-        found[:, block] = np.exp(
-            falling_root(excess, low, high, (low + high) / 2, iterations=steps)
+        at = falling_root(
+            excess, low, high, low + part * (high - low), iterations=steps, at_lower=over
         )
-    return np.where(reached, np.where(inside, found, start), np.inf)
+        found[:, block] = np.where(reached, np.where(inside, np.exp(at), start), np.inf)
+    return found
 
 
 def _unreachable_notes(
@@ -272,9 +277,9 @@ def _unreachable_notes(
             "a lower one",
         ),
     }[name]
-    for target in found[name].values:
-        here = found.sel({name: target})
-        share, floor = float(here["p_unreachable"]), float(here["p_below_floor"])
+    # Not by the coordinate: of many targets, looking each up takes longer than all the rest.
+    chances = (found[each].values for each in (name, "p_unreachable", "p_below_floor"))
+    for target, share, floor in zip(*chances, strict=True):
         if share == 0:
             continue
         why = f"{floor:.1%} have their {what[1]}" if floor else "it lies too far off"

@@ -270,11 +270,10 @@ def log_location(
     location = np.log(law.loss(*inputs, **{name: params[name] for name in law.param_names}))
     if saved.drift is None:
         return location
-    delta, slopes = saved.drift.evaluate(
-        {slot: ratios[slot].real * saved.reference[slot] for slot in ratios}
-    )
+    at = {slot: ratios[slot].real * saved.reference[slot] for slot in ratios}
     if not any(np.iscomplexobj(ratio) for ratio in ratios.values()):
-        return location + delta
+        return location + saved.drift.delta(at)
+    delta, slopes = saved.drift.evaluate(at)
     # A drawn path is known by its values and slopes: complex ratios take the slope along.
     turned = sum(slopes[slot] * np.log(ratio).imag for slot, ratio in ratios.items())
     return location + delta + 1j * turned

@@ -162,3 +162,7 @@ class _HeldPaths(Paths):
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Delta and its slopes, as of all inputs."""
         return self._paths.evaluate(self._hold(inputs))
+
+    def delta(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Delta, as of all inputs."""
+        return self._paths.delta(self._hold(inputs))

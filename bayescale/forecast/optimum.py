@@ -110,6 +110,7 @@ def falling_root(
     tolerance: float = 1e-13,
     iterations: int = 200,
     step: float | None = None,
+    at_lower: np.ndarray | None = None,
 ) -> np.ndarray:
     """Root of a function that falls with its argument, element by element, by bracketed secants.
 
@@ -128,6 +129,8 @@ def falling_root(
     step : float, optional
         How far about the root lies from ``start``: the first secant goes through two points so far apart, rather than
         through the lower bound.
+    at_lower : numpy.ndarray, optional
+        Values at the lower bound, where they are known and no ``step`` is given.
 
     Returns
     -------
@@ -140,7 +143,7 @@ def falling_root(
     """
     lower, upper = lower + 0.0 * start, upper + 0.0 * start
     previous = lower if step is None else np.maximum(lower, start - step)
-    at_previous, x = function(previous), start
+    at_previous, x = function(previous) if at_lower is None else at_lower, start
     if step is not None:
         lower, upper = (
             np.where(at_previous > 0, previous, lower),
