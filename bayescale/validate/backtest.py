@@ -134,9 +134,9 @@ def backtest(
             tables[key] = xr.Dataset({name: ("run", each) for name, each in columns.items()})
     laws = list({model.law: model for model in reversed(chosen)}.values()) if baselines else []
     simple_names: list[str] = []
-    for index, split in enumerate(splits):
+    for index, split in enumerate(splits if laws else []):
+        ahead = _with_logs(split.ahead, laws[0])
         for name, forecast in _simple(split, laws, _seed(random_seed, len(chosen), index)):
-            ahead = _with_logs(split.ahead, laws[0])
             tables[name, split.cut] = _scored(forecast, ahead, random_seed)
             simple_names.append(name)
     names = [*(model.name for model in chosen), *dict.fromkeys(simple_names)]
@@ -288,10 +288,8 @@ def _simple(split: _Split, laws: Sequence[Model], seed: int) -> list[tuple[str, 
         )
         for model in laws
     ]
-    if laws:
-        train = _with_logs(split.train, laws[0])
-        found.append((PERSISTENCE, simple.persistence(train, split.ahead, by=split.by)))
-    return found
+    train = _with_logs(split.train, laws[0])
+    return [*found, (PERSISTENCE, simple.persistence(train, split.ahead, by=split.by))]
 
 
 def _with_logs(runs: xr.Dataset, model: Model) -> xr.Dataset:
