@@ -42,12 +42,15 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
         wrong = ~(np.isfinite(values) & (values > 0))
         if wrong.any():
             raise ValueError(
-                f"{where}: column {described[column]} must be positive and finite; {_rows_and_values(values, wrong)}"
+                f"{where}: column {described[column]} must be positive and finite; see rows "
+                f"{_rows(wrong, values)}. Drop or fix them"
             )
     for name, outside, bound in model.law_object.outside(law_inputs(runs, model)):
         column = model.inputs[name]
-        told = _rows_and_values(runs[column].values.astype(float), outside)
-        raise ValueError(f"{where}: column {described[column]} must be {bound}; {told}")
+        told = _rows(outside, runs[column].values.astype(float))
+        raise ValueError(
+            f"{where}: column {described[column]} must be {bound}; see rows {told}. Drop or fix them"
+        )
     if "step" in runs and "run_id" not in runs and np.unique(runs["step"].values).size > 1:
         raise ValueError(
             f"{where}: column 'step' has several values, so the rows are checkpoints, but no column 'run_id' says of "
@@ -185,14 +188,8 @@ def _near(column: str, runs: xr.Dataset, *, taken: tuple[str, ...] = ()) -> str:
     return f"Did you mean {' or '.join(map(repr, found))}? " if found else ""
 
 
-def _rows(wrong: np.ndarray) -> str:
-    """The first of some rows, counted from one as a reader does."""
-    return ", ".join(str(row + 1) for row in np.flatnonzero(wrong)[:8])
-
-
-def _rows_and_values(values: np.ndarray, wrong: np.ndarray) -> str:
-    """Rows with what they hold, and what to do about them."""
+def _rows(wrong: np.ndarray, values: np.ndarray | None = None) -> str:
+    """The first of some rows, counted from one as a reader does, with what they hold."""
     rows = np.flatnonzero(wrong)
-    told = ", ".join(f"{row + 1} ({values[row]:g})" for row in rows[:8])
-    more = f" and {rows.size - 8} more" if rows.size > 8 else ""
-    return f"see rows {told}{more}. Drop or fix them"
+    told = [f"{row + 1}" + ("" if values is None else f" ({values[row]:g})") for row in rows[:8]]
+    return ", ".join(told) + (f" and {rows.size - 8} more" if rows.size > 8 else "")
