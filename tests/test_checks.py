@@ -241,6 +241,19 @@ def test_runs_outside_their_intervals_are_counted(fit: xr.DataTree) -> None:
     assert "lie outside their own 90 % interval: the law or its noise does not fit" in row["advice"]
 
 
+def test_infinite_replicates_of_a_rate_lie_in_its_interval(fit: xr.DataTree) -> None:
+    loss = fit["posterior_predictive"]["loss"].values.copy()
+    # Minus the log of no success: in most draws of the first run, in the upper tail of the second.
+    loss[:, 50:, 0] = np.inf
+    loss[:, : loss.shape[1] // 10, 1] = np.inf
+    before = bs.check(fit).loc["coverage of the runs", "value"]
+    observed = fit["observed_data"]["loss"].values.copy()
+    observed[0] = np.inf
+    told = changed(fit, "posterior_predictive", loss=loss)
+    told = changed(told, "observed_data", loss=observed)
+    assert bs.check(told).loc["coverage of the runs", "value"] == before
+
+
 def test_a_run_that_decides_the_fit_is_named(fit: xr.DataTree) -> None:
     """Importance ratios of a run with a Pareto tail of shape 1: no finite mean without it."""
     draws = fit["log_likelihood"]["loss"].values.copy()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from scipy import stats
@@ -187,6 +188,31 @@ def test_run_tables_that_cannot_be_rates_are_refused_with_their_rows() -> None:
     runs = sweep("Beta", 4).rename(flops="samples").assign(loss=("run", [2.0, 1.0, 0.0, -0.1]))
     with pytest.raises(ValueError, match=r"minus the log of rates above 0 and below 1.*rows 3, 4"):
         check_columns(runs, success)
+
+
+@pytest.mark.parametrize(
+    ("law", "losses"), [("power", [1.0, 0.5, 0.0]), ("coverage", [np.inf, 0.7, 0.0])]
+)
+def test_tables_with_rates_of_all_and_of_none_feed_models_that_count(
+    law: str, losses: list[float]
+) -> None:
+    column = "flops" if law == "power" else "samples"
+    runs = bs.read_runs(pd.DataFrame({column: [1.0, 10.0, 100.0], "loss": losses}))
+    check_columns(runs, model_of("BetaBinomial", law))
+    with pytest.raises(ValueError, match=r"see rows 1, 3; rates of all or none need their trials"):
+        check_columns(runs, model_of("Beta", law))
+    ends = r"1 \(inf\), 3 \(0\)" if law == "coverage" else r"3 \(0\)"
+    with pytest.raises(
+        ValueError, match=rf"rows {ends}\. Drop.*trials, with dist = 'BetaBinomial'"
+    ):
+        check_columns(runs, Model.from_toml(f'format = 1\nlaw = "{law}"'))
+
+
+def test_a_law_of_nats_has_no_use_for_a_loss_of_zero() -> None:
+    runs = sweep("Beta", 4).rename(flops="params").assign(loss=("run", [0.5, 0.4, 0.3, 0.0]))
+    runs["tokens"] = runs["params"] * 20
+    with pytest.raises(ValueError, match=r"see rows 4 \(0\)\. Drop or fix them$"):
+        check_columns(runs, Model.load("chinchilla"))
 
 
 def test_checkpoints_are_no_counts() -> None:

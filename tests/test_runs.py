@@ -370,6 +370,22 @@ BAD_FILES = {
         {},
         ["'loss' has 2 values <= 0 (rows 2, 3: -2.4, 0)", "above zero"],
     ),
+    "zero_loss.csv": (GOOD.replace("2.4", "0"), {}, ["'loss' has 1 value <= 0 (row 2: 0)"]),
+    "negative_rate.csv": (
+        "flops,loss\n1e18,0.4\n1e19,0\n1e20,-0.1\n",
+        {},
+        ["'loss' has 2 values <= 0 (rows 2, 3: 0, -0.1)"],
+    ),
+    "less_than_no_success.csv": (
+        "samples,loss\n1,-inf\n2,1.5\n4,0\n",
+        {},
+        ["'loss' has 1 infinite value (row 1: -inf)"],
+    ),
+    "no_success.csv": (
+        "flops,loss\n1e18,inf\n1e19,0.4\n1e20,0\n",
+        {},
+        ["'loss' has 1 infinite value (row 1: inf)"],
+    ),
     "negative_size.csv": (GOOD.replace("7e9", "-7B"), {}, ["value <= 0 (row 3: -7e+09)"]),
     "perplexity.csv": (
         GOOD.replace("3.1", "22.2"),
@@ -425,6 +441,20 @@ def test_bad_files_are_refused_with_place_and_advice(tmp_path, name):
     assert message.startswith(f"{file}: ")
     for word in words:
         assert word in message, message
+
+
+@pytest.mark.parametrize(
+    ("column", "losses"),
+    [("flops", [1.0, 0.4, 0.0, 0.0]), ("samples", [np.inf, 2.5, 0.7, 0.0])],
+)
+def test_rates_of_all_and_of_none_are_read(tmp_path, column, losses):
+    frame = pd.DataFrame({column: [1.0, 10.0, 100.0, 1000.0], "loss": losses})
+    runs = read_runs(write(tmp_path, frame.to_csv(index=False)))
+    assert runs["loss"].values.tolist() == losses
+    # Two scales at which no trial failed are no repeats.
+    assert "duplicated_runs" not in codes(runs)
+    assert ("loss_units_suspect" in codes(runs)) == (column == "flops")
+    xr.testing.assert_identical(read_runs(runs), runs)
 
 
 def test_bad_paths(tmp_path):

@@ -148,7 +148,10 @@ def _fit_rows(fit: xr.DataTree) -> list[Row]:
         .stack(sample=("chain", "draw"))
         .transpose("run", "sample")
     )
-    lower, upper = np.quantile(replicated.values, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2], axis=1)
+    # Between two draws of a count there is nothing to interpolate; minus the log of no success is infinite.
+    lower, upper = np.quantile(
+        replicated.values, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2], axis=1, method="inverted_cdf"
+    )
     inside = float(np.mean((observed.values >= lower) & (observed.values <= upper)))
     # Two binomial standard errors below nominal; over-coverage of the very runs that were fitted is expected.
     limit = INTERVAL - 2 * np.sqrt(INTERVAL * (1 - INTERVAL) / observed.size)

@@ -41,9 +41,12 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
             continue
         wrong = ~(np.isfinite(values) & (values > 0))
         if wrong.any():
+            told = f"{_rows(wrong, values)}. Drop or fix them"
+            rates = np.isposinf(values[wrong]) | (values[wrong] == 0)
+            if column == "loss" and rates.all() and "BetaBinomial" in model.law_object.noises:
+                told += "; rates of all or none need their trials, with dist = 'BetaBinomial' in [noise]"
             raise ValueError(
-                f"{where}: column {described[column]} must be positive and finite; see rows "
-                f"{_rows(wrong, values)}. Drop or fix them"
+                f"{where}: column {described[column]} must be positive and finite; see rows {told}"
             )
     for name, outside, bound in model.law_object.outside(law_inputs(runs, model)):
         column = model.inputs[name]

@@ -200,7 +200,9 @@ def _text(cell: object) -> str:
     return json.dumps(cell, default=str) if isinstance(cell, dict | list) else str(cell)
 
 
-def check_values(values: np.ndarray, name: str, place: str, *, complete: bool) -> None:
+def check_values(
+    values: np.ndarray, name: str, place: str, *, complete: bool, rates: bool = False
+) -> None:
     """Refuse values that a column cannot have.
 
     Parameters
@@ -213,6 +215,9 @@ def check_values(values: np.ndarray, name: str, place: str, *, complete: bool) -
         File and column as messages name them.
     complete : bool
         Whether missing values are refused.
+    rates : bool
+        Whether losses may be rates, or minus their logs: then they may be zero or infinite, as the model says that
+        is fitted.
 
     Raises
     ------
@@ -228,15 +233,16 @@ nat/token) above zero: correct or drop this row
     """
     known = COLUMNS.get(name)
     kind = known.kind if known and values.dtype.kind == "f" else "text"
+    open_ended = rates and kind == "loss"
     if kind != "text":
-        _refuse(np.isinf(values), values, place, "infinite value{s}", f"expected {describe(name)}")
-    if kind in ("size", "loss"):
-        _refuse(
-            values <= 0, values, place, "value{s} <= 0", f"expected {describe(name)} above zero"
-        )
+        wrong = np.isinf(values) & ~(open_ended & (values > 0))
+        _refuse(wrong, values, place, "infinite value{s}", f"expected {describe(name)}")
+    if kind in ("size", "loss") and (not open_ended or (values < 0).any()):
+        wrong = values <= 0
+        _refuse(wrong, values, place, "value{s} <= 0", f"expected {describe(name)} above zero")
     if kind == "loss":
         _refuse(
-            values > HIGHEST_LOSS,
+            (values > HIGHEST_LOSS) & np.isfinite(values),
             values,
             place,
             f"value{{s}} > {HIGHEST_LOSS:g}",

@@ -87,7 +87,9 @@ def read_runs(
     ------
     ValueError
         If the file is no table, a column is missing, ambiguous, or holds what it cannot: text,
-        empty cells, values that are zero, negative or infinite, losses above 20.
+        empty cells, values that are zero, negative or infinite, losses above 20. Where losses may be rates, for none
+        is above one or the table has a column ``samples``, a loss of zero (no error) or, with samples, an infinite one
+        (no success) is left for the model to judge: those that count trials take it.
     FileNotFoundError, IsADirectoryError
         If there is no file at the path.
 
@@ -128,9 +130,10 @@ def read_runs(
     _check_present(known, chosen, list(frame.columns), need, place)
     # Empty losses and labels are fine unless asked for; sizes and families are not.
     required = {*INPUTS, "family", *need} - set(allow_missing)
+    rates = _may_be_rates(known)
     for name, values in known.items():
         place_of = f"{place}: {_label(name, chosen)}"
-        check_values(values, name, place_of, complete=name in required)
+        check_values(values, name, place_of, complete=name in required, rates=rates)
     if "loss" in need and len(frame) < 3:
         raise ValueError(
             f"{place}: the table has {len(frame)} run{'s' if len(frame) > 1 else ''}; expected at "
@@ -294,6 +297,14 @@ def _unpack(runs: xr.Dataset, place: str) -> tuple[pd.DataFrame, dict[str, str]]
 def _label(name: str, chosen: Mapping[str, str]) -> str:
     column = chosen.get(name, name)
     return f"column {column!r}" + (f" (read as {name})" if column != name else "")
+
+
+def _may_be_rates(known: Mapping[str, np.ndarray]) -> bool:
+    """Whether losses may be rates, of all or none too; the model that is fitted has the last word.
+
+    An error rate is at most one. Minus the log of a share that succeeds may be more; it comes with samples.
+    """
+    return "samples" in known or not (known.get("loss", np.zeros(0)) > 1).any()
 
 
 def _derive_tokens(known: dict[str, np.ndarray]) -> bool:

@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.notes import Note
+from bayescale.runs.columns import ALONE, INPUTS
 from bayescale.runs.tables import row_list
 
 #: Tokens per parameter within this factor are one ray: the two exponents cannot be told apart.
@@ -136,7 +137,7 @@ def _levels(runs: xr.Dataset) -> Iterator[Note]:
 
 
 def _repeats(runs: xr.Dataset) -> Iterator[Note]:
-    sizes = ("params", "tokens", "flops", "examples", "experts")
+    sizes = (*INPUTS, "experts", *ALONE)
     keys = [name for name in (*sizes, "loss", "family", "step", "seed") if name in runs]
     if "run_id" in runs and len(np.unique(runs["run_id"].values)) < runs.sizes["run"]:
         # Repeated names are names of curves, and points of two curves may well agree.
@@ -221,7 +222,7 @@ def _loss_units(runs: xr.Dataset) -> Iterator[Note]:
             "unusual for nats per token after training",
             "if they are perplexities take the logarithm; drop runs that diverged or overfitted",
         )
-    elif loss.max() < 1:
+    elif loss.max() <= 1:
         yield Note(
             "loss_units_suspect",
             "info",
