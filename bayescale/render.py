@@ -207,6 +207,7 @@ def fit_facts(tree: xr.DataTree, output: Path) -> dict[str, Facts]:
         "runs": tree["observed_data"].sizes["run"],
         "seed": tree.attrs["seed"],
         "reference": jsonlib.loads(tree.attrs["reference"]),
+        "centered": jsonlib.loads(tree.attrs.get("centered", "{}")),
         "parameters": parameters,
         **evidence_facts(tree),
         "notes": notes_of(tree),

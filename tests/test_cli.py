@@ -410,8 +410,11 @@ def test_fit_hands_its_options_on(table: Path, sampled: list) -> None:
 
 def test_fit_in_json(table: Path, sampled: list, fit: xr.DataTree) -> None:
     found = facts("fit", table, "-o", table.parent / "out.nc")
-    assert set(found) == VERDICT | {"fit", "runs", "seed", "reference", "parameters", "notes"}
+    assert set(found) == VERDICT | {
+        *("fit", "runs", "seed", "reference", "centered", "parameters", "notes")
+    }
     assert (found["runs"], found["converged"], found["seed"]) == (29, True, 1)
+    assert found["centered"] == {"level_family": []}
     assert list(found["parameters"]["alpha"]) == ["mean", "sd", *QUANTILES]
     alpha = fit["posterior"]["alpha"].values
     assert found["parameters"]["alpha"]["mean"] == pytest.approx(alpha.mean())

@@ -27,7 +27,7 @@ from bayescale.inference import build
 from bayescale.inference.arrays import graph_data, log_jacobian, reference
 from bayescale.inference.checkpoints import average_checkpoints
 from bayescale.inference.columns import check_columns
-from bayescale.inference.compile import PLAIN, Compiled, compile_model, nutpie_model
+from bayescale.inference.compile import PLAIN, Compiled, compile_model, nutpie_model, unconstrain
 from bayescale.inference.minima import fill, fill_minima
 from bayescale.inference.tree import VERSIONED
 from bayescale.inference.variables import FromExponential
@@ -418,6 +418,20 @@ def test_density_and_gradient_are_finite_at_the_start(name: str, plain: Plain) -
     assert np.isfinite(gradient).all(), f"{name}: {gradient}"
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_draws_of_another_sampler_find_their_points(name: str, plain: Plain) -> None:
+    graph, compiled = plain(name)
+    points = points_near(compiled)
+    draws = expanded(compiled, points)["posterior"]
+    posterior = xr.Dataset(
+        {
+            key: (("chain", "draw", *[f"{key}_{i}" for i in range(value.ndim - 1)]), value[None])
+            for key, value in draws.items()
+        }
+    )
+    np.testing.assert_allclose(unconstrain(graph, posterior)[0], points, rtol=1e-6, atol=1e-8)
+
+
 def test_point_logps_are_finite(pile: xr.Dataset) -> None:
     logps = build(pile, "chinchilla").point_logps(mode=PLAIN)
     assert set(logps) == {"level", "shares", "alpha", "beta", "sigma", "nu", "log_loss"}
@@ -480,16 +494,12 @@ def test_draws_expand_to_what_the_model_file_says(
         typical = draws[law.posterior_name(key)][:, None]
         spread, group = draws[each.sd_name][:, None], draws[each.name]
         positive = model.priors[key].support == "positive"
-        if each.pool.centered:
-            one = stats.lognorm(spread, scale=typical) if positive else stats.norm(typical, spread)
-            expected = one.logpdf(group)
-            np.testing.assert_allclose(log_prior.pop(each.name), expected, rtol=1e-9)
-        else:
-            offset = draws[each.offset_name]
-            moved = typical * np.exp(spread * offset) if positive else typical + spread * offset
-            np.testing.assert_allclose(group, moved, rtol=1e-12)
-            expected = stats.norm.logpdf(offset)
-            np.testing.assert_allclose(log_prior.pop(each.offset_name), expected, rtol=1e-9)
+        offset = draws[each.offset_name]
+        moved = typical * np.exp(spread * offset) if positive else typical + spread * offset
+        np.testing.assert_allclose(group, moved, rtol=1e-12)
+        # However groups are sampled, the prior is stated, and raised to a power, by their offsets.
+        expected = stats.norm.logpdf(offset)
+        np.testing.assert_allclose(log_prior.pop(each.offset_name), expected, rtol=1e-9)
     if model.tasks:
         expected = link_logpdf(model.tasks, draws)
         np.testing.assert_allclose(log_prior.pop("link_task"), expected, rtol=1e-6, atol=1e-5)

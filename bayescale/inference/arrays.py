@@ -73,6 +73,9 @@ def graph_data(runs: xr.Dataset, model: Model) -> dict[str, np.ndarray]:
     for over in model.pooled:
         _, index = np.unique(runs[over].values.astype(str), return_inverse=True)
         data[f"{over}_index"] = index.astype(np.int64)
+    for effect in model.effects:
+        size = data[f"{effect.pool.over}_index"].max() + 1
+        data[effect.weight_name] = np.full(size, float(effect.pool.centered or False))
     if model.discrepancy is not None:
         integrated = marginal(runs, model)
         needed = ("root", "design") if uneven(model) else ("root", "left", "spectrum")

@@ -113,7 +113,9 @@ def _parameters(
         if name in model.pool:
             positive = prior.support == "positive"
             each = [
-                groups(effect, typical[name], positive)[data[f"{effect.pool.over}_index"]]
+                groups(effect, typical[name], data[effect.weight_name], positive)[
+                    data[f"{effect.pool.over}_index"]
+                ]
                 for effect in model.pool[name].effects(sampled)
             ]
             grouped[name] = crossed(each, typical[name], positive)

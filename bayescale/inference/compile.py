@@ -214,13 +214,19 @@ def open_graph(model: pm.Model) -> tuple[Any, Any, Any, dict[Any, Any]]:
 
 def unconstrain(model: pm.Model, posterior: xr.Dataset) -> np.ndarray:
     """Flat points, dims (chain, draw, point), of a posterior that another sampler drew."""
+    drawn = {
+        rv: pt.as_tensor(posterior[rv.name].transpose("chain", "draw", ...).values)
+        for rv in model.free_RVs
+    }
     columns = []
-    for rv in model.free_RVs:
-        values = posterior[rv.name].transpose("chain", "draw", ...).values
+    for rv, values in drawn.items():
         transform = model.rvs_to_transforms[rv]
         if transform is not None:
-            values = transform.forward(pt.as_tensor(values), *rv.owner.inputs).eval(mode=PLAIN)
-        columns.append(values.reshape(*values.shape[:2], -1))
+            # What is sampled of one variable may depend on others: a group's value on the typical one.
+            forward = transform.forward(rv, *rv.owner.inputs)
+            values = vectorize_graph(forward, drawn)
+        found = values.eval(mode=PLAIN)
+        columns.append(found.reshape(*found.shape[:2], -1))
     return np.concatenate(columns, axis=2)
 
 

@@ -23,6 +23,7 @@ from bayescale.checks.sampler import (
 from bayescale.inference import smc
 from bayescale.inference.arrays import graph_data, log_jacobian
 from bayescale.inference.build import build
+from bayescale.inference.centring import centered, decide, undecided
 from bayescale.inference.checkpoints import average_checkpoints
 from bayescale.inference.columns import check_columns
 from bayescale.inference.compile import PLAIN, Compiled, compile_model, nutpie_model, unconstrain
@@ -73,6 +74,8 @@ LADDER: tuple[Attempt, ...] = (
     Attempt("low_rank", 0.995, 1500, thin=4),
     Attempt("diag", 0.997, 3000, thin=8),
 )
+#: A first run, by offsets, that tells how groups are best sampled.
+FIRST, FIRST_DRAWS, FIRST_CHAINS = Attempt("low_rank", 0.8, 300), 200, 2
 
 
 def fit(
@@ -104,7 +107,8 @@ def fit(
         Same seed, same numbers. Left out, one is drawn and kept in the tree.
     sampler : {"nutpie", "pymc", "numpyro", "smc"}
         Who draws. The density is the same. ``smc`` is sequential Monte Carlo: slower, with no gradient; for posteriors
-        of several modes, and for ``log_marginal_likelihood`` (dim ``chain``) in the group ``sample_stats``.
+        of several modes, and for ``log_marginal_likelihood`` (dim ``chain``) in the group ``sample_stats``. Only
+        ``nutpie`` decides by the runs how groups are sampled where the model file leaves ``centered`` out.
     progress : bool
         Show a progress bar.
     discrepancy : {"drift", "none"}, optional
@@ -115,7 +119,8 @@ def fit(
     xr.DataTree
         ArviZ's groups: posterior, prior, sample_stats, log_likelihood, log_prior, posterior_predictive,
         observed_data, constant_data. The root attributes carry the model file, reference scale, seed, versions,
-        notes and ``converged``. *How to read it*: look at ``converged`` and the notes before any number.
+        notes, ``converged``, and in ``centered``, as JSON, the groups that were sampled by their own value. *How to
+        read it*: look at ``converged`` and the notes before any number.
 
     Raises
     ------
@@ -153,6 +158,8 @@ def fit(
     graph = build(runs, model)
     compiled = _compiled(graph, runs, model, density=sampler == "nutpie")
     settings = _Settings(draws, chains, cores or os.cpu_count() or 1, seed, progress)
+    if sampler == "nutpie" and undecided(model):
+        compiled = _as_the_runs_ask(compiled, graph, model, settings)
     densities = smc.compile_densities(graph) if sampler == "smc" else None
     tried: list[tuple[Attempt | smc.Population, SamplerVerdict]] = []
     seconds: list[float] = []
@@ -201,6 +208,7 @@ def fit(
                 ]
             ),
             "sampler": sampler,
+            "centered": json.dumps(centered(graph, model)),
             "notes": dump_notes(notes),
         },
     )
@@ -326,11 +334,30 @@ def _compiled(graph: pm.Model, runs: xr.Dataset, model: Model, *, density: bool)
         if len(_COMPILED) >= _COMPILED_MAX:
             _COMPILED.pop(next(iter(_COMPILED)))
         _COMPILED[structure] = compile_model(graph, density=density)
-    compiled = _COMPILED[structure].with_data(graph_data(runs, model))
+    return _from_start(_COMPILED[structure].with_data(graph_data(runs, model)), graph)
+
+
+def _from_start(compiled: Compiled, graph: pm.Model) -> Compiled:
     # Starts follow the data, not those that were compiled first: the numbers of a fit do not depend on earlier ones.
     point = graph.initial_point(random_seed=0)
     start = np.concatenate([np.ravel(point[name]) for name in compiled.names]).astype(float)
     return replace(compiled, start=start)
+
+
+def _as_the_runs_ask(
+    compiled: Compiled, graph: pm.Model, model: Model, settings: _Settings
+) -> Compiled:
+    """The same density, with each group sampled as a short first run tells that it should be."""
+    first = replace(settings, draws=FIRST_DRAWS, chains=FIRST_CHAINS, progress=False)
+    points, _ = _with_nutpie(compiled, FIRST, first)
+    values = compiled.expand(points.reshape(-1, points.shape[-1]), *compiled.packed())
+    outputs = zip(compiled.outputs, values, strict=True)
+    weights = decide(
+        model, {name: value for (group, name), value in outputs if group == "posterior"}
+    )
+    for name, value in weights.items():
+        graph.set_data(name, value)
+    return _from_start(compiled.with_data({**compiled.data, **weights}), graph)
 
 
 def _with_nutpie(

@@ -11,7 +11,7 @@ import tomli_w
 
 from bayescale import laws
 from bayescale.laws import Law
-from bayescale.model._parts import Discrepancy, Noise, Pool, Prior, Tasks
+from bayescale.model._parts import Discrepancy, Effect, Noise, Pool, Prior, Tasks
 from bayescale.model._reader import ModelReader, hint
 
 
@@ -75,6 +75,18 @@ class Model:
         """Columns that parameters are pooled over."""
         every = (each for pool in self.pool.values() for each in (pool, *pool.crossed))
         return tuple(dict.fromkeys(pool.over for pool in every))
+
+    @property
+    def effects(self) -> tuple[Effect, ...]:
+        """What each column does to each pooled parameter.
+
+        Examples
+        --------
+        >>> [effect.name for effect in Model.load("chinchilla-families").effects]
+        ['level_family']
+        """
+        named = self.law_object.posterior_name
+        return tuple(each for name, pool in self.pool.items() for each in pool.effects(named(name)))
 
     @property
     def columns(self) -> tuple[str, ...]:

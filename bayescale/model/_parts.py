@@ -77,8 +77,9 @@ class Pool:
         Column of the run table that names the group.
     sd : Prior
         Spread between groups: of the log for a positive parameter, of the value for a real one.
-    centered : bool
-        Sample the group's value itself rather than its standardised offset.
+    centered : bool or None
+        Sample each group's value itself rather than its standardised offset; None to let the runs decide, group by
+        group.
     crossed : tuple of Pool
         Further columns that the same parameter is pooled over. Effects of columns add: in the log for a positive
         parameter, in the value for a real one.
@@ -92,7 +93,7 @@ class Pool:
 
     over: str
     sd: Prior
-    centered: bool = False
+    centered: bool | None = None
     crossed: tuple["Pool", ...] = ()
 
     def effects(self, name: str) -> tuple["Effect", ...]:
@@ -100,7 +101,7 @@ class Pool:
         every = (self, *self.crossed)
         stems = [f"{name}_{pool.over}" if self.crossed else name for pool in every]
         return tuple(
-            Effect(pool, f"{name}_{pool.over}", f"{stem}_sd", f"{stem}_offset")
+            Effect(pool, f"{name}_{pool.over}", f"{stem}_sd", f"{stem}_offset", f"{stem}_centered")
             for pool, stem in zip(every, stems, strict=True)
         )
 
@@ -117,12 +118,15 @@ class Effect:
         The parameter of each group, with every other column at its typical group.
     sd_name, offset_name : str
         Spread between groups, and the standardised offset of each.
+    weight_name : str
+        Data of the graph: how far each group is sampled as itself rather than as its offset, 0 to 1.
     """
 
     pool: Pool
     name: str
     sd_name: str
     offset_name: str
+    weight_name: str
 
 
 def crossed(values: list[Any], typical: Any, positive: bool) -> Any:

@@ -329,8 +329,8 @@ class ModelReader(Reader):
                 self.string(f"{key}.over", over, "the name of a column, or a list of names")
             if len(set(columns)) < len(columns):
                 raise self.fail(f"{key}.over", f"a column is there twice: {given!r}")
-            centered = entry.get("centered", False)
-            if not isinstance(centered, bool):
+            centered = entry.get("centered")
+            if not isinstance(centered, bool | None):
                 raise self.fail(f"{key}.centered", f"expected true or false, got {centered!r}")
             sds = self.spreads(key, entry.get("sd", default_sd), columns)
             each = [Pool(over, sd, centered) for over, sd in zip(columns, sds, strict=True)]

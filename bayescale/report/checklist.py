@@ -147,6 +147,8 @@ def _fitting(case: Case) -> Answers:
         "sequential Monte Carlo" if sampler == "smc" else f"No-U-Turn sampler of {sampler}",
     )
     yield "With which settings?", ", then ".join(settings) or MISSING
+    for name, groups in json.loads(fit.attrs.get("centered", "{}")).items():
+        yield f"Which groups of {name} are centred?", ", ".join(groups) or "none"
     sizes = fit["posterior"].sizes
     yield (
         "How was it started?",
