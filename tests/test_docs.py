@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 from documents import run_page
 from fake_fit import fake_fit, with_tasks
+from test_held import of_repeated
 
 import bayescale as bs
 from bayescale.decide.scenario import EXAMPLE
@@ -22,7 +24,11 @@ def folder(pile: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """A folder with the table that pages name."""
     scores = [name for name in pile.data_vars if name.startswith("acc_")]
     columns = ["run_id", "family", "params", "tokens", "flops", "loss", *scores]
-    pile.to_dataframe()[columns].to_csv(tmp_path / "runs.csv", index=False)
+    table = pile.to_dataframe()[columns]
+    table.to_csv(tmp_path / "runs.csv", index=False)
+    unique = (table["tokens"] / np.resize([1.0, 1.5, 4.0], len(table))).rename("unique_tokens")
+    table.join(unique).to_csv(tmp_path / "repeated.csv", index=False)
+    table.tail(3)[["params", "tokens"]].to_csv(tmp_path / "large-runs.csv", index=False)
     (tmp_path / "budget.toml").write_text(EXAMPLE)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -35,6 +41,8 @@ def test_a_page_runs(
     """With the one real fit, or one of known parameters, in place of those that a page makes."""
 
     def instead(runs: object, model: object = None, **_: object) -> xr.DataTree:
+        if model == "repetition":
+            return of_repeated(model)
         if model != "tasks":
             return fit
         known = fake_fit(
