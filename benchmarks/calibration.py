@@ -529,9 +529,10 @@ def ranks(workers: int, every: int, only: list[str] | None = None) -> list[Row]:
 
 
 def models(workers: int, every: int, only: list[str] | None = None) -> list[Row]:
-    """Shipped models (those without a row have not been run yet) on 30 sweeps simulated from their own prior at its natural size: do they converge, and do the
-    90 % intervals of its answers, at 10 and 100 times the largest run, hold the truth? ``worst`` is the answer that
-    they hold least often; 30 sweeps tell a coverage of 90 % to within 11 points (two standard errors) for one answer."""
+    """Shipped models on 30 sweeps simulated from their own prior at its natural size: do they converge, and do the
+    90 % intervals of their answers, at 10 and 100 times the largest run, hold the truth? ``worst`` is the answer that
+    they hold least often; 30 sweeps tell a coverage of 90 % to within 11 points (two standard errors) for one answer.
+    Fits keep 500 draws a chain; one that does not converge so is made again with 1,000, as ``fit`` takes by default."""
     rows = {str(each["model"]): each for each in stored("models") if every == 1}
     left = [each for each in bs.model.shipped() if each not in (*NOT_RANKED, *rows)]
     for name in only or left:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from bayescale.inference.many import Job, Outcome
 from bayescale.plots import plot_ranks
 from bayescale.validate.calibrate import RANKS, calibrate, uniformity
 
@@ -37,6 +38,29 @@ def test_truths_from_the_prior_are_ranked_among_answers(simulate) -> None:
     # The truths differ, and so do their ranks: a truth that leaked into its own fit would sit in the middle.
     assert np.unique(ranks).size > 4
     assert found["inside"].mean() > 0.5
+
+
+def test_a_fit_that_does_not_converge_is_made_again_with_more_draws(
+    simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def instead(jobs: list[Job], then: object, **_: object) -> list[Outcome]:
+        calls.append({job.name: job.draws for job in jobs})
+        value = {"rank": np.full(5, len(calls)), "inside": np.ones(5, bool)}
+        stuck = "simulation-0001" if len(calls) == 1 else ""
+        return [
+            Outcome(job.name, value=value | {"converged": np.array(job.name != stuck)})
+            for job in jobs
+        ]
+
+    monkeypatch.setattr("bayescale.validate.calibrate.fit_many", instead)
+    design = simulate(4, seed=1)[["params", "tokens", "flops", "loss"]]
+    found = calibrate(design, "chinchilla", simulations=3, draws=200)
+    assert calls[1:] == [{"simulation-0001": 1000}]
+    assert found["rank"].isel(answer=0).values.tolist() == [1, 2, 1]
+    assert bool(found["converged"].all())
+    assert found.attrs["again"] == 1
 
 
 def test_the_figure_of_ranks_shows_every_answer_and_how_far_it_is_from_even(simulate) -> None:

@@ -4,6 +4,9 @@ Truths are drawn from the prior, runs are simulated from them, the model is fitt
 among the posterior's is kept: uniform ranks are what an honest posterior gives (Talts et al. 2018, arXiv 1804.06788).
 """
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import xarray as xr
 from scipy.stats import chi2
@@ -11,7 +14,7 @@ from scipy.stats import chi2
 from bayescale.forecast import diminishing, predict, returns
 from bayescale.inference.arrays import log_losses
 from bayescale.inference.fit import prior_tree
-from bayescale.inference.many import Job, fit_many
+from bayescale.inference.many import Job, Outcome, fit_many
 from bayescale.model import Model
 
 #: How far beyond the largest run the answers lie, as factors of compute.
@@ -20,6 +23,8 @@ FACTORS = (10.0, 100.0)
 ELASTICITY = 0.02
 #: Draws of the posterior among which the truth is ranked.
 RANKS = 99
+#: Draws of each chain of a fit that did not converge with fewer: what :func:`bayescale.fit` takes by default.
+FULL = 1000
 
 
 def calibrate(
@@ -47,7 +52,7 @@ def calibrate(
     workers : int
         Processes.
     draws : int
-        Draws of each of four chains.
+        Draws of each of four chains. A fit that does not converge with them is made again with 1,000.
     results : str, optional
         Folder of finished fits: an interrupted calibration goes on there.
     progress : bool
@@ -57,7 +62,8 @@ def calibrate(
     xr.Dataset
         ``rank``, dims simulation and answer: how many of :data:`RANKS` posterior draws lie below the truth;
         ``inside``: whether the central 90 % interval holds it; ``converged``, dim simulation; ``p_value``, dim
-        answer. *How to read it*: ranks are uniform on 0 to :data:`RANKS` if the posterior is honest; see
+        answer. In attrs: ``model``, ``ranks``, ``failed`` (fits that ended in an error), ``again`` (fits made twice).
+        *How to read it*: ranks are uniform on 0 to :data:`RANKS` if the posterior is honest; see
         :func:`uniformity`.
     """
     model = Model.load(model)
@@ -78,8 +84,14 @@ def calibrate(
         runs = design.assign(loss=("run", losses))
         seed = random_seed + index + 1
         jobs.append(Job(f"simulation-{index:04d}", runs, model, seed, draws=draws, aside=aside))
-    outcomes = fit_many(jobs, then=_rank, workers=workers, results=results, progress=progress)
-    done = [each.value for each in outcomes if each.status == "done"]
+    run = partial(fit_many, then=_rank, workers=workers, progress=progress)
+    outcomes = {each.name: each for each in run(jobs, results=results)}
+    failed = [job for job in jobs if draws < FULL and _failed(outcomes[job.name])]
+    if failed:
+        again = [replace(job, draws=FULL) for job in failed]
+        folder = None if results is None else f"{results}-again"
+        outcomes |= {each.name: each for each in run(again, results=folder)}
+    done = [each.value for each in outcomes.values() if each.status == "done"]
     result = xr.Dataset(
         {
             "rank": (("simulation", "answer"), np.array([each["rank"] for each in done])),
@@ -90,13 +102,22 @@ def calibrate(
             "converged": ("simulation", np.array([bool(each["converged"]) for each in done])),
         },
         coords={"answer": true_answers["answer"].values},
-        attrs={"model": model.name, "ranks": RANKS, "failed": simulations - len(done)},
+        attrs={
+            "model": model.name,
+            "ranks": RANKS,
+            "failed": simulations - len(done),
+            "again": len(failed),
+        },
     )
     result["p_value"] = (
         "answer",
         [uniformity(result["rank"].sel(answer=a).values) for a in result["answer"].values],
     )
     return result
+
+
+def _failed(outcome: Outcome) -> bool:
+    return outcome.status == "done" and not bool(outcome.value["converged"])
 
 
 def uniformity(rank: np.ndarray, bins: int = 20) -> float:
