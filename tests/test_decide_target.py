@@ -180,3 +180,11 @@ def test_bad_input_to_compute_for(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         compute_for(uncertain, **options)
+
+
+def test_a_summary_keeps_no_draws() -> None:
+    found = compute_for(fake_fit("chinchilla", 2, 200, jitter=0.05), loss=[2.2, 2.1])
+    for name, values in found.data_vars.items():
+        base = values.values.base
+        if "draw" not in values.dims and base is not None:
+            assert base.size <= 2 * values.size, name

@@ -154,7 +154,8 @@ def compute_for(
     found["compute_quantile_mcse"] = error.assign_attrs(units=unit)
     # The order statistic itself: so many draws meet the target there, and not one fewer.
     place = int(np.ceil(confidence * draws.samples - 1e-9)) - 1
-    enough = np.partition(crossing, place, axis=0)[place]
+    # A copy: a view would keep the compute of every draw.
+    enough = np.partition(crossing, place, axis=0)[place].copy()
     found["compute_at_confidence"] = xr.DataArray(enough, dims=name, attrs={"units": unit})
     _, error = quantiles(compute, (confidence,))
     found["compute_at_confidence_mcse"] = error.isel(quantile=0, drop=True).assign_attrs(units=unit)
