@@ -104,7 +104,9 @@ def fit(
     cores : int, optional
         Chains sampled at once; by default as many as the machine has.
     random_seed : int, optional
-        Same seed, same numbers. Left out, one is drawn and kept in the tree.
+        Same seed, same numbers, once a machine has compiled the model: code that is compiled and code that is read
+        back from the disk may round differently, and other draws of the same posterior follow. Left out, one is drawn
+        and kept in the tree.
     sampler : {"nutpie", "pymc", "numpyro", "smc"}
         Who draws. The density is the same. ``smc`` is sequential Monte Carlo: slower, with no gradient; for posteriors
         of several modes, and for ``log_marginal_likelihood`` (dim ``chain``) in the group ``sample_stats``. Only
