@@ -9,7 +9,7 @@ Importance reweighting of the draws to simulated outcomes says how many of them 
 refit can tell.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -301,13 +301,15 @@ def _read(
     seen = np.log(predict(fit, table, random_seed=random_seed).values).reshape(-1, cost.size)
     noise = noise_variance(about.draws, table, seen)
     covariance = np.cov(np.column_stack([about.values, seen]), rowvar=False)
-    asked = _Asked(table, cost, seen, noise, covariance, None)
     # Equal draws differ by rounding.
-    if not asked.before > 1e-12 * float(np.abs(about.values).max()):
+    if not np.sqrt(mean_variance(covariance, cost.size)) > 1e-12 * float(
+        np.abs(about.values).max()
+    ):
         raise ValueError(
             f"target {about.name!r} is the same in every draw: no run can tell more about it"
         )
-    return replace(asked, outlook=read_outlook(fit, about, table, seen, noise, random_seed))
+    outlook = read_outlook(fit, about, table, seen, noise, random_seed)
+    return _Asked(table, cost, seen, noise, covariance, outlook)
 
 
 def _refit_note(size: np.ndarray, samples: int) -> list[Note]:

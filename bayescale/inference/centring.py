@@ -72,10 +72,9 @@ def explained(values: np.ndarray, spread: np.ndarray) -> np.ndarray:
     allow, by the harmonic mean: where no spread at all is possible a group's own value leads into a funnel.
     """
     # Against a mean of all groups: what they share, typical value and other parameters, is not the question. Groups
-    # count by their precision, so that one of which nothing is known does not blur the others.
-    with np.errstate(
-        all="ignore"
-    ):  # Chains that never moved, or a spread of zero, explain nothing.
+    # count by their precision, so that one of which nothing is known does not blur the others. Chains that never moved,
+    # or a spread of zero, explain nothing.
+    with np.errstate(all="ignore"):
         share = 1 / values.var(axis=0)
         share /= share.sum()
         left_open = (values - values @ share[:, None]).var(axis=0) / (1 - share)

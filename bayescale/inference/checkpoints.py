@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale import drift
+from bayescale.inference.arrays import law_inputs
 from bayescale.model import Model
 from bayescale.notes import Note
 
@@ -52,7 +53,7 @@ def average_checkpoints(runs: xr.Dataset, model: Model) -> tuple[xr.Dataset, Not
             f"and no single rate; noise {model.noise.dist} needs one row a run: keep the last of each, drop 'run_id' "
             "if each row is a run, or take Normal or StudentT noise"
         )
-    inputs = {slot: runs[column].values.astype(float) for slot, column in model.inputs.items()}
+    inputs = law_inputs(runs, model)
     at = drift.positions(inputs)["compute"]
     cell = _cells(at, index, names.size)
     order, place = np.unique(cell, return_inverse=True)

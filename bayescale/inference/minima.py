@@ -14,6 +14,7 @@ import xarray as xr
 from scipy.special import log_ndtr, ndtri_exp
 
 from bayescale import drift
+from bayescale.inference.arrays import law_inputs
 from bayescale.model import Model
 from bayescale.notes import Note
 from bayescale.runs.screen import falls_throughout
@@ -50,9 +51,7 @@ def fill_minima(runs: xr.Dataset, model: Model) -> tuple[xr.Dataset, Note | None
     # Of rates a loss may be zero, and counts say by themselves how uncertain they are.
     if "run_id" not in runs or model.noise.of_rate:
         return runs, None
-    at = drift.positions(
-        {slot: runs[column].values.astype(float) for slot, column in model.inputs.items()}
-    )["compute"]
+    at = drift.positions(law_inputs(runs, model))["compute"]
     log_loss = np.log(runs["loss"].values.astype(float))
     filled, curves, count = log_loss.copy(), 0, 0
     for rows in _curves(runs["run_id"].values.astype(str), at, log_loss):

@@ -86,9 +86,12 @@ def calibrate(
         jobs.append(Job(f"simulation-{index:04d}", runs, model, seed, draws=draws, aside=aside))
     run = partial(fit_many, then=_rank, workers=workers, progress=progress)
     outcomes = {each.name: each for each in run(jobs, results=results)}
-    failed = [job for job in jobs if draws < FULL and _failed(outcomes[job.name])]
-    if failed:
-        again = [replace(job, draws=FULL) for job in failed]
+    again = [
+        replace(job, draws=FULL)
+        for job in jobs
+        if draws < FULL and _unconverged(outcomes[job.name])
+    ]
+    if again:
         folder = None if results is None else f"{results}-again"
         outcomes |= {each.name: each for each in run(again, results=folder)}
     done = [each.value for each in outcomes.values() if each.status == "done"]
@@ -106,7 +109,7 @@ def calibrate(
             "model": model.name,
             "ranks": RANKS,
             "failed": simulations - len(done),
-            "again": len(failed),
+            "again": len(again),
         },
     )
     result["p_value"] = (
@@ -116,7 +119,7 @@ def calibrate(
     return result
 
 
-def _failed(outcome: Outcome) -> bool:
+def _unconverged(outcome: Outcome) -> bool:
     return outcome.status == "done" and not bool(outcome.value["converged"])
 
 
