@@ -227,7 +227,7 @@ def next_runs(
         ),
     ] = Target.loss,
     gain_below: Annotated[
-        float | None, typer.Option(help="Of --target onset: what a doubling buys [nat/token].")
+        float | None, typer.Option(help="Of --target onset: what a doubling buys \\[nat/token].")
     ] = None,
     planned: Annotated[
         str | None,

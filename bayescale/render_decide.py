@@ -313,9 +313,10 @@ def next_table(facts: Mapping[str, Facts], most: int = 20) -> None:
     print_verdict(facts)
     shown = console()
     at = f" at {number(facts['flops'], 3)} FLOP" if "flops" in facts else ""
+    unit = "" if facts["unit"] == "1" else f" {escape(facts['unit'])}"
     shown.print(
         f"what they are to tell: {escape(facts['target'])}{at}; standard deviation {number(facts['sd_before'], 3)} "
-        f"now, {number(facts['sd_after'], 3)} {escape(facts['unit'])} after {len(facts['picks'])} runs of "
+        f"now, {number(facts['sd_after'], 3)}{unit} after {len(facts['picks'])} runs of "
         f"{number(facts['spent'], 3)} FLOP"
     )
     told = "candidate cost share value_per_flop evsi p_changes spent sd_after sd_after_reweighted effective_size"

@@ -97,8 +97,13 @@ def read_aim(
     ValueError
         If the target is unknown, or is given what it does not ask for.
     """
-    if (gain_below is not None) != (target == "onset" if isinstance(target, str) else False):
-        raise ValueError("gain_below: goes with target='onset', and with no other")
+    if (gain_below is not None) != (isinstance(target, str) and target == "onset"):
+        more = (
+            ": below what does a doubling buy too little? Give gain_below=0.01"
+            if gain_below is None
+            else ", and with no other"
+        )
+        raise ValueError(f"gain_below: goes with target='onset'{more}")
     if isinstance(target, Scenario):
         if flops is not None:
             raise ValueError("flops: a scenario states its own compute; leave it out")
