@@ -10,7 +10,7 @@ from bayescale.inference.arrays import graph_data, task_names, uneven
 from bayescale.inference.columns import check_columns
 from bayescale.inference.rates import observe
 from bayescale.inference.scores import add_scores, constants
-from bayescale.inference.variables import groups, variable
+from bayescale.inference.variables import elasticity, groups, variable
 from bayescale.laws import Law
 from bayescale.model import Model, crossed
 
@@ -18,6 +18,8 @@ from bayescale.model import Model, crossed
 OBSERVED = "log_loss"
 #: The observed variable in its place where the loss is a rate: its logit, the rate, or the count of trials.
 OBSERVED_RATE = "rate"
+#: What laws of one input call the elasticity of the reducible loss.
+SLOPE = "gamma"
 
 
 def build(runs: xr.Dataset, model: str | Model = "chinchilla") -> pm.Model:
@@ -104,11 +106,18 @@ def _parameters(
     law: Law, model: Model, data: dict[str, pt.TensorVariable]
 ) -> tuple[dict[str, pt.TensorVariable], dict[str, pt.TensorVariable]]:
     """Sampled parameters: of the typical group, and where pooled, one value a run."""
-    typical, grouped = {}, {}
-    for name, prior in model.priors.items():
+    typical: dict[str, pt.TensorVariable] = {}
+    grouped: dict[str, pt.TensorVariable] = {}
+    drops = _drops(law, model)
+    # The elasticity that is sampled as a drop comes last: it takes the others to say what the drop is.
+    for name, prior in sorted(model.priors.items(), key=lambda each: drops and each[0] == SLOPE):
         sampled = law.posterior_name(name)
-        typical[name] = variable(
-            sampled, prior, dims="term" if name == "shares" else None, center=data["log_center"]
+        typical[name] = (
+            elasticity(sampled, prior, typical["shares"][1], _stretch(law, typical, data))
+            if drops and name == SLOPE
+            else variable(
+                sampled, prior, dims="term" if name == "shares" else None, center=data["log_center"]
+            )
         )
         if name in model.pool:
             positive = prior.support == "positive"
@@ -120,6 +129,29 @@ def _parameters(
             ]
             grouped[name] = crossed(each, typical[name], positive)
     return typical, grouped
+
+
+def _drops(law: Law, model: Model) -> bool:
+    """Whether the law is one of a floor and a term that falls in one input, and its elasticity one for all runs."""
+    return (
+        model.shared_level
+        and len(law.inputs) == 1
+        and law.terms == ("E", "A")
+        and law.split is None
+        and SLOPE in law.param_names
+        and model.priors[SLOPE].dist == "LogNormal"
+        and SLOPE not in model.pool
+    )
+
+
+def _stretch(
+    law: Law, typical: dict[str, pt.TensorVariable], data: dict[str, pt.TensorVariable]
+) -> pt.TensorVariable:
+    """Log of what the term that falls is at the smallest scale as a ratio to the reference, at an elasticity of 1."""
+    shape = {name: typical[name] for name in law.param_names if name in typical and name != SLOPE}
+    # Runs of one scale show no drop: any other scale then serves.
+    low = pt.minimum(pt.min(data[f"log_{law.input_names[0]}"]), -np.log(2.0))
+    return pt.log(law.loss(pt.exp(low), **{"E": 0.0, "A": 1.0, SLOPE: 1.0}, **shape))
 
 
 def _terms(

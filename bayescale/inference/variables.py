@@ -58,6 +58,58 @@ def groups(
     return pm.Deterministic(effect.name, pt.exp(value) if positive else value, dims=pool.over)
 
 
+def elasticity(
+    name: str, prior: Prior, share: pt.TensorVariable, stretch: pt.TensorVariable
+) -> pt.TensorVariable:
+    """The elasticity of a law of one input, with a LogNormal prior; see :class:`Drop` for how it is sampled."""
+    kwargs = _arguments(prior, None)
+    return pm.CustomDist(
+        name,
+        share,
+        stretch,
+        dist=lambda share, stretch, size: pm.LogNormal.dist(size=size, **kwargs),
+        logp=lambda value, *_: pm.logp(pm.LogNormal.dist(**kwargs), value),
+        signature="(),()->()",
+        transform=Drop(),
+    )
+
+
+class Drop(Transform):
+    """An elasticity to and from the log of what the runs show of it: by how much the log loss drops across them.
+
+    Of a law ``E + A * exp(-elasticity * s(scale))`` the loss at the smallest scale and at the reference are told well,
+    and the elasticity well only given the floor and where the law bends. With the loss at the reference and the drop
+    for coordinates neither moves when floor and bends do. Inputs are the share of A in the loss at the reference, and
+    the stretch: how far ``s`` rises from the smallest scale to the reference.
+    """
+
+    name = "drop"
+    ndim_supp = 0
+
+    def forward(self, value: pt.TensorVariable, *inputs: pt.TensorVariable) -> pt.TensorVariable:
+        """From the elasticity to the log of the drop."""
+        share, stretch = inputs[1:3]
+        return pt.log(pt.log1p(share * pt.expm1(value * stretch)))
+
+    def backward(self, value: pt.TensorVariable, *inputs: pt.TensorVariable) -> pt.TensorVariable:
+        """From the log of the drop to the elasticity."""
+        share, stretch = inputs[1:3]
+        drop = pt.exp(value)
+        return (drop + self._log_above(drop, share) - pt.log(share)) / stretch
+
+    def log_jac_det(
+        self, value: pt.TensorVariable, *inputs: pt.TensorVariable
+    ) -> pt.TensorVariable:
+        """Log of the derivative of :meth:`backward`."""
+        share, stretch = inputs[1:3]
+        return value - self._log_above(pt.exp(value), share) - pt.log(stretch)
+
+    @staticmethod
+    def _log_above(drop: pt.TensorVariable, share: pt.TensorVariable) -> pt.TensorVariable:
+        """Log of the share of the loss at the smallest scale that lies above the floor."""
+        return pt.log1p(-(1 - share) * pt.exp(-drop))
+
+
 class Centred(Transform):
     """Standardised offsets to and from what is sampled: ``weight * location + sd**weight * offset``.
 
