@@ -30,7 +30,7 @@ from bayescale.inference.columns import check_columns
 from bayescale.inference.compile import PLAIN, Compiled, compile_model, nutpie_model, unconstrain
 from bayescale.inference.minima import fill, fill_minima
 from bayescale.inference.tree import VERSIONED
-from bayescale.inference.variables import FromExponential
+from bayescale.inference.variables import Drop, FromExponential
 from bayescale.laws import Law, Param
 from bayescale.model import DISTRIBUTIONS, Model, Prior, Tasks, shipped
 from bayescale.notes import get_notes
@@ -1102,7 +1102,7 @@ def test_a_law_that_was_defined_anew_is_compiled_anew(
     graph = build(runs, model)
     made, compiles = compile_model(graph, density=False), []
 
-    def compile_again(graph: pm.Model, *, density: bool) -> Compiled:
+    def compile_again(graph: pm.Model, **_: object) -> Compiled:
         compiles.append(graph)
         return made
 
@@ -1403,6 +1403,46 @@ def test_an_exponential_value_is_sampled_where_its_prior_is_normal() -> None:
     np.testing.assert_allclose((near - value) / 1e-6, slope, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("share", "stretch"), [(0.3, 6.0), (0.999, 0.7), (1e-4, 20.0)])
+def test_an_elasticity_is_sampled_as_the_drop_of_the_log_loss(share: float, stretch: float) -> None:
+    inputs = [pt.as_tensor(each) for each in (0.0, share, stretch)]
+    transform, z = Drop(), pt.dvector("z")
+    gamma = np.array([0.01, 0.2, 0.9])
+    drop = transform.forward(pt.as_tensor(gamma), *inputs).eval()
+    losses = 1 - share + share * np.exp(gamma * stretch)
+    np.testing.assert_allclose(np.exp(drop), np.log(losses), rtol=1e-10)
+    back = transform.backward(z, *inputs)
+    np.testing.assert_allclose(back.eval({z: drop}), gamma, rtol=1e-8)
+    slope = pt.grad(back.sum(), z).eval({z: drop})
+    jacobian = transform.log_jac_det(z, *inputs).eval({z: drop})
+    np.testing.assert_allclose(jacobian, np.log(slope), atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["power", "shifted-drift", "broken", "broken-2"])
+def test_one_input_is_sampled_by_the_losses_at_both_ends(runs: xr.Dataset, name: str) -> None:
+    """The coordinate is the drop from the smallest run to the reference, whatever the other parameters."""
+    graph = build(runs, name)
+    compiled = compile_model(graph, density=False)
+    points = points_near(compiled)
+    named = expanded(compiled, points)["posterior"]
+    law, data = Model.load(name).law_object, graph_data(runs, Model.load(name))
+    low = np.exp(data["log_scale"].min())
+    of_point = compiled.names.index("gamma_ref_drop__" if "gamma_ref" in named else "gamma_drop__")
+    place = sum(math.prod(shape) for shape in compiled.shapes[:of_point])
+    for i, point in enumerate(points):
+        params = {each: named[law.posterior_name(each)][i] for each in law.param_names}
+        drop = np.log(law.loss(low, **params) / law.loss(1.0, **params))
+        np.testing.assert_allclose(point[place], np.log(drop), rtol=1e-9)
+
+
+def test_runs_of_one_scale_can_be_sampled(runs: xr.Dataset) -> None:
+    same = runs.assign(flops=("run", np.full(runs.sizes["run"], 1e20)))
+    compiled = compile_model(build(same, "power"))
+    code, value, gradient = density(compiled, compiled.start)
+    assert code == 0
+    assert np.isfinite([value, *gradient]).all()
+
+
 QUICK_LADDER = [("low_rank", 0.8, 200, 1), ("low_rank", 0.8, 200, 2), ("diag", 0.8, 200, 3)]
 
 
@@ -1427,6 +1467,23 @@ def test_a_failed_attempt_is_followed_by_a_more_careful_one(
         note.message
         == "sampled 2 times with growing care; at first R-hat of alpha is 1.250 (at most 1.01)"
     )
+
+
+def test_a_last_attempt_that_only_lacks_draws_is_made_longer(
+    simulate: Callable, quick_ladder: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judge(rhat: float, ess: float) -> Callable:
+        verdict = sampler.SamplerVerdict(rhat, "alpha", ess, ess, 0, 200, 1.0)
+        return lambda posterior, stats: verdict
+
+    thins = {}
+    for name, of in (("slow", judge(1.03, 150.0)), ("apart", judge(1.3, 150.0))):
+        monkeypatch.setattr(fitting, "judge", of)
+        tree = bs.fit(simulate(), "chinchilla", draws=100, chains=2, random_seed=1)
+        thins[name] = [each["thin"] for each in json.loads(tree.attrs["sampling"])]
+        assert tree.attrs["converged"] == 0
+        assert dict(tree["posterior"].sizes)["draw"] == 100
+    assert thins == {"slow": [1, 2, 3, 3 * fitting.LONGER], "apart": [1, 2, 3]}
 
 
 def test_a_fit_that_never_converges_says_so_and_keeps_the_best_attempt(

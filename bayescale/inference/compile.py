@@ -38,6 +38,7 @@ from pytensor.graph.replace import clone_replace, vectorize_graph
 from pytensor.link.numba.cache import compile_numba_function_src
 
 from bayescale.inference.build import OBSERVED, OBSERVED_RATE
+from bayescale.inference.collapse import NAME, Collapsed, at_nodes, summed
 from bayescale.inference.rates import PARAMETERS
 
 #: Without rewrites: a graph that is called once is compiled for longer than it runs.
@@ -75,7 +76,7 @@ class Compiled:
     shapes : tuple of tuple of int
         Their shapes.
     density : numba cfunc
-        Log density and gradient of a flat point, given the flat data.
+        Log density and gradient of a flat point without what is collapsed, given the flat data.
     expand : callable
         ``expand(points, flat, layout)`` for points (draw, dim): every quantity of :attr:`outputs`.
     outputs : tuple of (str, str)
@@ -88,6 +89,8 @@ class Compiled:
         The arrays themselves.
     start : numpy.ndarray
         A point of finite density.
+    collapsed : Collapsed, optional
+        The coordinate of the points that :attr:`density` is not a density of.
     """
 
     names: tuple[str, ...]
@@ -99,11 +102,17 @@ class Compiled:
     ranks: Mapping[str, int]
     data: Mapping[str, np.ndarray]
     start: np.ndarray
+    collapsed: Collapsed | None = None
 
     @property
     def size(self) -> int:
-        """Number of sampled dimensions."""
+        """Number of dimensions of a whole point."""
         return self.start.size
+
+    @property
+    def sampled_start(self) -> np.ndarray:
+        """:attr:`start` in the dimensions that are sampled."""
+        return self.start if self.collapsed is None else np.delete(self.start, self.collapsed.place)
 
     def with_data(self, data: Mapping[str, np.ndarray]) -> "Compiled":
         """Return the same density with other data: same names and ranks, any lengths."""
@@ -133,7 +142,9 @@ def pack(arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 # Nobody will read where in the code each of a thousand nodes was made.
 @pytensor.config.change_flags(traceback__limit=0)
-def compile_model(model: pm.Model, *, density: bool = True) -> Compiled:
+def compile_model(
+    model: pm.Model, *, density: bool = True, nodes: np.ndarray | None = None
+) -> Compiled:
     """Compile a model's log density, and the function that expands its draws.
 
     Parameters
@@ -142,6 +153,8 @@ def compile_model(model: pm.Model, *, density: bool = True) -> Compiled:
         All of its data in ``pm.Data``, as :func:`bayescale.build` makes it.
     density : bool
         Leave it out for a sampler that compiles its own.
+    nodes : numpy.ndarray, optional
+        Sum the rate of the drift out of the density, over these values of it: see :mod:`bayescale.inference.collapse`.
 
     Returns
     -------
@@ -154,27 +167,14 @@ def compile_model(model: pm.Model, *, density: bool = True) -> Compiled:
     order = tuple(var.name for var in model.data_vars)
     arrays = [np.asarray(var.get_value()) for var in model.data_vars]
 
-    x, flat, layout, given = open_graph(model)
-    ranks = {name: each.ndim for name, each in zip(order, arrays, strict=True)}
-    cfunc = None
+    ranks = {var.name: each.ndim for var, each in zip(model.data_vars, arrays, strict=True)}
+    cfunc, collapsed = None, None
     if density:
-        logp = model.logp()
+        cfunc, collapsed = _density(
+            model, value_vars, nodes, sum(2 + rank for rank in ranks.values())
+        )
 
-        def jitted() -> Callable[..., Any]:
-            gradient = pt.concatenate([each.ravel() for each in pt.grad(logp, value_vars)])
-            graphs = clone_replace([logp, gradient], given)
-            function = pytensor.function(
-                [x, flat, layout],
-                graphs,
-                mode=UNCHECKED,
-                on_unused_input="ignore",
-                trust_input=True,
-            )
-            return function.vm.jit_fn
-
-        key = _graph_key([x, flat, layout], clone_replace(logp, given))
-        cfunc = _density_cfunc(key, jitted, start.size, sum(2 + rank for rank in ranks.values()))
-
+    x, flat, layout, given = open_graph(model)
     outputs, graphs = _outputs(model, value_vars)
     points = pt.dmatrix("points")
     graphs = vectorize_graph(clone_replace(graphs, given), {x: points})
@@ -190,13 +190,55 @@ def compile_model(model: pm.Model, *, density: bool = True) -> Compiled:
         ranks=ranks,
         data=dict(zip(order, arrays, strict=True)),
         start=start,
+        collapsed=collapsed,
     )
 
 
-def open_graph(model: pm.Model) -> tuple[Any, Any, Any, dict[Any, Any]]:
-    """Symbolic point, flat data and their layout, and what stands for a model's own variables in terms of these."""
+def _density(
+    model: pm.Model, value_vars: list[Any], nodes: np.ndarray | None, layout_size: int
+) -> tuple[Any, Collapsed | None]:
+    """C function of the log density and its gradient, and what was summed out of it."""
+    logp = model.logp()
+    names = [rv.name for rv in model.free_RVs]
+    without = None if nodes is None else value_vars[names.index(NAME)]
+    x, flat, layout, given = open_graph(model, without)
+    collapsed = None
+    if without is not None and nodes is not None:
+        each = at_nodes(logp, without, nodes)
+        points = pt.dmatrix("points")
+        table = vectorize_graph(clone_replace(each, given), {x: points})
+        found = pytensor.function(
+            [points, flat, layout], table, mode=PLAIN, on_unused_input="ignore"
+        )
+        start = model.initial_point(random_seed=0)
+        before = [np.size(start[value.name]) for value in value_vars[: names.index(NAME)]]
+        collapsed = Collapsed(sum(before), nodes, found)
+        logp = summed(each, nodes)
+
+    def jitted() -> Callable[..., Any]:
+        moved = [value for value in value_vars if value is not without]
+        gradient = pt.concatenate([each.ravel() for each in pt.grad(logp, moved)])
+        function = pytensor.function(
+            [x, flat, layout],
+            clone_replace([logp, gradient], given),
+            mode=UNCHECKED,
+            on_unused_input="ignore",
+            trust_input=True,
+        )
+        return function.vm.jit_fn
+
+    key = _graph_key([x, flat, layout], clone_replace(logp, given))
+    return _density_cfunc(key, jitted, x.type.shape[0], layout_size), collapsed
+
+
+def open_graph(model: pm.Model, without: Any = None) -> tuple[Any, Any, Any, dict[Any, Any]]:
+    """Symbolic point, flat data and their layout, and what stands for a model's own variables in terms of these.
+
+    The point lacks one value variable if that is asked for.
+    """
     point = model.initial_point(random_seed=0)
     value_vars = [model.rvs_to_values[rv] for rv in model.free_RVs]
+    value_vars = [value for value in value_vars if value is not without]
     shapes = tuple(np.shape(point[value.name]) for value in value_vars)
     size = sum(int(np.prod(shape)) for shape in shapes)
     x = pt.TensorType("float64", shape=(size,))("point")
@@ -387,18 +429,18 @@ def nutpie_model(compiled: Compiled, jitter: float = 1.0) -> CompiledPyMCModel:
     """
     flat, layout = compiled.packed()
     table = np.array([flat.ctypes.data, flat.size, layout.ctypes.data], dtype=np.int64)
-    names = ["point"]
+    names, origin = ["point"], compiled.sampled_start
 
     def start(seed: int | None) -> np.ndarray:
         rng = np.random.default_rng(seed)
-        return compiled.start + rng.uniform(-jitter, jitter, compiled.size)
+        return origin + rng.uniform(-jitter, jitter, origin.size)
 
     return CompiledPyMCModel(
         dims={},
         reparameterized_names=[],
-        _n_dim=compiled.size,
-        _shapes={"point": (compiled.size,)},
-        _coords={"unconstrained_parameter": pd.RangeIndex(compiled.size)},
+        _n_dim=origin.size,
+        _shapes={"point": (origin.size,)},
+        _coords={"unconstrained_parameter": pd.RangeIndex(origin.size)},
         compiled_logp_func=compiled.density,
         compiled_expand_func=_expand_cfunc(),
         initial_point_func=start,
@@ -406,8 +448,8 @@ def nutpie_model(compiled: Compiled, jitter: float = 1.0) -> CompiledPyMCModel:
         shared_data={"flat": flat, "layout": layout},
         shared_var_keys={},
         user_data=table,
-        n_expanded=compiled.size,
-        shape_info=(names, [slice(0, compiled.size)], [(compiled.size,)]),
+        n_expanded=origin.size,
+        shape_info=(names, [slice(0, origin.size)], [(origin.size,)]),
         logp_func=None,
         expand_func=None,
     )
