@@ -75,10 +75,10 @@ LADDER: tuple[Attempt, ...] = (
     Attempt("low_rank", 0.995, 1500, thin=4),
     Attempt("diag", 0.997, 3000, thin=8),
 )
-#: First rung in its place where the rate of a drift is summed out: what is left is smooth, and takes long steps and
-#: many draws rather than careful ones. Of 36 fits to 5 to 235 runs all passed, in three quarters of the time of the
-#: first rung above, of which one did not.
-COLLAPSED = Attempt("low_rank", 0.8, 500, thin=2)
+#: First rung in its place where the rate of a drift is summed out: what is left is smooth, and takes long steps. Of 36
+#: fits to 5 to 235 runs all passed, in half the time of the first rung above, which one did not. The rate's draws are
+#: worth a quarter of their number, or more: fewer draws than 1,000 are thinned from so many.
+COLLAPSED, COLLAPSED_DRAWS = Attempt("low_rank", 0.8, 500), 1000
 #: Where the last rung lacked nothing but draws, it is climbed once more for so many times as many: where a break may
 #: lie below, within or above 30 runs, chains cross between those places slowly, however careful their steps.
 LONGER = 4
@@ -118,7 +118,8 @@ def fit(
     sampler : {"nutpie", "pymc", "numpyro", "smc"}
         Who draws. The density is the same. ``smc`` is sequential Monte Carlo: slower, with no gradient; for posteriors
         of several modes, and for ``log_marginal_likelihood`` (dim ``chain``) in the group ``sample_stats``. Only
-        ``nutpie`` decides by the runs how groups are sampled where the model file leaves ``centered`` out.
+        ``nutpie`` decides by the runs how groups are sampled where the model file leaves ``centered`` out, and sums
+        the rate of a drift that may be zero out of what it samples.
     progress : bool
         Show a progress bar.
     discrepancy : {"drift", "none"}, optional
@@ -174,7 +175,8 @@ def fit(
     tried: list[tuple[Attempt | smc.Population, SamplerVerdict]] = []
     seconds: list[float] = []
     best: tuple[SamplerVerdict, xr.DataTree] | None = None
-    waiting: list[Attempt | smc.Population] = list(smc.POPULATIONS if densities else _rungs(model))
+    rungs = _rungs(model, draws if compiled.collapsed else None)
+    waiting: list[Attempt | smc.Population] = list(smc.POPULATIONS if densities else rungs)
     last = waiting[-1]
     while waiting:
         attempt = waiting.pop(0)
@@ -228,17 +230,17 @@ def fit(
     )
 
 
-def _rungs(model: Model) -> tuple[Attempt, ...]:
-    """Attempts worth trying.
+def _rungs(model: Model, collapsed: int | None) -> tuple[Attempt, ...]:
+    """Attempts worth trying, given the draws wanted if the rate of the drift is summed out.
 
-    Families that drift seldom pass the first: of ten fits to 12 to 30 runs three did not, and one in two at twice the
-    draws.
+    Families that drift seldom pass the first: of ten fits to 12 to 30 runs three did not, with its steps and twice its
+    draws five.
     """
-    if model.discrepancy is None:
-        return LADDER
-    if model.pool:
+    if model.discrepancy is not None and model.pool:
         return LADDER[1:] or LADDER
-    return LADDER if grid(model) is None else (COLLAPSED, *LADDER[1:])
+    if collapsed is None:
+        return LADDER
+    return (replace(COLLAPSED, thin=-(-COLLAPSED_DRAWS // collapsed)), *LADDER[1:])
 
 
 def _with_run_effects(runs: xr.Dataset, model: Model) -> Model:
