@@ -76,9 +76,11 @@ TYPICAL = {"E": 1.8172, "A": 482.01, "alpha": 0.3478, "B": 2085.43, "beta": 0.36
 def best_params(law: dict[str, float], flops: float) -> float:
     """Its optimum at a budget: Hoffmann et al. 2022, arXiv 2203.15556, equation 4."""
     ratio = law["alpha"] * law["A"] / (law["beta"] * law["B"])
-    log_best = (np.log(ratio) + law["beta"] * np.log(flops / 6)) / (law["alpha"] + law["beta"])
-    with np.errstate(over="ignore"):  # Least squares may find exponents of next to nothing.
-        return float(np.exp(log_best))
+    power = law["alpha"] + law["beta"]
+    with np.errstate(
+        over="ignore", divide="ignore"
+    ):  # Least squares may find next to nothing for any of them.
+        return float(np.exp((np.log(ratio) + law["beta"] * np.log(flops / 6)) / power))
 
 
 def regret(law: dict[str, float], params: float, flops: float) -> float:
