@@ -180,6 +180,16 @@ def test_least_squares_finds_the_published_minimum(data_dir: Path) -> None:
         assert found[name] == pytest.approx(value, rel=5e-4)
 
 
+def test_an_exponent_out_of_all_bounds_loses_no_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Least squares may find one; the amplitude at one token is then no number, and the rest still is."""
+    point = np.array([0.5, -1.0, -1.0, -1.0, 4.5])  # Logs of E, A, alpha, B and beta.
+    monkeypatch.setattr(baselines._Curve, "minimum", lambda *_: (point, 0.1))
+    found = baselines.fit_law(bs.load_dataset("pile"), "chinchilla")
+    assert found["B"] == np.inf
+    assert found["beta"] == pytest.approx(np.exp(4.5))
+    assert np.isfinite([found[name] for name in ("E", "A", "alpha")]).all()
+
+
 @pytest.mark.parametrize("name", shipped())
 def test_every_law_finds_its_own_curve(name: str) -> None:
     model = Model.load(name)

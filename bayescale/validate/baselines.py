@@ -140,7 +140,7 @@ def fit_law(train: xr.Dataset, model: str | Model) -> dict[str, float]:
     curve = _Curve.of(train, model)
     log_loss = np.log(train["loss"].values)
     point, value = curve.minimum(log_loss)
-    params = {name: np.float64(each[0]) for name, each in curve.params(point).items()}
+    params = {name: each[0] for name, each in curve.params(point).items()}
     if curve.law.textbook is not None:
         # An exponent out of all bounds gives an amplitude at one token that is no number of this machine.
         with np.errstate(over="ignore"):
