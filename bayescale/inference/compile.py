@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
+from itertools import takewhile
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -170,11 +171,9 @@ def compile_model(
     ranks = {var.name: each.ndim for var, each in zip(model.data_vars, arrays, strict=True)}
     cfunc, collapsed = None, None
     if density:
-        cfunc, collapsed = _density(
-            model, value_vars, nodes, sum(2 + rank for rank in ranks.values())
-        )
+        cfunc, collapsed = _density(model, point, nodes, sum(2 + rank for rank in ranks.values()))
 
-    x, flat, layout, given = open_graph(model)
+    x, flat, layout, given = open_graph(model, point)
     outputs, graphs = _outputs(model, value_vars)
     points = pt.dmatrix("points")
     graphs = vectorize_graph(clone_replace(graphs, given), {x: points})
@@ -195,28 +194,28 @@ def compile_model(
 
 
 def _density(
-    model: pm.Model, value_vars: list[Any], nodes: np.ndarray | None, layout_size: int
+    model: pm.Model, point: Mapping[str, Any], nodes: np.ndarray | None, layout_size: int
 ) -> tuple[Any, Collapsed | None]:
     """C function of the log density and its gradient, and what was summed out of it."""
-    logp = model.logp()
-    names = [rv.name for rv in model.free_RVs]
-    without = None if nodes is None else value_vars[names.index(NAME)]
-    x, flat, layout, given = open_graph(model, without)
-    collapsed = None
-    if without is not None and nodes is not None:
-        each = at_nodes(logp, without, nodes)
-        points = pt.dmatrix("points")
-        table = vectorize_graph(clone_replace(each, given), {x: points})
-        found = pytensor.function(
-            [points, flat, layout], table, mode=PLAIN, on_unused_input="ignore"
+    without = None if nodes is None else NAME
+    values = {rv.name: model.rvs_to_values[rv] for rv in model.free_RVs}
+    moved = [value for name, value in values.items() if name != without]
+    x, flat, layout, given = open_graph(model, point, without)
+    logp, collapsed = model.logp(), None
+    if nodes is not None:
+        each, points = at_nodes(logp, values[NAME], nodes), pt.dmatrix("points")
+        table = pytensor.function(
+            [points, flat, layout],
+            vectorize_graph(clone_replace(each, given), {x: points}),
+            mode=PLAIN,
+            on_unused_input="ignore",
         )
-        start = model.initial_point(random_seed=0)
-        before = [np.size(start[value.name]) for value in value_vars[: names.index(NAME)]]
-        collapsed = Collapsed(sum(before), nodes, found)
+        before = takewhile(lambda name: name != NAME, values)
+        place = sum(np.size(point[values[name].name]) for name in before)
+        collapsed = Collapsed(place, nodes, table)
         logp = summed(each, nodes)
 
     def jitted() -> Callable[..., Any]:
-        moved = [value for value in value_vars if value is not without]
         gradient = pt.concatenate([each.ravel() for each in pt.grad(logp, moved)])
         function = pytensor.function(
             [x, flat, layout],
@@ -231,14 +230,20 @@ def _density(
     return _density_cfunc(key, jitted, x.type.shape[0], layout_size), collapsed
 
 
-def open_graph(model: pm.Model, without: Any = None) -> tuple[Any, Any, Any, dict[Any, Any]]:
+def open_graph(
+    model: pm.Model, point: Mapping[str, Any], without: str | None = None
+) -> tuple[Any, Any, Any, dict[Any, Any]]:
     """Symbolic point, flat data and their layout, and what stands for a model's own variables in terms of these.
 
-    The point lacks one value variable if that is asked for.
+    Parameters
+    ----------
+    model : pm.Model
+    point : mapping
+        A point of the model, for its shapes; to find one takes as long as to open the graph.
+    without : str, optional
+        Variable that the symbolic point lacks.
     """
-    point = model.initial_point(random_seed=0)
-    value_vars = [model.rvs_to_values[rv] for rv in model.free_RVs]
-    value_vars = [value for value in value_vars if value is not without]
+    value_vars = [model.rvs_to_values[rv] for rv in model.free_RVs if rv.name != without]
     shapes = tuple(np.shape(point[value.name]) for value in value_vars)
     size = sum(int(np.prod(shape)) for shape in shapes)
     x = pt.TensorType("float64", shape=(size,))("point")

@@ -92,7 +92,7 @@ class Kernel(MH):
 
 def compile_densities(graph: pm.Model) -> Densities:
     """Log prior, with the Jacobian of its transformations, and log likelihood of many points by one call."""
-    x, flat, layout, given = open_graph(graph)
+    x, flat, layout, given = open_graph(graph, graph.initial_point(random_seed=0))
     parts = clone_replace([graph.varlogp, graph.datalogp], given)
     inner = pytensor.function(
         [x, flat, layout], parts, mode=UNCHECKED, on_unused_input="ignore", trust_input=True
