@@ -77,9 +77,8 @@ def best_params(law: dict[str, float], flops: float) -> float:
     """Its optimum at a budget: Hoffmann et al. 2022, arXiv 2203.15556, equation 4."""
     ratio = law["alpha"] * law["A"] / (law["beta"] * law["B"])
     power = law["alpha"] + law["beta"]
-    with np.errstate(
-        over="ignore", divide="ignore"
-    ):  # Least squares may find next to nothing for any of them.
+    # Least squares may find next to nothing for any of them.
+    with np.errstate(over="ignore", divide="ignore"):
         return float(np.exp((np.log(ratio) + law["beta"] * np.log(flops / 6)) / power))
 
 
@@ -119,7 +118,7 @@ def worlds(workers: int, quick: bool) -> list[Row]:
     losses = bs.predict(truth, design.drop_vars("loss"), kind="run", random_seed=101)
     aside = xr.Dataset({"budget": budget})
     jobs = [
-        Job(f"world-{i:04d}", design.assign(loss=("run", losses.isel(chain=0, draw=i).values)), model, 500 + i, draws=500, aside=aside)
+        Job(f"world-{i:03d}", design.assign(loss=("run", losses.isel(chain=0, draw=i).values)), model, 500 + i, draws=500, aside=aside)
         for i in range(count)
     ]  # fmt: skip
     began = time.perf_counter()

@@ -34,24 +34,28 @@ def both(pile: xr.Dataset) -> tuple[Compiled, Compiled]:
 
 
 @pytest.fixture(scope="module")
+def place(both: tuple[Compiled, Compiled]) -> int:
+    """Of the rate in a whole point."""
+    assert both[1].collapsed is not None
+    return both[1].collapsed.place
+
+
+@pytest.fixture(scope="module")
 def kept(pile: xr.Dataset) -> xr.DataTree:
     return bs.fit(pile, "skaling-drift", draws=200, chains=2, random_seed=1)
 
 
 @pytest.fixture(scope="module")
-def points(pile: xr.Dataset, kept: xr.DataTree, both: tuple[Compiled, Compiled]) -> np.ndarray:
+def points(pile: xr.Dataset, kept: xr.DataTree, place: int) -> np.ndarray:
     """A few draws, without their rates."""
-    assert both[1].collapsed is not None
     whole = unconstrain(build(pile, "skaling-drift"), kept["posterior"].to_dataset())
-    return np.delete(whole[0, ::60], both[1].collapsed.place, axis=1)
+    return np.delete(whole[0, ::60], place, axis=1)
 
 
 def test_the_density_is_the_integral_over_the_rate(
-    both: tuple[Compiled, Compiled], points: np.ndarray
+    both: tuple[Compiled, Compiled], points: np.ndarray, place: int
 ) -> None:
     whole, reduced = both
-    assert reduced.collapsed is not None
-    place = reduced.collapsed.place
     for point in points:
         code, found, gradient = density(reduced, point)
         assert code == 0
@@ -71,11 +75,10 @@ def test_the_density_is_the_integral_over_the_rate(
 
 
 def test_the_rate_is_drawn_from_its_conditional(
-    both: tuple[Compiled, Compiled], points: np.ndarray
+    both: tuple[Compiled, Compiled], points: np.ndarray, place: int
 ) -> None:
     whole, reduced = both
     assert reduced.collapsed is not None
-    place = reduced.collapsed.place
     for point in points[:2]:
         same = np.tile(point, (4000, 1))
         drawn = reduced.collapsed.restore(same, reduced.packed(), np.random.default_rng(1))

@@ -75,7 +75,7 @@ class SamplerVerdict:
         """Whether the chains agree well enough that a few times as many draws would make it converge."""
         enough = replace(
             self,
-            rhat=self.rhat if self.rhat > RHAT_SLOW else 1.0,
+            rhat=1.0 if self.rhat <= RHAT_SLOW else self.rhat,
             ess_bulk=self.ess_bulk / ESS_SLOW,
             ess_tail=self.ess_tail / ESS_SLOW,
         )

@@ -21,7 +21,7 @@ from bayescale.model import Model
 #: What is summed out.
 NAME = "drift_rate"
 #: Standard deviations of the prior from its centre. The sum is that of a trapezoid rule, whose error for a Normal
-#: conditional of a seventh of the prior's width is 1 %, and of a quarter of it 1e-6.
+#: conditional of a sixth of the prior's width is at most .5 %, and of a quarter of it 3e-6.
 GRID = np.linspace(-5.0, 5.0, 34)
 #: Points between two of the grid, where a spline tells the density from which a draw is made.
 FINER = 8

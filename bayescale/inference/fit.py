@@ -80,7 +80,7 @@ LADDER: tuple[Attempt, ...] = (
 DRIFTING = Attempt("low_rank", 0.95, 700, thin=2)
 #: First rung in its place where the rate of a drift is summed out: what is left is smooth, and takes long steps. Of 36
 #: fits to 5 to 235 runs all passed, in half the time of the first rung above, which one did not. The rate's draws are
-#: worth a quarter of their number, or more: fewer draws than 1,000 are thinned from so many.
+#: worth an eighth of their number, or more: fewer draws than 1,000 are thinned from so many.
 COLLAPSED, COLLAPSED_DRAWS = Attempt("low_rank", 0.8, 500), 1000
 #: Where the last rung lacked nothing but draws, it is climbed once more for so many times as many: where a break may
 #: lie below, within or above 30 runs, chains cross between those places slowly, however careful their steps.
@@ -237,8 +237,8 @@ def _rungs(model: Model, collapsed: int | None) -> tuple[Attempt, ...]:
     """Attempts worth trying, given the draws wanted if the rate of the drift is summed out.
 
     Families that drift seldom pass the first of the ladder: of ten fits to 12 to 30 runs three did not, with its steps
-    and twice its draws five. With scores beside them one in a thousand transitions of the second diverges, as many as
-    may: of four fits to 29 and 30 runs none at steps half as long.
+    and twice its draws five. With scores beside them two to five of 4,000 transitions of the second diverge, where
+    four may; at .99 none or one did, in each of two fits to 29 runs.
     """
     if model.discrepancy is None:
         return LADDER
