@@ -1383,7 +1383,7 @@ def failing(times: int) -> Callable[[xr.Dataset, xr.Dataset], sampler.SamplerVer
             ess_bulk=1000.0,
             ess_tail=1000.0,
             divergences=0,
-            draws=stats.sizes["chain"] * stats.sizes["draw"],
+            draws=posterior.sizes["chain"] * posterior.sizes["draw"],
             bfmi=1.0,
         )
 
@@ -1469,21 +1469,21 @@ def test_a_failed_attempt_is_followed_by_a_more_careful_one(
     )
 
 
-def test_a_last_attempt_that_only_lacks_draws_is_made_longer(
+def test_a_law_that_breaks_is_left_to_populations_where_chains_do_not_agree(
     simulate: Callable, quick_ladder: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def judge(rhat: float, ess: float) -> Callable:
-        verdict = sampler.SamplerVerdict(rhat, "alpha", ess, ess, 0, 200, 1.0)
-        return lambda posterior, stats: verdict
-
-    thins = {}
-    for name, of in (("slow", judge(1.03, 150.0)), ("apart", judge(1.3, 150.0))):
-        monkeypatch.setattr(fitting, "judge", of)
-        tree = bs.fit(simulate(), "chinchilla", draws=100, chains=2, random_seed=1)
-        thins[name] = [each["thin"] for each in json.loads(tree.attrs["sampling"])]
-        assert tree.attrs["converged"] == 0
-        assert dict(tree["posterior"].sizes)["draw"] == 100
-    assert thins == {"slow": [1, 2, 3, 3 * fitting.LONGER], "apart": [1, 2, 3]}
+    runs = simulate()
+    found = {}
+    for asked, times in (("nutpie", 2), ("smc", 0)):
+        monkeypatch.setattr(fitting, "judge", failing(times))
+        found[asked] = bs.fit(runs, "broken", draws=100, chains=2, random_seed=1, sampler=asked)
+    after, alone = found["nutpie"], found["smc"]
+    kinds = [sorted(each) for each in json.loads(after.attrs["sampling"])]
+    assert ["tune" in kind for kind in kinds] == [True, True, False]
+    assert [each["moves"] for each in json.loads(alone.attrs["sampling"])] == [12]
+    # The tree says who drew it, and the command that the report prints then makes the same draws.
+    assert after.attrs["sampler"] == alone.attrs["sampler"] == "smc"
+    xr.testing.assert_equal(after["posterior"].dataset, alone["posterior"].dataset)
 
 
 def test_a_fit_that_never_converges_says_so_and_keeps_the_best_attempt(

@@ -4,7 +4,7 @@ Thresholds: Vehtari et al. 2021 (arXiv 1903.08008) for rank-normalised R-hat and
 Betancourt 2016 (arXiv 1604.00695) for the energy fraction.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -19,8 +19,6 @@ DIVERGENT_MAX = 0.001
 #: Statistic of samplers that know it, dim chain, and how far its chains may lie apart (one standard deviation).
 EVIDENCE = "log_marginal_likelihood"
 EVIDENCE_SD_MAX = 1.0
-#: Chains nearer to each other than this, and worth this share of the draws they should be, are slow rather than lost.
-RHAT_SLOW, ESS_SLOW = 1.05, 0.25
 #: Half-widths by which the medians of two chains differ if they are said to lie in different modes.
 APART = 4.0
 
@@ -69,17 +67,6 @@ class SamplerVerdict:
         if self.bfmi < BFMI_MIN:
             found.append(f"E-BFMI is {self.bfmi:.2f} (at least {BFMI_MIN})")
         return found
-
-    @property
-    def short_of_draws(self) -> bool:
-        """Whether the chains agree well enough that a few times as many draws would make it converge."""
-        enough = replace(
-            self,
-            rhat=1.0 if self.rhat <= RHAT_SLOW else self.rhat,
-            ess_bulk=self.ess_bulk / ESS_SLOW,
-            ess_tail=self.ess_tail / ESS_SLOW,
-        )
-        return not self.converged and enough.converged
 
     @property
     def rank(self) -> tuple[bool, float]:

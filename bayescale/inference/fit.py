@@ -82,9 +82,6 @@ DRIFTING = Attempt("low_rank", 0.95, 700, thin=2)
 #: fits to 5 to 235 runs all passed, in half the time of the first rung above, which one did not. The rate's draws are
 #: worth an eighth of their number, or more: fewer draws than 1,000 are thinned from so many.
 COLLAPSED, COLLAPSED_DRAWS = Attempt("low_rank", 0.8, 500), 1000
-#: Where the last rung lacked nothing but draws, it is climbed once more for so many times as many: where a break may
-#: lie below, within or above 30 runs, chains cross between those places slowly, however careful their steps.
-LONGER = 4
 #: A first run, by offsets, that tells how groups are best sampled.
 FIRST, FIRST_DRAWS, FIRST_CHAINS = Attempt("low_rank", 0.8, 300), 200, 2
 
@@ -121,8 +118,9 @@ def fit(
     sampler : {"nutpie", "pymc", "numpyro", "smc"}
         Who draws. The density is the same. ``smc`` is sequential Monte Carlo: slower, with no gradient; for posteriors
         of several modes, and for ``log_marginal_likelihood`` (dim ``chain``) in the group ``sample_stats``. Only
-        ``nutpie`` decides by the runs how groups are sampled where the model file leaves ``centered`` out, and sums
-        the rate of a drift that may be zero out of what it samples.
+        ``nutpie`` decides by the runs how groups are sampled where the model file leaves ``centered`` out, sums the
+        rate of a drift that may be zero out of what it samples, and leaves a law that breaks to ``smc`` where its
+        chains do not agree.
     progress : bool
         Show a progress bar.
     discrepancy : {"drift", "none"}, optional
@@ -133,8 +131,8 @@ def fit(
     xr.DataTree
         ArviZ's groups: posterior, prior, sample_stats, log_likelihood, log_prior, posterior_predictive,
         observed_data, constant_data. The root attributes carry the model file, reference scale, seed, versions,
-        notes, ``converged``, and in ``centered``, as JSON, the groups that were sampled by their own value. *How to
-        read it*: look at ``converged`` and the notes before any number.
+        notes, ``converged``, ``sampler`` (who drew what was kept), and in ``centered``, as JSON, the groups that were
+        sampled by their own value. *How to read it*: look at ``converged`` and the notes before any number.
 
     Raises
     ------
@@ -174,24 +172,22 @@ def fit(
     settings = _Settings(draws, chains, cores or os.cpu_count() or 1, seed, progress)
     if sampler == "nutpie" and undecided(model):
         compiled = _as_the_runs_ask(compiled, graph, model, settings)
-    densities = smc.compile_densities(graph) if sampler == "smc" else None
+    densities: smc.Densities | None = None
     tried: list[tuple[Attempt | smc.Population, SamplerVerdict]] = []
     seconds: list[float] = []
-    best: tuple[SamplerVerdict, xr.DataTree] | None = None
-    rungs = _rungs(model, draws if compiled.collapsed else None)
-    waiting: list[Attempt | smc.Population] = list(smc.POPULATIONS if densities else rungs)
-    last = waiting[-1]
-    while waiting:
-        attempt = waiting.pop(0)
+    best: tuple[SamplerVerdict, xr.DataTree, str] | None = None
+    rungs = _rungs(model, sampler, draws if compiled.collapsed else None)
+    for attempt in rungs:
         began = time.perf_counter()
         if isinstance(attempt, smc.Population):
-            assert densities is not None
+            densities = densities or smc.compile_densities(graph)
             points, stats = smc.sample(
                 graph,
                 densities,
                 attempt,
                 draws=draws,
                 chains=chains,
+                cores=settings.cores,
                 seed=seed,
                 jacobian=float(log_jacobian(runs, model).sum()),
             )
@@ -204,13 +200,11 @@ def fit(
         verdict = judge(tree["posterior"].dataset, stats)
         tried.append((attempt, verdict))
         if best is None or verdict.rank < best[0].rank:
-            best = verdict, tree
+            best = verdict, tree, "smc" if isinstance(attempt, smc.Population) else sampler
         if verdict.converged:
             break
-        if attempt is last and isinstance(attempt, Attempt) and verdict.short_of_draws:
-            waiting.append(replace(attempt, thin=LONGER * attempt.thin))
     assert best is not None
-    verdict, tree = best
+    verdict, tree, drawn_by = best
     notes += _sampling_notes(tried, verdict, tree)
     tree["prior"] = _prior(graph, seed)
     return with_facts(
@@ -226,20 +220,29 @@ def fit(
                     for (attempt, result), lasted in zip(tried, seconds, strict=True)
                 ]
             ),
-            "sampler": sampler,
+            "sampler": drawn_by,
             "centered": json.dumps(centered(graph, model)),
             "notes": dump_notes(notes),
         },
     )
 
 
-def _rungs(model: Model, collapsed: int | None) -> tuple[Attempt, ...]:
+def _rungs(
+    model: Model, sampler: SamplerName, collapsed: int | None
+) -> tuple[Attempt | smc.Population, ...]:
     """Attempts worth trying, given the draws wanted if the rate of the drift is summed out.
+
+    A break may lie below, within or above the runs. Chains cross between those places seldom, however careful their
+    steps: where short runs of them do not agree, populations do.
 
     Families that drift seldom pass the first of the ladder: of ten fits to 12 to 30 runs three did not, with its steps
     and twice its draws five. With scores beside them two to five of 4,000 transitions of the second diverge, where
     four may; at .99 none or one did, in each of two fits to 29 runs.
     """
+    if sampler == "smc":
+        return smc.POPULATIONS
+    if model.law_object.can_bend and sampler == "nutpie":
+        return (*LADDER[:2], *smc.POPULATIONS)
     if model.discrepancy is None:
         return LADDER
     if model.pool:

@@ -9,7 +9,11 @@ each other.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
+from functools import partial
+from threading import Event
 from typing import Any
 
 import numba
@@ -17,7 +21,7 @@ import numpy as np
 import pymc as pm
 import pytensor
 import xarray as xr
-from pymc.smc.kernels import MH, Pearson
+from pymc.smc.kernels import SMC_KERNEL
 from pytensor.graph.replace import clone_replace
 
 from bayescale.inference.compile import PLAIN, UNCHECKED, open_graph, pack
@@ -30,35 +34,54 @@ type Densities = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 class Population:
     """Settings of one attempt.
 
-    A population has ``thin`` particles for each draw kept. At every stage they are moved until a move lessens their
-    correlation with where they were by less than ``correlation``.
+    A population has ``thin`` particles for each draw kept, and :data:`PARTICLES` at least. At every stage they are
+    moved until each has been, in the mean, ``moves`` times.
     """
 
-    correlation: float
+    moves: int
     thin: int = 1
+
+    def size(self, draws: int) -> int:
+        """Particles of a population, for so many draws kept."""
+        return draws * max(self.thin, -(-PARTICLES // draws))
 
 
 #: Tried in order until one converges.
-POPULATIONS = (Population(0.002, thin=2), Population(0.001, thin=8))
+POPULATIONS = (Population(12), Population(30, thin=4))
+PARTICLES = 1000
+#: Steps by differences of two particles: the log-normal scatter of their length about half the best for a Normal, so
+#: that short ones serve narrow modes and long ones wide ones, and the share of whole differences, which lead from one
+#: mode into another.
+SHORTER, SCATTER, WHOLE = 0.6, 0.7, 0.15
+#: Steps after which a stage ends however few were taken, for each move that was wanted.
+STEPS_MAX = 100
 
 
-class Kernel(MH):
-    """PyMC's random walks, each scaled by its own acceptance, for all particles at once.
+class Kernel(SMC_KERNEL):
+    """Differential evolution: particles step by the difference of two others, all at once.
+
+    Such steps have the shape of the population, be it a ridge or several modes, and whole differences lead from mode to
+    mode (ter Braak 2006, doi 10.1007/s11222-006-8769-1). Each half of the particles steps by differences within the
+    other half, which keeps the target exactly (Foreman-Mackey et al. 2013, arXiv 1202.3665).
 
     Parameters
     ----------
     densities : callable
         Log prior and log likelihood of points (particle, dim).
+    moves : int
+        Of each particle at each stage, in the mean.
     settings
         Of PyMC's kernel.
     """
 
-    def __init__(self, *, densities: Densities, **settings: Any) -> None:
+    def __init__(self, *, densities: Densities, moves: int, **settings: Any) -> None:
         super().__init__(**settings)
         self.densities = densities
+        self.moves = moves
+        self.acceptance = 0.0
 
     def set_rng(self, rng: np.random.Generator) -> None:
-        """Take a chain's random numbers; the densities draw none."""
+        """Take a population's random numbers; the densities draw none."""
         self.rng = rng
 
     def _initialize_kernel(self) -> None:
@@ -68,26 +91,42 @@ class Kernel(MH):
         self.prior_logp, self.likelihood_logp = self.densities(self.tempered_posterior)
 
     def mutate(self) -> None:
-        """Move every particle until that no longer takes the particles further from where the stage began."""
-        before, correlation = 2.0, Pearson(self.tempered_posterior)
-        accepted = []
-        self.n_steps = 0
-        while True:
-            step = self.proposal_dist(num_draws=self.draws, rng=self.rng)
-            proposal = self.tempered_posterior + step * self.proposal_scales[:, None]
-            prior, likelihood = self.densities(proposal)
-            density = prior + self.beta * likelihood
-            moved = np.log(self.rng.random(self.draws)) < density - self.tempered_posterior_logp
-            self.tempered_posterior[moved] = proposal[moved]
-            self.prior_logp[moved], self.likelihood_logp[moved] = prior[moved], likelihood[moved]
-            self.tempered_posterior_logp[moved] = density[moved]
-            accepted.append(moved)
-            self.n_steps += 1
-            after = correlation.get(self.tempered_posterior)
-            if np.mean(before - after > self.correlation_threshold) <= 0.9:
-                break
-            before = after
-        self.chain_acc_rate = np.mean(accepted, axis=0)
+        """Move every particle until the mean number of moves is reached."""
+        taken = steps = 0
+        while taken < self.moves * self.draws and steps < STEPS_MAX * self.moves:
+            order = self.rng.permutation(self.draws)
+            half = self.draws // 2
+            taken += self._step(order[:half], order[half:]) + self._step(order[half:], order[:half])
+            steps += 1
+        self.acceptance = taken / (steps * self.draws)
+
+    def _step(self, movers: np.ndarray, others: np.ndarray) -> int:
+        """Propose a step to one half by differences within the other; the number of those that took it."""
+        size, dims = movers.size, self.tempered_posterior.shape[1]
+        first = self.rng.integers(others.size, size=size)
+        second = (first + self.rng.integers(1, others.size, size=size)) % others.size
+        apart = self.tempered_posterior[others[first]] - self.tempered_posterior[others[second]]
+        length = (
+            2.38 / np.sqrt(2 * dims) * SHORTER * np.exp(SCATTER * self.rng.standard_normal(size))
+        )
+        length[self.rng.random(size) < WHOLE] = 1.0
+        proposal = self.tempered_posterior[movers] + length[:, None] * apart
+        prior, likelihood = self.densities(proposal)
+        density = prior + self.beta * likelihood
+        took = np.log(self.rng.random(size)) < density - self.tempered_posterior_logp[movers]
+        moved = movers[took]
+        self.tempered_posterior[moved] = proposal[took]
+        self.prior_logp[moved], self.likelihood_logp[moved] = prior[took], likelihood[took]
+        self.tempered_posterior_logp[moved] = density[took]
+        return int(took.sum())
+
+    def sample_stats(self) -> dict[str, float]:
+        """What PyMC's own loop would show."""
+        return {"beta": self.beta, "accept_rate": self.acceptance}
+
+    def sample_settings(self) -> dict[str, float]:
+        """What PyMC's own loop would keep."""
+        return {"moves": self.moves, "threshold": self.threshold}
 
 
 def compile_densities(graph: pm.Model) -> Densities:
@@ -99,7 +138,7 @@ def compile_densities(graph: pm.Model) -> Densities:
     ).vm.jit_fn
     data = pack([np.asarray(each.get_value(), dtype=float) for each in graph.data_vars])
 
-    @numba.njit
+    @numba.njit(nogil=True)
     def each(points, flat, layout):  # type: ignore[no-untyped-def]
         found = np.empty((2, len(points)))
         for i in range(len(points)):
@@ -124,6 +163,7 @@ def sample(
     *,
     draws: int,
     chains: int,
+    cores: int,
     seed: int,
     jacobian: float,
 ) -> tuple[np.ndarray, xr.Dataset]:
@@ -138,6 +178,8 @@ def sample(
     attempt : Population
     draws, chains : int
         Draws kept of each population, and populations.
+    cores : int
+        Populations at work at once.
     seed : int
     jacobian : float
         Log of what turns the density of what the graph observes into that of the losses.
@@ -151,23 +193,35 @@ def sample(
     # PyMC's own densities, of one point a call, are not called: nothing is spent on compiling them well.
     kernel = Kernel(
         densities=densities,
-        draws=draws * attempt.thin,
+        moves=attempt.moves,
+        draws=attempt.size(draws),
         model=graph,
         random_seed=seed,
-        correlation_threshold=attempt.correlation,
         compile_kwargs={"mode": PLAIN},
     )
-    points, stats = [], []
-    for rng in np.random.default_rng([seed, 3]).spawn(chains):
-        kernel.initialize(None, rng)
-        while kernel.beta < 1:
-            kernel.update_beta_and_weights()
-            kernel.step()
-        points.append(kernel.tempered_posterior[:: attempt.thin].copy())
-        rate = float(kernel.chain_acc_rate.mean())
-        stats.append((kernel.log_marginal_likelihood, kernel.iteration, rate))
+    # Drawn from the prior one after the other, since PyTensor draws in one thread alone; then each goes its own way.
+    populations = [copy(kernel) for _ in range(chains)]
+    for each, rng in zip(populations, np.random.default_rng([seed, 3]).spawn(chains), strict=True):
+        each.initialize(None, rng)
+    stop = Event()
+    with ThreadPoolExecutor(cores) as pool:
+        try:
+            list(pool.map(partial(_temper, stop=stop), populations))
+        finally:
+            stop.set()  # Ctrl-C waits for a stage of each, not for all of them.
+    points = [each.tempered_posterior[:: attempt.size(draws) // draws] for each in populations]
+    stats = [
+        (each.log_marginal_likelihood, each.iteration, each.acceptance) for each in populations
+    ]
     evidence, stages, acceptance = np.array(stats).T
     evidence = evidence + jacobian
     names = "log_marginal_likelihood", "stages", "acceptance_rate"
     found = zip(names, (evidence, stages, acceptance), strict=True)
     return np.stack(points), xr.Dataset({name: ("chain", values) for name, values in found})
+
+
+def _temper(population: Kernel, stop: Event) -> None:
+    """Take a population from the prior to the posterior, unless stopped before."""
+    while population.beta < 1 and not stop.is_set():
+        population.update_beta_and_weights()
+        population.step()
