@@ -176,19 +176,12 @@ def _basis(found: tuple[Axis, ...]) -> list[tuple[int, int, np.ndarray, np.ndarr
     for index, axis in enumerate(found):
         for side, length in ((-1, axis.behind), (1, axis.ahead)):
             if length > 1e-6:
-                grid = np.linspace(0, length, _GRID + 1)[1:]
-                values, vectors = np.linalg.eigh(kernel(grid, grid))
+                unit, values, vectors = _unit()
+                # The kernel of a scaled distance is the kernel, scaled by the cube.
+                values = values * length**3
                 # Nystrom: eigenvalues of the operator are those of the matrix times the spacing.
-                sides.append(
-                    (
-                        index,
-                        side,
-                        grid,
-                        values[::-1],
-                        vectors[:, ::-1],
-                        values[::-1] * length / _GRID,
-                    )
-                )
+                spectrum = values * length / _GRID
+                sides.append((index, side, unit * length, values, vectors, spectrum))
     if not sides:
         return []
     # Sides of one length have equal eigenvalues: counted by place, so that never more than MODES are kept.
@@ -200,6 +193,17 @@ def _basis(found: tuple[Axis, ...]) -> list[tuple[int, int, np.ndarray, np.ndarr
         if count:
             kept.append((index, side, grid, vectors[:, :count] / np.sqrt(values[:count])))
     return kept
+
+
+@cache
+def _unit() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Grid on a side one decade long; eigenvalues of the kernel there, the largest first; its eigenvectors.
+
+    A fit keeps weights of these, so that their signs must be the same on every machine: they are positive at the end.
+    """
+    grid = np.linspace(0, 1, _GRID + 1)[1:]
+    values, vectors = np.linalg.eigh(kernel(grid, grid))
+    return grid, values[::-1], (vectors * np.sign(vectors[-1]))[:, ::-1]
 
 
 def design(inputs: Mapping[str, np.ndarray], found: list[Axis]) -> np.ndarray:

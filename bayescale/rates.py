@@ -8,7 +8,7 @@ trials that a rate is worth. ``Binomial`` and ``BetaBinomial`` count trials: the
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+import scipy  # Its rooms, which take longer to load than a forecast to make, are loaded when first entered.
 
 #: Centres are kept so far from 0 and 1.
 EDGE = 1e-9
@@ -71,16 +71,18 @@ def draw(rates: Rates, luck: np.ndarray) -> np.ndarray:
     own, counted = luck
     if rates.dist == "LogitNormal":
         return np.asarray(
-            special.expit(special.logit(rates.center) + rates.scatter * special.ndtri(own))
+            scipy.special.expit(
+                scipy.special.logit(rates.center) + rates.scatter * scipy.special.ndtri(own)
+            )
         )
     if rates.scatter is None:
         chance = np.broadcast_to(rates.center, np.broadcast(rates.center, own).shape)
     else:
-        chance = special.betaincinv(*rates._beta(), own)
+        chance = scipy.special.betaincinv(*rates._beta(), own)
     return (
         chance
         if rates.trials is None
-        else stats.binom.ppf(counted, rates.trials, chance) / (rates.trials)
+        else scipy.stats.binom.ppf(counted, rates.trials, chance) / (rates.trials)
     )
 
 
@@ -96,7 +98,7 @@ def log_density(rates: Rates, rate: np.ndarray) -> np.ndarray:
     """
     if rates.dist == "LogitNormal":
         assert rates.scatter is not None
-        standard = (special.logit(rate) - special.logit(rates.center)) / rates.scatter
+        standard = (scipy.special.logit(rate) - scipy.special.logit(rates.center)) / rates.scatter
         return np.asarray(
             -0.5 * standard**2
             - 0.5 * np.log(2 * np.pi)
@@ -106,16 +108,16 @@ def log_density(rates: Rates, rate: np.ndarray) -> np.ndarray:
     if rates.dist == "Beta":
         above, below = rates._beta()
         return np.asarray(
-            special.xlogy(above - 1, rate)
-            + special.xlog1py(below - 1, -rate)
-            - special.betaln(above, below)
+            scipy.special.xlogy(above - 1, rate)
+            + scipy.special.xlog1py(below - 1, -rate)
+            - scipy.special.betaln(above, below)
         )
     assert rates.trials is not None
     count = np.rint(rate * rates.trials)
     if rates.scatter is None:
-        mass = stats.binom.logpmf(count, rates.trials, rates.center)
+        mass = scipy.stats.binom.logpmf(count, rates.trials, rates.center)
     else:
-        mass = stats.betabinom.logpmf(count, rates.trials, *rates._beta())
+        mass = scipy.stats.betabinom.logpmf(count, rates.trials, *rates._beta())
     return np.asarray(mass + np.log(rates.trials))
 
 
@@ -130,15 +132,15 @@ def below(rates: Rates, rate: np.ndarray) -> np.ndarray:
     [0.5]
     """
     if rates.dist == "LogitNormal":
-        standard = (special.logit(rate) - special.logit(rates.center)) / rates.scatter
-        return np.asarray(special.ndtr(standard))
+        standard = (scipy.special.logit(rate) - scipy.special.logit(rates.center)) / rates.scatter
+        return np.asarray(scipy.special.ndtr(standard))
     if rates.dist == "Beta":
-        return np.asarray(special.betainc(*rates._beta(), rate))
+        return np.asarray(scipy.special.betainc(*rates._beta(), rate))
     assert rates.trials is not None
     count = np.rint(rate * rates.trials)
     each = (
-        stats.binom(rates.trials, rates.center)
+        scipy.stats.binom(rates.trials, rates.center)
         if rates.scatter is None
-        else stats.betabinom(rates.trials, *rates._beta())
+        else scipy.stats.betabinom(rates.trials, *rates._beta())
     )
     return np.asarray(each.cdf(count) - 0.5 * each.pmf(count))

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 import xarray as xr
 from numpy.typing import ArrayLike
-from scipy.special import gammaln
 
 from bayescale.forecast.curve import Saved, blocks, decades_beyond, read_fit, samples, stream
 from bayescale.forecast.doubts import design_note, distance_note, fit_notes, group_notes
@@ -167,7 +167,8 @@ def over_steps(score: np.ndarray, length: float, dependence: float = 0.0) -> np.
         return np.asarray(score**length)
     alpha, total = score * (1 - dependence) / dependence, (1 - dependence) / dependence
     with np.errstate(invalid="ignore"):
-        log = gammaln(alpha + length) - gammaln(alpha) + gammaln(total) - gammaln(total + length)
+        of = scipy.special.gammaln
+        log = of(alpha + length) - of(alpha) + of(total) - of(total + length)
     return np.where(score > 0, np.exp(log), 0.0)
 
 
