@@ -537,13 +537,17 @@ def page(results: dict[str, list[Row]]) -> str:
         groups = rows.groupby("what", sort=False) if "what" in rows else [("", rows)]
         for _, group in groups:
             shown = group.dropna(axis=1, how="all")
-            cells = [
-                [f"{v:.3g}" if isinstance(v, float) else str(v) for v in row]
-                for row in shown.itertuples(index=False)
-            ]
+            cells = [[shown_as(v) for v in row] for row in shown.itertuples(index=False)]
             lines = ["| " + " | ".join(shown.columns) + " |", "|" + "---|" * shown.shape[1]]
             text += "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in cells)]) + "\n\n"
     return text
+
+
+def shown_as(value: float | int | str) -> str:
+    """A cell of a table; counts stay whole beside rows that have none, where pandas makes them floats."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if value >= 100 and value == round(value) else f"{value:.3g}"
 
 
 def main() -> None:
