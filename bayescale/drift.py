@@ -32,6 +32,9 @@ KNOT_SPACING = 0.1
 REACH = 8.0
 #: Least elasticity that the drift's rate multiplies, for one input and for several.
 ELASTICITY_FLOOR = (0.03, 0.01)
+#: Share of the law's elasticity that a drift leaves it at least, where all inputs grow together beyond the runs: as
+#: good as none, and enough that rounding does not make a path rise.
+PACE = 0.01
 _SIDE = round(REACH / KNOT_SPACING)
 _GRID = 96
 _LN10 = np.log(10.0)
@@ -530,21 +533,22 @@ class Paths:
 
     def never_rising(
         self,
-        elasticity: Callable[[dict[str, np.ndarray]], np.ndarray],
+        law: Callable[[dict[str, np.ndarray]], tuple[np.ndarray, np.ndarray]],
         reference: Mapping[str, float],
     ) -> "Paths":
         """Return the paths, stopped from raising the loss where all inputs grow together beyond the runs.
 
         More compute need not be worse: whoever has it may train the smaller run. So where the law's elasticity less the
-        drift's slope falls below zero, along the ray on which every input grows by the same factor from the frontier,
-        the slope along compute is turned to leave it at zero. A Wiener process in the slope would otherwise raise the
-        loss in a third of the draws a few decades out.
+        drift's slope falls below :data:`PACE` of the former, along the ray on which every input grows by the same
+        factor from the frontier, the slope along compute is turned to leave it there. A Wiener process in the slope
+        would otherwise raise the loss in a third of the draws a few decades out. Between two knots of which one was
+        turned, or between which the path would rise by itself, the loss falls as its slopes at the knots say.
 
         Parameters
         ----------
-        elasticity : callable
-            The law's elasticity of the loss with respect to compute along that ray, given the inputs by name with axes
-            (1, knot); axes (sample, knot).
+        law : callable
+            Log loss under the law and its elasticity with respect to compute along that ray, given the inputs by name
+            with axes (1, knot); axes (sample, knot).
         reference : mapping of float
             Reference scale of each input.
         """
@@ -556,16 +560,21 @@ class Paths:
             ** (np.log10(each) + (self.axes[index].anchor + ahead - start) / len(reference))[None]
             for name, each in reference.items()
         }
-        law = _LN10 * elasticity(ray)
-        _, slopes = self.evaluate(ray)
-        drifting = _LN10 * sum(slopes.values()) / len(reference)
-        change = np.minimum(law - drifting, 0.0)
+        log_loss, elasticity = law(ray)
+        delta, slopes = self.evaluate(ray)
+        # How fast the log loss falls by the decade at the knots, and how far it falls from each to the next.
+        speed = _LN10 * (elasticity - sum(slopes.values()) / len(reference))
+        fall = -np.diff(log_loss + delta, axis=1)
+        change = np.minimum(speed - _LN10 * PACE * np.maximum(elasticity, 0.0), 0.0)
+        speed = speed - change
+        smooth = KNOT_SPACING * (speed[:, 1:] + speed[:, :-1]) / 2
+        # A cubic falls throughout if at neither end it is three times as steep as its chord: Fritsch and Carlson 1980,
+        # doi 10.1137/0717021.
+        steepest = KNOT_SPACING * np.maximum(speed[:, 1:], speed[:, :-1])
+        turned = (change[:, 1:] < 0) | (change[:, :-1] < 0) | (3 * fall < steepest)
         value, slope = self._tables[index]
         slope[:, _SIDE:] += change
-        # The value follows its slope by the trapezoid rule, changed by as much as the slope was.
-        value[:, _SIDE + 1 :] += np.cumsum(
-            KNOT_SPACING * (change[:, 1:] + change[:, :-1]) / 2, axis=1
-        )
+        value[:, _SIDE + 1 :] += np.cumsum(np.where(turned, fall - smooth, 0.0), axis=1)
         return self
 
     def evaluate(
@@ -589,8 +598,13 @@ class Paths:
         delta = np.zeros((1, 1))
         slopes = {name: np.zeros((1, 1)) for name in inputs}
         for index, axis in enumerate(self.axes):
-            cubic = self._cubic(index, at[axis.name] - axis.anchor)
-            delta, slope = delta + _value(*cubic), _slope(*cubic)
+            offset = at[axis.name] - axis.anchor
+            cubic = self._cubic(index, offset)
+            # Beyond its reach a path stands still.
+            delta, slope = (
+                delta + _value(*cubic),
+                np.where(np.abs(offset) > REACH, 0, _slope(*cubic)),
+            )
             for name in slopes:
                 if axis.name in (name, "compute"):
                     slopes[name] = slopes[name] + slope / _LN10

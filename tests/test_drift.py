@@ -267,13 +267,15 @@ def test_paths_can_be_stopped_from_raising_the_loss(name: str) -> None:
     inputs, reference = TABLES[name], reference_of(TABLES[name])
     free, _ = paths_of(inputs, 400, 0.05)
     stopped, _ = paths_of(inputs, 400, 0.05)
-    law = 0.06  # Elasticity by compute, of a law that is a pure power.
-    found = stopped.never_rising(
-        lambda ray: np.full((1, ray[next(iter(ray))].shape[1]), law), reference
-    )
-    assert found is stopped
+    pure = 0.06  # Elasticity by compute, of a law that is a pure power.
     (compute, *_) = free.axes
     start = sum(np.log10(each) for each in reference.values())
+
+    def law(ray: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        gone = sum(np.log10(each) for each in ray.values()) - compute.anchor
+        return -pure * LN10 * gone, np.full_like(gone, pure)
+
+    assert stopped.never_rising(law, reference) is stopped
     decades = np.linspace(0.0, 5.0, 251)
     ray = {
         key: (each * 10 ** ((compute.anchor - start + decades) / len(reference)))[None]
@@ -285,21 +287,37 @@ def test_paths_can_be_stopped_from_raising_the_loss(name: str) -> None:
         return delta, sum(slopes.values()) / len(reference)
 
     (before, slope_before), (after, slope_after) = along(free), along(stopped)
-    would_rise = (slope_before > law).any(axis=1)
-    assert 0.2 < would_rise.mean() < 0.95
-    for delta, most in ((before, np.inf), (after, 0.03)):
-        log_loss = delta - law * LN10 * decades
-        rise = (log_loss - np.minimum.accumulate(log_loss, axis=1)).max()
-        # What is left is the wiggle of a path between two knots: it would have been 50 times as much.
-        assert rise < most
-        assert rise > 1.0 or delta is after
+    log_loss = {id(each): each - pure * LN10 * decades for each in (before, after)}
+    rises = {
+        key: (each - np.minimum.accumulate(each, axis=1)).max(axis=1)
+        for key, each in log_loss.items()
+    }
+    assert rises[id(before)].max() > 1.0
     knots = np.isclose(decades * 10 % 1, 0) | np.isclose(decades * 10 % 1, 1)
-    assert slope_after[:, knots].max() < law + 1e-9
-    np.testing.assert_array_equal(after[~would_rise], before[~would_rise])
-    # Nothing is changed before a path would first rise.
-    for i in np.flatnonzero(would_rise)[:20]:
-        first = max(int(np.argmax(slope_before[i] > law)) - 5, 0)
-        np.testing.assert_array_equal(after[i, :first], before[i, :first])
+    assert slope_after[:, knots].max() <= (1 - drift.PACE) * pure + 1e-9
+    # From knot to knot it falls; with inputs that drift by themselves there is a wiggle in between.
+    assert (np.diff(log_loss[id(after)][:, knots], axis=1) < 0).all()
+    assert rises[id(after)].max() < (1e-12 if name == "one input" else 0.01)
+    # Paths that fall by themselves are left as they were, and others up to where they first do not.
+    speed, chord = LN10 * (pure - slope_before[:, knots]), -np.diff(log_loss[id(before)][:, knots])
+    steepest = np.maximum(speed[:, 1:], speed[:, :-1]) / 10
+    falls = (speed[:, 1:] > LN10 * drift.PACE * pure) & (3 * chord > steepest)
+    calm = falls.all(axis=1)
+    assert 0.05 < 1 - calm.mean() < 0.95
+    np.testing.assert_array_equal(after[calm], before[calm])
+    for i in np.flatnonzero(~calm):
+        first = 5 * int(np.argmin(falls[i]))
+        np.testing.assert_array_equal(after[i, : first + 1], before[i, : first + 1])
+
+
+def test_beyond_its_reach_a_path_stands_still_in_value_and_slope() -> None:
+    paths, _ = paths_of(TABLES["one input"], 50, 0.1)
+    top = 10 ** (paths.axes[0].anchor + drift.REACH)
+    (name,) = TABLES["one input"]
+    value, slopes = paths.evaluate({name: np.array([[top, 3 * top, 100 * top]])})
+    np.testing.assert_array_equal(value[:, 1:], value[:, [0]].repeat(2, axis=1))
+    assert (slopes[name][:, 1:] == 0).all()
+    assert (slopes[name][:, 0] != 0).all()
 
 
 @pytest.mark.parametrize("rate", [0.05, 3.0])

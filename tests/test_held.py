@@ -52,6 +52,19 @@ def one_by_one(found: list[xr.DataArray]) -> np.ndarray:
     return np.array([values[index] for index, values in enumerate(flat)])
 
 
+@pytest.mark.parametrize("unique_tokens", [1e11, 1e15])
+def test_slopes_of_the_drift_are_those_of_the_loss(
+    repeated: xr.DataTree, unique_tokens: float
+) -> None:
+    """As long as tokens are fewer than the unique ones these grow with them, and so does their part of the drift."""
+    step = 1 + 1e-4
+    found = bs.returns(
+        repeated, flops=[1e22, 1e24], path=PATH, at={"unique_tokens": unique_tokens}, step=step
+    )
+    numeric = -np.log1p(-found["gain"] / found["loss"]) / np.log(step)
+    np.testing.assert_allclose(found["elasticity"], numeric, atol=3e-5)
+
+
 def test_returns_pair_each_draw_with_its_value(repeated: xr.DataTree, unique: np.ndarray) -> None:
     asked: dict[str, Any] = {"flops": [1e21, 1e25], "path": PATH}
     found = bs.returns(repeated, at={"unique_tokens": unique}, **asked)

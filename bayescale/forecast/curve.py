@@ -82,6 +82,11 @@ class Saved:
         """Whether the law grows with parameters and tokens, hence with compute."""
         return {"params", "tokens"} <= set(self.law.input_names)
 
+    @property
+    def grows_by_compute(self) -> bool:
+        """Whether what the law grows with is training compute, in FLOP, and no other input."""
+        return self.has_compute or tuple(self.model.inputs.values()) == ("flops",)
+
     def ratios(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Inputs of the law as ratios to the reference scale, as :func:`log_location` takes them."""
         return {slot: values / self.reference[slot] for slot, values in inputs.items()}
@@ -196,10 +201,11 @@ def _draw_drift(saved: Saved, seed: int) -> Paths:
     )
     params = law_params(saved, [dict.fromkeys(saved.pooled, "")], seed)
 
-    def along(ray: dict[str, np.ndarray]) -> np.ndarray:
+    def along(ray: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         turn = 1 + 1e-30j / len(ray)
         ratios = {slot: values * turn for slot, values in saved.ratios(ray).items()}
-        return -log_location(saved, ratios, params).imag / 1e-30
+        location = log_location(saved, ratios, params)
+        return location.real, -location.imag / 1e-30
 
     reference = {slot: saved.reference[slot] for slot in inputs}
     return paths.never_rising(along, reference)

@@ -139,7 +139,11 @@ def hold_inputs(saved: Saved, at: Held) -> Saved:
         drift=(
             None
             if saved.drift is None
-            else _HeldPaths(saved.drift, lambda inputs: hold(inputs, held))
+            else _HeldPaths(
+                saved.drift,
+                lambda inputs: hold(inputs, held),
+                {each.name: each.at_most for each in others if each.at_most is not None},
+            )
         ),
         held={key: held[name] for name, key in drawn.items()},
     )
@@ -150,18 +154,26 @@ def _as_param(each: Input) -> Param:
 
 
 class _HeldPaths(Paths):
-    """Drifts with some inputs held at a value."""
+    """Drifts with some inputs held at a value, or at another input, given by ``most``, as long as that is less."""
 
     def __init__(
-        self, paths: Paths, hold: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+        self,
+        paths: Paths,
+        hold: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]],
+        most: Mapping[str, str],
     ) -> None:
-        self._paths, self._hold = paths, hold
+        self._paths, self._hold, self._most = paths, hold, most
 
     def evaluate(
         self, inputs: Mapping[str, np.ndarray]
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Delta and its slopes, as of all inputs."""
-        return self._paths.evaluate(self._hold(inputs))
+        """Delta and its slopes, as of all inputs; one that follows another gives it its own slope."""
+        full = self._hold(inputs)
+        delta, slopes = self._paths.evaluate(full)
+        for name, followed in self._most.items():
+            follows = full[name] == full[followed]
+            slopes[followed] = slopes[followed] + np.where(follows, slopes[name], 0.0)
+        return delta, slopes
 
     def delta(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Delta, as of all inputs."""
