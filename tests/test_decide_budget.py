@@ -15,7 +15,8 @@ from bayescale.decide import Scenario, budget
 from bayescale.decide.budget import evppi, expected_shortfall
 from bayescale.decide.hardware import ACCELERATORS, find_accelerator
 from bayescale.decide.scenario import EXAMPLE, Step, draw
-from bayescale.model import Prior
+from bayescale.inference.fit import prior_tree
+from bayescale.model import Model, Prior
 
 PLAIN = Scenario(
     flops=1e24,
@@ -57,6 +58,20 @@ def test_what_a_run_takes_is_arithmetic() -> None:
         np.testing.assert_allclose(found[name], value, rtol=1e-8, err_msg=name)
     assert found["money"].attrs["units"] == "USD"
     assert found["evppi"].sizes["input"] == 0 or float(found["evppi"].max()) == 0
+
+
+def test_a_law_of_another_input_has_no_price_of_flop() -> None:
+    """Once compute was taken for tokens, and a decision printed."""
+    runs = bs.load_dataset("pile")[["tokens", "loss"]]
+    model = Model.load("power").changed(inputs={"scale": "tokens"})
+    fit = prior_tree(runs, model, draws=100)
+    told = "grows with tokens, not with training compute"
+    with pytest.raises(ValueError, match=f"scenario: the fit {told}"):
+        budget(fit, replace(PLAIN, path=None))
+    with pytest.raises(ValueError, match=f"price_above: the fit {told}"):
+        bs.diminishing(fit, beyond=1e12, price_above=(1e9, 2e-18))
+    found = bs.returns(fit, flops=[1e12])
+    assert found["improvement_flops"].attrs["units"] == "tokens/(nat/token)"
 
 
 def test_a_baseline_may_be_a_scale_and_value_a_step() -> None:

@@ -256,7 +256,15 @@ def read_planned(fit: xr.DataTree, plan: Scenario, random_seed: int) -> Draws:
     """Read the draws of a fit where a scenario asks."""
     sizes = fit["posterior"].sizes
     held = held_inputs(plan, sizes["chain"] * sizes["draw"], random_seed)
-    return read_draws(fit, plan.path, plan.family, random_seed, held)
+    draws = read_draws(fit, plan.path, plan.family, random_seed, held)
+    for part in draws.parts:
+        if not part.whole.grows_by_compute:
+            columns = ", ".join(part.whole.model.inputs.values())
+            raise ValueError(
+                f"scenario: the fit grows with {columns}, not with training compute, so that {plan.flops:g} FLOP say "
+                "nothing of its loss; fit the runs by flops, or by params and tokens"
+            )
+    return draws
 
 
 def _held(draws: Draws) -> dict[str, np.ndarray]:

@@ -155,11 +155,7 @@ def _read(
         raise ValueError(
             f"recipes: losses in {units[0][0]} and in {units[1][0]} cannot be compared; convert one of the run tables"
         )
-    grow = [
-        draws.saved.has_compute or columns == ("flops",)
-        for draws, (_, columns) in zip(pair, units, strict=True)
-    ]
-    if units[0][1] != units[1][1] and not all(grow):
+    if units[0][1] != units[1][1] and not all(each.saved.grows_by_compute for each in pair):
         raise ValueError(
             f"recipes: one grows with {', '.join(units[0][1])}, the other with {', '.join(units[1][1])}; fit both "
             "in the same input"

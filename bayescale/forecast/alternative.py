@@ -124,15 +124,10 @@ def _paired(values: np.ndarray, there: Route, route: Route) -> np.ndarray:
     return every[np.linspace(0, every.shape[0] - 1, route.saved.samples).round().astype(int)]
 
 
-def _trains(saved: Saved) -> bool:
-    """Whether a law grows with training compute."""
-    return saved.has_compute or tuple(saved.model.inputs.values()) == ("flops",)
-
-
 def _recipe(saved: Saved, tree: xr.DataTree, step: float, elsewhere: Elsewhere) -> Measure:
     other = _read(tree)
     columns = [tuple(each.model.inputs.values()) for each in (saved, other)]
-    if columns[0] != columns[1] and not (_trains(saved) and _trains(other)):
+    if columns[0] != columns[1] and not (saved.grows_by_compute and other.grows_by_compute):
         raise ValueError(
             f"alternative: the fit grows with {', '.join(columns[1])}, not with training compute, so that it is no "
             "recipe; what is spent at inference needs a price: (fit, spent now, FLOP of one more), or "

@@ -170,7 +170,7 @@ def drift_note(
 
 def scale_unit(saved: Saved) -> str:
     """Unit of compute, or of what takes its place, with a space before it; empty where it is not known."""
-    if saved.has_compute or tuple(saved.model.inputs.values()) == ("flops",):
+    if saved.grows_by_compute:
         return " FLOP"
     return f" {next(iter(saved.model.inputs.values()))}" if len(saved.model.inputs) == 1 else ""
 

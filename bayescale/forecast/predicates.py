@@ -101,6 +101,11 @@ def choose(
             name, threshold, lambda r, c: score_gain(r, link, c, step), threshold, (step,)
         )
     if name == "price_above":
+        if not saved.grows_by_compute:
+            raise ValueError(
+                f"price_above: the fit grows with {', '.join(saved.model.inputs.values())}, not with training compute, "
+                "so that a FLOP has no price along it; fit the runs by flops, or by params and tokens"
+            )
         # What a unit of money buys, which falls below what it must.
         price = float(numbers[1])
         return Predicate(

@@ -21,7 +21,13 @@ from bayescale.forecast.curve import (
     read_fit,
     samples,
 )
-from bayescale.forecast.doubts import design_note, distance_note, fit_notes, group_notes
+from bayescale.forecast.doubts import (
+    design_note,
+    distance_note,
+    fit_notes,
+    group_notes,
+    scale_unit,
+)
 from bayescale.forecast.growth import Growth, check_range, growth
 from bayescale.forecast.held import Held, hold_inputs
 from bayescale.forecast.optimum import SPACING, STEP, falling_root
@@ -42,7 +48,7 @@ _UNITS = {
     "reducible_elasticity": ("1", "elasticity of the reducible loss"),
     "share_left": ("1", "share of the loss that is reducible"),
     "halving_compute": ("1", "factor of compute that halves the reducible loss"),
-    "improvement_flops": ("FLOP/({loss})", "compute of an improvement by one unit of loss"),
+    "improvement_flops": ("{scale}/({loss})", "compute of an improvement by one unit of loss"),
 }
 
 
@@ -218,7 +224,9 @@ def route_attrs(
 
 def _attrs(name: str, saved: Saved, step: float) -> dict[str, str]:
     units, long_name = _UNITS[name]
-    return {"units": units.format(loss=saved.units), "long_name": long_name.format(step=step)}
+    scale = scale_unit(saved).strip() or "1"
+    told = units.format(loss=saved.units, scale=scale)
+    return {"units": told, "long_name": long_name.format(step=step)}
 
 
 def _marginal(route: Route, flops: np.ndarray, step: float) -> dict[str, np.ndarray]:
