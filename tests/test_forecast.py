@@ -237,6 +237,7 @@ def test_families_known_and_new(families: xr.DataTree) -> None:
         if n.code == "new_family"
     )
     assert "did you mean 'pythia'?" in hint.advice
+    assert hint.severity == "warning"
 
 
 def test_without_a_family_all_points_share_a_new_one(families: xr.DataTree) -> None:
@@ -245,6 +246,7 @@ def test_without_a_family_all_points_share_a_new_one(families: xr.DataTree) -> N
     np.testing.assert_array_equal(loss[..., 0], loss[..., 1])
     note = next(note for note in get_notes(loss) if note.code == "new_family")
     assert "no family was given" in note.message
+    assert note.severity == "info"
     along = returns(families, flops=6e21, path="fixed-params=1e10")
     np.testing.assert_allclose(along["loss"][..., 0], loss[..., 0], rtol=1e-13)
 
@@ -373,6 +375,10 @@ def test_notes_of_a_forecast(fit: xr.DataTree) -> None:
     assert "1 of 2 scales" in note.message
     assert note.severity == "warning"
     assert "far_extrapolation" in codes(returns(fit, flops=[1e26]))
+    below = next(n for n in get_notes(returns(fit, flops=[1e21, 25])) if n.code == "below_the_runs")
+    assert below.message.startswith("1 of 2 scales lies more than a decade below the smallest run")
+    assert below.severity == "warning"
+    assert "below_the_runs" not in codes(predict(fit, near))
 
 
 def test_errors_of_the_fit_travel() -> None:

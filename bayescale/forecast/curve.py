@@ -41,8 +41,8 @@ class Saved:
         Dims chain, draw and those of each variable.
     runs : xr.Dataset
         The training runs; dim ``run``.
-    largest : float
-        Training compute of the largest run, see :func:`compute_of`.
+    smallest, largest : float
+        Training compute of the smallest and of the largest run, see :func:`compute_of`.
     units : str
         Unit of the loss.
     drift : Paths or None
@@ -57,6 +57,7 @@ class Saved:
     reference: Mapping[str, float]
     posterior: xr.Dataset
     runs: xr.Dataset
+    smallest: float
     largest: float
     units: str
     drift: Paths | None = None
@@ -140,11 +141,13 @@ def read_fit(fit: xr.DataTree) -> Saved:
         reference=json.loads(fit.attrs["reference"]),
         posterior=fit["posterior"].to_dataset(),
         runs=runs,
+        smallest=np.nan,
         largest=np.nan,
         units=_units(model, observed),
     )
-    largest = float(np.nanmax(compute_of(saved, runs).values))
-    return replace(saved, largest=largest, drift=_drift(saved, fit))
+    compute = compute_of(saved, runs).values
+    span = {"smallest": float(np.nanmin(compute)), "largest": float(np.nanmax(compute))}
+    return replace(saved, drift=_drift(saved, fit), **span)
 
 
 def _units(model: Model, observed: xr.DataArray) -> str:

@@ -49,7 +49,7 @@ def fit_notes(fit: xr.DataTree, saved: Saved) -> list[Note]:
 
 
 def distance_note(saved: Saved, compute: np.ndarray) -> list[Note]:
-    """The note that scales lie far beyond the runs, if they do.
+    """The notes that scales lie far beyond the runs, or far below them, if they do.
 
     Parameters
     ----------
@@ -60,24 +60,33 @@ def distance_note(saved: Saved, compute: np.ndarray) -> list[Note]:
     Returns
     -------
     list of Note
-        Empty, or one ``far_extrapolation``.
+        ``far_extrapolation``, ``below_the_runs``, both or none.
     """
-    decades = np.log10(np.asarray(compute, dtype=float) / saved.largest).reshape(-1)
-    far = int((decades > FAR).sum())
-    if not far:
-        return []
-    unit = scale_unit(saved)
-    which = f"{far} of {decades.size} scales {'lies' if far == 1 else 'lie'}"
-    which = "the scale lies" if decades.size == 1 else which
-    distance = f"{decades.max():.1f} decades" + ("" if decades.size == 1 else " at most")
-    return [
-        Note(
+    asked, unit = np.log10(np.asarray(compute, dtype=float)).reshape(-1), scale_unit(saved)
+    notes = []
+    for code, decades, end, advice in (
+        (
             "far_extrapolation",
-            "warning",
-            f"{which} more than a decade beyond the largest run ({saved.largest:.3g}{unit}): {distance}",
+            asked - np.log10(saved.largest),
+            f"beyond the largest run ({saved.largest:.3g}{unit})",
             "add larger runs, or read the answer as what the law says rather than what will happen",
-        )
-    ]
+        ),
+        (
+            "below_the_runs",
+            np.log10(saved.smallest) - asked,
+            f"below the smallest run ({saved.smallest:.3g}{unit})",
+            "was a unit meant, such as 7B for 7e9? Laws of large runs say little of small ones",
+        ),
+    ):
+        far = int((decades > FAR).sum())
+        if not far:
+            continue
+        which = f"{far} of {decades.size} scales {'lies' if far == 1 else 'lie'}"
+        which = "the scale lies" if decades.size == 1 else which
+        distance = f"{decades.max():.1f} decades" + ("" if decades.size == 1 else " at most")
+        message = f"{which} more than a decade {end}: {distance}"
+        notes.append(Note(code, "warning", message, advice))
+    return notes
 
 
 def design_note(saved: Saved, inputs: Mapping[str, np.ndarray], where: str) -> list[Note]:
@@ -161,9 +170,9 @@ def drift_note(
         Note(
             "by_construction",
             "info",
-            f"{min(share, 1.0):.0%} of the variance of {label} is the drift of the law's slope beyond the runs, which "
-            "follows from the drift's prior and the rate seen within the runs",
-            "larger runs narrow it; --discrepancy none shows what the law alone would say",
+            f"{min(share, 1.0):.0%} of the variance of {label} is the drift of the law's slope away from the runs, "
+            "which follows from the drift's prior and the rate seen within the runs",
+            "runs there narrow it; a fit with discrepancy none shows what the law alone would say",
         )
     ]
 
@@ -204,7 +213,8 @@ def group_notes(saved: Saved, groups: Iterable[Group]) -> list[Note]:
         notes.append(
             Note(
                 "new_family",
-                "info",
+                # Where a name is like one that has runs, it is more likely misspelt than new.
+                "warning" if near else "info",
                 f"{column}: {what}: the forecast is for a new one, drawn from the spread between the "
                 f"{len(known)} that have runs",
                 f"{hint}name one of {', '.join(known[:12])} to forecast for it",
