@@ -47,6 +47,7 @@ CODES: dict[str, str] = {
     "multimodal": "chains settled in different modes",
     "evidence_uncertain": "populations of sequential Monte Carlo disagree about the marginal likelihood",
     "unreachable_target": "some or all draws cannot reach the target",
+    "not_worth_a_run": "seeing no run before the decision is worth its price",
     "refit_needed": "what the next runs would tell is more than the posterior draws can say; fit again between them",
 }
 

@@ -20,6 +20,7 @@ from bayescale.decide.frontier import before_runs
 from bayescale.decide.preposterior import expected_gain, reweighted, variance_after
 from bayescale.inference.fit import prior_tree
 from bayescale.model import Model
+from bayescale.notes import get_notes
 
 TABLE = {
     "params": [1e8, 1e9, 1e9, 1e10, 3e10],
@@ -399,6 +400,8 @@ def test_a_decision_is_a_target(uncertain: xr.DataTree) -> None:
     np.testing.assert_allclose(asked["evsi"], found["evsi"], rtol=1e-9)
     np.testing.assert_allclose(asked["p_changes"], found["p_changes"], rtol=1e-9)
     assert asked.attrs["stop"] == 0
+    np.testing.assert_allclose(asked["money"], found["money"], rtol=1e-9)
+    assert "not_worth_a_run" not in [note.code for note in get_notes(found)]
 
 
 def test_one_stops_where_no_run_can_change_the_decision(uncertain: xr.DataTree) -> None:
@@ -408,6 +411,10 @@ def test_one_stops_where_no_run_can_change_the_decision(uncertain: xr.DataTree) 
     assert float(found["p_changes"].max()) < 1e-3
     dollars = 6 * 1e8 * 2e9 / (1e15 * 0.4) / 3600 * 2.0
     assert float(found["money"][0]) == pytest.approx(dollars)
+    named = next_runs(uncertain, TABLE, budget=1e24, target=clear)
+    (note,) = [note for note in get_notes(named) if note.code == "not_worth_a_run"]
+    assert note.severity == "warning"
+    assert note.message.startswith("no run by itself is worth its price")
 
 
 # --- Bad input -----------------------------------------------------------------------------------------------------------

@@ -8,6 +8,9 @@ from test_decide import stacked
 
 import bayescale as bs
 from bayescale.decide import compare_recipes
+from bayescale.inference.fit import prior_tree
+from bayescale.model import Model
+from bayescale.notes import get_notes
 
 SAMPLE = ("chain", "draw")
 
@@ -45,6 +48,24 @@ def test_a_recipe_against_itself_is_a_tie() -> None:
     np.testing.assert_array_equal(found["p_better"], 0.5)
     assert float(found["p_never"]) == 1
     assert float(np.abs(found["difference"]).max()) == 0
+
+
+def test_that_levels_alone_cannot_cross_is_said() -> None:
+    told = {}
+    for model in ("chinchilla-families", "skaling-drift-families"):
+        fit = prior_tree(bs.load_dataset("pile"), model, draws=100)
+        pair = {"A": (fit, "pythia"), "B": (fit, "cerebras-gpt")}
+        found = compare_recipes(pair, flops=1e23, path="fixed-ratio=20")
+        told[tuple(Model.load(model).pool)] = (
+            float(found["p_never"]),
+            [note.message for note in get_notes(found) if note.code == "by_construction"],
+        )
+    for pooled, (never, messages) in told.items():
+        assert bool(messages) == (pooled == ("level",))
+        assert not messages or (never == 1 and "no finding" in messages[0])
+    assert ("level",) in told
+    apart = compare_recipes({"A": power(1.0, 0.3), "B": power(1.2, 0.3)}, flops=1e24)
+    assert "by_construction" not in [note.code for note in get_notes(apart)]
 
 
 def test_probabilities_are_those_of_independent_draws() -> None:

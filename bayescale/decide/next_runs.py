@@ -91,8 +91,9 @@ def next_runs(
 
         - ``cost`` [FLOP]; ``share``: of the target's variance that this run alone would remove, 0 to 1;
         - ``value_per_flop``: that share for each FLOP; of a scenario, currency for each FLOP;
-        - ``evsi``, ``p_changes``, only of a scenario: value of seeing this run before the decision [currency], and the
-          probability that it changes it; see :func:`stop`;
+        - ``evsi``, ``money``, ``p_changes``, only of a scenario: value of seeing this run before the decision and its
+          mean price [currency], and the probability that it changes the decision; see :func:`stop`. The note
+          ``not_worth_a_run`` says that no run is worth its price;
         - ``chosen``: how often it is in the batch.
 
         Dim pick, the batch in the order of choice: ``pick`` (which candidate), ``spent`` [FLOP] and ``sd_after``, the
@@ -157,15 +158,19 @@ def next_runs(
         "spent": ("pick", np.cumsum(cost[picks]), {"units": "FLOP"}),
         "sd_after": ("pick", np.sqrt(after), {"units": about.unit}),
     }
+    notes = list(draws.notes)
     if about.scenario is not None:
         mean = float(about.values.mean())
         worth = expected_gain(mean, np.sqrt(alone))
+        money = cost * _flop_price(about.scenario, random_seed)
+        notes += _worth_note(worth, money, about.unit)
         found["p_changes"] = (
             "candidate",
             chance_of_change(mean, np.sqrt(alone)),
             {"units": "1"},
         )
         found["evsi"] = ("candidate", worth, {"units": about.unit})
+        found["money"] = ("candidate", money, {"units": about.unit})
         found["value_per_flop"] = (
             "candidate",
             worth / cost,
@@ -182,7 +187,7 @@ def next_runs(
             if name != "cost"
         }
     )
-    notes = [*draws.notes, *_refit_note(size, draws.samples)]
+    notes += _refit_note(size, draws.samples)
     return result.assign_attrs(
         target=about.name,
         unit=about.unit,
@@ -245,12 +250,7 @@ def stop(
     asked = _read(fit, about, candidates, np.inf, random_seed)
     cost, spread = asked.cost, np.sqrt(asked.alone)
     mean = float(about.values.mean())
-    hour, share = (
-        draw(each, 4000, stream(random_seed, "scenario", name))
-        for name, each in (("price", scenario.price), ("utilisation", scenario.utilisation))
-    )
-    a_flop = float((accelerator_hours(1.0 / share, scenario.peak, 1.0) * hour).mean())
-    worth, money = expected_gain(mean, spread), cost * a_flop
+    worth, money = expected_gain(mean, spread), cost * _flop_price(scenario, random_seed)
     units = {"units": scenario.currency}
     return xr.Dataset(
         {
@@ -268,6 +268,31 @@ def stop(
             "notes": dump_notes(about.draws.notes),
         },
     )
+
+
+def _flop_price(scenario: Scenario, random_seed: int) -> float:
+    """Mean price of a training FLOP."""
+    hour, share = (
+        draw(each, 4000, stream(random_seed, "scenario", name))
+        for name, each in (("price", scenario.price), ("utilisation", scenario.utilisation))
+    )
+    return float((accelerator_hours(1.0 / share, scenario.peak, 1.0) * hour).mean())
+
+
+def _worth_note(worth: np.ndarray, money: np.ndarray, unit: str) -> list[Note]:
+    """The note that no candidate is worth its price, if so: the batch tells most, which may be nothing."""
+    if (worth > money).any():
+        return []
+    best = int((worth - money).argmax())
+    return [
+        Note(
+            "not_worth_a_run",
+            "warning",
+            f"no run by itself is worth its price before the decision: at best {worth[best]:,.2f} {unit} for "
+            f"{money[best]:,.0f}",
+            "decide as things stand; the runs named would tell most, not enough",
+        )
+    ]
 
 
 @dataclass(frozen=True)

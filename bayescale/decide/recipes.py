@@ -17,7 +17,7 @@ from bayescale.forecast.optimum import SPACING, falling_root
 from bayescale.forecast.path import PathLike
 from bayescale.forecast.predict import Kind, check_kind
 from bayescale.forecast.scales import read_flops
-from bayescale.notes import dump_notes
+from bayescale.notes import Note, dump_notes
 
 #: Times the largest compute asked about, where the search for a crossing ends unless a horizon is given.
 HORIZON = 1e4
@@ -120,7 +120,7 @@ def compare_recipes(
     nearer = min(both, key=lambda draws: draws.saved.largest)
     result["decades_beyond"] = decades_beyond(nearer.saved, scale).variable
     notes = [note for draws in both for note in draws.notes]
-    notes += distance_note(nearer.saved, scale.values)
+    notes += [*_parallel_note(recipes, both), *distance_note(nearer.saved, scale.values)]
     return result.assign_attrs(
         a=names[0],
         b=names[1],
@@ -161,6 +161,24 @@ def _read(
             "in the same input"
         )
     return list(recipes), pair
+
+
+def _parallel_note(recipes: Mapping[str, Recipe], pair: list[Draws]) -> list[Note]:
+    """The note that curves cannot cross, if all that sets two groups of one fit apart is their level."""
+    trees = [each[0] if isinstance(each, tuple) else each for each in recipes.values()]
+    if trees[0] is not trees[1] or any(
+        set(part.whole.model.pool) - {"level"} for part in pair[0].parts
+    ):
+        return []
+    return [
+        Note(
+            "by_construction",
+            "warning",
+            f"{' and '.join(map(repr, recipes))} share every exponent in this model, which pools the level alone: that "
+            "their curves never cross is the model's doing and no finding",
+            "to ask, pool an exponent too (models/README.md, [pool]), or fit each recipe by itself",
+        )
+    ]
 
 
 def _range(pair: list[Draws], largest: float, horizon: float | None) -> tuple[float, float]:
