@@ -1,15 +1,18 @@
 """A stack is a fit like any other: its draws come from its members by their weights."""
 
+import importlib
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import xarray as xr
 from fake_fit import fake_fit
 
-from bayescale import diminishing, load, predict, returns, save, stack
+from bayescale import diminishing, load, load_dataset, next_runs, predict, returns, save, stack
 from bayescale.forecast import inputs_along
-from bayescale.notes import get_notes
+from bayescale.inference.fit import prior_tree
+from bayescale.notes import Note, dump_notes, get_notes
 from bayescale.validate.stack import stacking_weights
 
 AT = {"params": [7e9, 70e9], "tokens": 1.4e12}
@@ -58,6 +61,109 @@ def test_probabilities_mix_by_weight(both: xr.DataTree, fits: dict[str, xr.DataT
     assert mixed["onset"].sizes == {"quantile": 5}
 
 
+@pytest.fixture(scope="module")
+def believed() -> dict[str, xr.DataTree]:
+    """Fits of several models that have seen no losses, of as many draws as no other."""
+    names = ("chinchilla", "skaling", "power", "chinchilla-families", "skaling-drift")
+    runs = load_dataset("pile")
+    return {
+        name: prior_tree(runs, name, draws=200 + 50 * place) for place, name in enumerate(names)
+    }
+
+
+def of(believed: dict[str, xr.DataTree], **weights: float) -> xr.DataTree:
+    return stack({name: believed[name] for name in weights}, weights=weights)
+
+
+def test_members_need_not_have_as_many_draws(believed: dict[str, xr.DataTree]) -> None:
+    unequal = of(believed, skaling=0.37, chinchilla=0.63)
+    ask = {"beyond": 1e24, "gain_below": 0.03}
+    found = diminishing(unequal, **ask)
+    each = [diminishing(believed[name], **ask) for name in ("skaling", "chinchilla")]
+    for name in ("probability", "p_never"):
+        expected = 0.37 * float(each[0][name]) + 0.63 * float(each[1][name])
+        assert float(found[name]) == pytest.approx(expected)
+    assert found["onset_draws"].sizes["draw"] == 200
+    told = next_runs(unequal, budget=1e23, target="onset", flops=1e24, gain_below=0.03)
+    assert told.attrs["sd_after"] < told.attrs["sd_before"]
+
+
+def test_the_onset_of_a_draw_is_where_its_own_gain_falls(believed: dict[str, xr.DataTree]) -> None:
+    both = of(believed, **{"skaling-drift": 0.6, "chinchilla": 0.4})
+    found = diminishing(both, beyond=1e23, gain_below=0.03, grid=60)
+    scales = np.geomspace(found.attrs["start"], found.attrs["horizon"], 60)
+    holds = returns(both, flops=scales)["gain"] < 0.03
+    # Scales at the end at which it holds, without a gap.
+    last = holds.isel(flops=slice(None, None, -1)).cumprod("flops").sum("flops").values
+    within = (last > 0) & (last < scales.size)
+    assert within[0, :120].sum() > 30
+    place, onset = scales.size - last[within], found["onset_draws"].values[within]
+    # The scale that is asked about is one more in the search.
+    far = np.abs(np.log(onset / 1e23)) > np.log(scales[1] / scales[0])
+    assert (scales[place - 1] * (1 - 1e-9) <= onset)[far].all()
+    assert (onset <= scales[place] * (1 + 1e-9))[far].all()
+
+
+SIZES = {"params": [1e9, 7e9], "tokens": [1e11, 1e11]}
+
+
+@pytest.mark.parametrize(
+    ("other", "columns", "family"),
+    [
+        ("chinchilla-families", {"family": ["pythia", "opt"]}, "pythia"),
+        ("power", {"flops": [6e20, 42e20]}, None),
+    ],
+)
+@pytest.mark.parametrize("generated", [False, True])
+@pytest.mark.parametrize("target", ["loss", "table"])
+def test_the_order_of_members_does_not_matter(
+    believed: dict[str, xr.DataTree],
+    other: str,
+    columns: dict[str, list],
+    family: str | None,
+    generated: bool,
+    target: str,
+) -> None:
+    table = SIZES | columns
+    asked = (
+        {"flops": 1e24, "family": family}
+        if target == "loss"
+        else {"target": {**table, "params": [1e10, 7e10]}}
+    )
+    orders = [("chinchilla", other), (other, "chinchilla")]
+    found = [
+        next_runs(
+            of(believed, **dict.fromkeys(order, 0.5)),
+            None if generated else table,
+            budget=1e22,
+            **asked,
+        )
+        for order in orders
+    ]
+    for each in found:
+        assert (each["share"] > 0).all()
+        assert set(each.data_vars) >= set(columns)
+        if generated and family and target == "loss":
+            assert (each["family"] == family).all()
+    np.testing.assert_allclose(found[0]["share"], found[1]["share"], rtol=1e-6)
+
+
+def test_a_family_is_asked_of_those_that_pool(believed: dict[str, xr.DataTree]) -> None:
+    for order in (("chinchilla", "chinchilla-families"), ("chinchilla-families", "chinchilla")):
+        both = of(believed, **dict.fromkeys(order, 0.5))
+        found = returns(both, flops=1e24, path="fixed-ratio=20", family="pythia")
+        sizes = inputs_along(both, 1e24, "fixed-ratio=20", family="pythia")
+        for family, alike in (("pythia", True), ("opt", False)):
+            loss = predict(both, sizes.assign(family=family))
+            assert np.allclose(loss.values, found["loss"].values, rtol=1e-10) == alike
+        assert returns(both, flops=1e24).attrs["family"] == "new"
+        diminishing(both, beyond=1e24, gain_below=0.03, family="pythia")
+    neither = of(believed, chinchilla=0.5, skaling=0.5)
+    for fit in (neither, believed["chinchilla"]):
+        with pytest.raises(ValueError, match="does not tell families apart"):
+            returns(fit, flops=1e24, family="pythia")
+
+
 def test_a_stack_is_saved_whole(both: xr.DataTree, tmp_path) -> None:
     again = load(save(both, tmp_path / "stack.nc"))
     xr.testing.assert_allclose(predict(again, AT), predict(both, AT))
@@ -76,6 +182,12 @@ def test_a_stack_is_saved_whole(both: xr.DataTree, tmp_path) -> None:
             lambda fits: stack({"a": stack(fits, weights={"low": 1, "high": 1}), "b": fits["low"]}),
             "'a' is a stack itself",
         ),
+        (
+            lambda fits: stack(
+                {"low": fits["low"], "b": fake_fit("chinchilla", 3)}, weights={"low": 1, "b": 1}
+            ),
+            r"number of chains \(low 2, b 3\).*chains=3",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(change, message: str, fits: dict[str, xr.DataTree]) -> None:
@@ -91,3 +203,76 @@ def test_weights_favour_the_better_forecast_and_keep_the_other() -> None:
     assert weights.sum() == pytest.approx(1.0)
     # One run is no reason to silence a model.
     assert stacking_weights(np.array([[0.0], [-5.0]]))[1] > 0.2
+
+
+# --- Weights from refits: cuts 1e20 and 1e21, two held-out runs of each ---------------------------------------------
+
+
+def weighed(
+    monkeypatch: pytest.MonkeyPatch,
+    fits: dict[str, xr.DataTree],
+    status: Sequence[str],
+    density: Sequence[float],
+) -> xr.DataTree:
+    """Stack by a backtest whose refits of chinchilla, at either cut, and then of skaling became so."""
+    models, cuts = ["chinchilla", "skaling"], [1e20, 1e21]
+    table = np.array(status).reshape(2, 2)
+    done = [
+        (model, cut, run, density[2 * i + j])
+        for i, model in enumerate(models)
+        for j, cut in enumerate(cuts)
+        for run in (8, 9)
+        if table[i, j] in ("done", "loose")
+    ]
+    columns = zip(("of_model", "of_cut", "of_run", "lpd"), zip(*done, strict=True), strict=True)
+    note = Note("not_converged", "error", "did not converge: one")
+    found = xr.Dataset(
+        {
+            "converged": (("model", "cut"), table == "done"),
+            "status": (("model", "cut"), np.where(table == "loose", "done", table)),
+            "error": (("model", "cut"), np.where(table == "failed", "no start was found", "")),
+            **{name: ("forecast", list(values)) for name, values in columns},
+        },
+        {"model": models, "cut": cuts},
+        {"notes": dump_notes([note] if "loose" in status else [])},
+    )
+    module = importlib.import_module("bayescale.validate.stack")
+    monkeypatch.setattr(module, "backtest", lambda *_, **__: found)
+    return stack({name: fits[name] for name in models})
+
+
+@pytest.mark.parametrize(
+    ("became", "code"), [("done", None), ("loose", "not_converged"), ("failed", "partial")]
+)
+def test_refits_that_went_wrong_do_not_weigh(
+    monkeypatch: pytest.MonkeyPatch,
+    believed: dict[str, xr.DataTree],
+    became: str,
+    code: str | None,
+) -> None:
+    found = weighed(monkeypatch, believed, ["done", "done", "done", became], [0, 0, 0, 9])
+    share = json.loads(found.attrs["stack"])["skaling"]
+    assert share == pytest.approx(0.5) if code else share > 0.6
+    codes = {note.code for note in get_notes(found)}
+    assert codes & {"not_converged", "partial"} == ({code} if code else set())
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (
+            ["done", "done", "failed", "loose"],
+            "no refit of model 'skaling' .*1e\\+20 failed: no start was found; .*did not converge",
+        ),
+        (["done", "failed", "failed", "done"], "no held-out run is forecast by .* every model"),
+        (["loose", "loose", "loose", "loose"], "no refit of model 'chinchilla'"),
+    ],
+)
+def test_weights_need_a_forecast_that_all_share(
+    monkeypatch: pytest.MonkeyPatch,
+    believed: dict[str, xr.DataTree],
+    status: list[str],
+    message: str,
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        weighed(monkeypatch, believed, status, [0, 0, 0, 0])

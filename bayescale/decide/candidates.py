@@ -8,7 +8,7 @@ import xarray as xr
 
 from bayescale.cost import params_at_ratio
 from bayescale.decide.draws import Draws, Part
-from bayescale.forecast.curve import compute_of
+from bayescale.forecast.curve import Saved, compute_of
 from bayescale.forecast.noise import noise_scale, rates_at
 from bayescale.forecast.scales import Scales, as_dataset, positive, read_scales
 
@@ -20,7 +20,7 @@ def read_candidates(
     draws: Draws, candidates: Scales, limit: float
 ) -> tuple[xr.Dataset, np.ndarray]:
     """Table of the runs that can be made, and their cost."""
-    saved = draws.parts[0].whole
+    saved = _sized(draws)
     given = as_dataset(candidates, "candidates")
     table = read_runs_to_come(draws, given, "candidates")
     if "cost" in given:
@@ -51,11 +51,19 @@ def read_runs_to_come(draws: Draws, given: Scales, where: str) -> xr.Dataset:
     ----------
     draws : Draws
     given : Dataset, DataFrame or mapping
-        Columns of the law's inputs, and of the groups where the model pools.
+        Columns of the law's inputs, and of the groups where the model pools; of a stack, of every member's.
     where : str
         Name of the table in messages, and of runs that have no name.
     """
-    table = read_scales(given, draws.parts[0].whole, where=where)
+    given = as_dataset(given, where)
+    found = {
+        name: values
+        for part in draws.parts
+        for name, values in read_scales(given, part.whole, where=where).items()
+    }
+    table = xr.Dataset(
+        {name: values.drop_vars(found, errors="ignore") for name, values in found.items()}
+    )
     dims = [dim for dim in table.sizes if dim not in ("chain", "draw")]
     if len(dims) != 1:
         raise ValueError(f"{where}: expected a table with one row a run")
@@ -69,7 +77,7 @@ def read_runs_to_come(draws: Draws, given: Scales, where: str) -> xr.Dataset:
 
 def generated(draws: Draws, limit: float) -> Mapping[str, np.ndarray]:
     """A grid from the smallest run to one that takes the whole budget, over the runs' tokens per parameter."""
-    saved = draws.parts[0].whole
+    saved = _sized(draws)
     smallest = float(compute_of(saved, saved.runs).min())
     if limit < smallest:
         raise ValueError(
@@ -77,25 +85,37 @@ def generated(draws: Draws, limit: float) -> Mapping[str, np.ndarray]:
             "or give a table of smaller runs"
         )
     levels = np.geomspace(smallest, limit, _LEVELS)
-    if len(saved.law.inputs) == 1:
-        (column,) = saved.model.inputs.values()
-        if column != "flops":
-            raise ValueError(
-                f"candidates: model {saved.model.name!r} grows with {column}; give a table with it and a column 'cost'"
-            )
-        return {column: levels}
-    if not saved.has_compute or len(saved.law.inputs) > 2:
-        raise ValueError(
-            f"candidates: none can be generated for law {saved.law.name!r}; give a table of runs"
-        )
     columns = saved.model.inputs
+    sizes = {columns["params"], columns["tokens"]} if saved.has_compute else set()
+    needed = [set(part.whole.model.inputs.values()) for part in draws.parts]
+    for part, names in zip(draws.parts, needed, strict=True):
+        if names <= sizes | {"flops"}:
+            continue
+        if len(names) == 1:
+            raise ValueError(
+                f"candidates: model {part.whole.model.name!r} grows with {names.pop()}; give a table with it and a "
+                "column 'cost'"
+            )
+        raise ValueError(
+            f"candidates: none can be generated for law {part.whole.law.name!r}; give a table of runs"
+        )
+    if not saved.has_compute:
+        return {"flops": levels}
     ratio = saved.runs[columns["tokens"]].values / saved.runs[columns["params"]].values
     ratios = np.geomspace(ratio.min(), ratio.max(), _RATIOS)
     grid = np.array(list(product(levels, np.unique(ratios))))
     params = params_at_ratio(grid[:, 0], grid[:, 1])
     # The largest pays the whole budget, to the last bit.
     tokens = params * grid[:, 1] * (1 - 1e-12)
-    return {columns["params"]: params, columns["tokens"]: tokens}
+    found = {columns["params"]: params, columns["tokens"]: tokens}
+    # A member that grows with compute reads it from a column.
+    return found | ({"flops": grid[:, 0]} if any("flops" in names for names in needed) else {})
+
+
+def _sized(draws: Draws) -> Saved:
+    """The member that says what a run costs: the first of params and tokens, if one is."""
+    every = [part.whole for part in draws.parts]
+    return next((each for each in every if each.has_compute), every[0])
 
 
 def noise_variance(draws: Draws, table: xr.Dataset, log_loss: np.ndarray) -> np.ndarray:

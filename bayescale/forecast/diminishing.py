@@ -32,7 +32,7 @@ from bayescale.forecast.predicates import (
     gain_at,
 )
 from bayescale.forecast.returns import Route, loss_at, route_attrs, route_for
-from bayescale.forecast.scales import group_of, read_flops
+from bayescale.forecast.scales import group_of, pooled_columns, read_flops
 from bayescale.forecast.sensitivity import prior_note
 from bayescale.forecast.stacked import is_stack, members, mixed
 from bayescale.notes import Note, dump_notes, get_notes
@@ -179,7 +179,7 @@ def diminishing(
 
     def route_of(other: Saved, held: Held) -> Route:
         known = {name: value for name, value in held.items() if name in other.model.inputs.values()}
-        group = family if other.pooled == whole.pooled else None
+        group = family if other.pooled == pooled_columns(whole) else None
         # A law of one input grows along it, whatever the path here.
         along = None if len(other.law.inputs) == 1 else path
         return route_for(hold_inputs(other, known) if known else other, along, group, random_seed)
@@ -363,17 +363,14 @@ def _of_stack(fit: xr.DataTree, options: Mapping[str, Any]) -> xr.Dataset:
         if name in shared and f"{name}_mcse" in first and name != "onset"
     ]
     result = mixed(fit, answers, [str(name) for name in chances])
-    onsets = []
-    for member in asked:
-        draws = answers[member.name]["onset_draws"]
-        count = member.draws.stop - member.draws.start
-        kept = np.linspace(0, draws.sizes["draw"] - 1, count).round().astype(int)
-        onsets.append(
-            draws.isel(draw=kept).assign_coords(
-                draw=np.arange(member.draws.start, member.draws.stop)
-            )
+    # Of the shares, as every other answer by draw: a share drifts along paths of its own.
+    onsets = [
+        diminishing(member.share, **options)["onset_draws"].assign_coords(
+            draw=np.arange(member.draws.start, member.draws.stop)
         )
-    result["onset_draws"] = xr.concat(onsets, "draw")
+        for member in asked
+    ]
+    result["onset_draws"] = xr.concat(onsets, "draw", join="exact")
     result["onset"], result["onset_mcse"] = quantiles(result["onset_draws"], QUANTILES)
     beyond = xr.ufuncs.log10(result["onset"] / first.attrs["largest_run"])
     result["onset_decades_beyond"] = beyond.clip(min=0.0)

@@ -11,6 +11,9 @@ from bayescale.forecast.curve import Group, Saved
 
 type Scales = xr.Dataset | pd.DataFrame | Mapping[str, ArrayLike]
 
+#: Attribute of the posterior of a stack's member: the columns that any member pools over.
+POOLED_BESIDE = "pooled_beside"
+
 
 def read_scales(at: Scales, saved: Saved, *, where: str = "at") -> xr.Dataset:
     """Read the columns that a law needs from a table of scales.
@@ -146,32 +149,39 @@ def group_label(saved: Saved, family: str | Mapping[str, str] | None) -> str:
         if isinstance(family, str)
         else ", ".join(f"{column}={name}" for column, name in (family or {}).items())
     )
-    return named or ("new" if saved.pooled else "")
+    return named or ("new" if pooled_columns(saved) else "")
+
+
+def pooled_columns(saved: Saved) -> tuple[str, ...]:
+    """Columns that tell groups apart: of a stack's member those of all members, so that one question suits each."""
+    return tuple(saved.posterior.attrs.get(POOLED_BESIDE, saved.pooled))
 
 
 def group_of(saved: Saved, family: str | Mapping[str, str] | None) -> Group:
-    """The group in every pooling column; an empty name where none is given.
+    """The group in every pooling column, of a stack's member in those of all; an empty name where none is given.
 
     Raises
     ------
     ValueError
-        If the model does not pool, or pools over several columns and ``family`` does not say which is meant.
+        If neither the model nor another of its stack pools, or there are several columns and ``family`` does not say
+        which is meant.
     """
+    columns = pooled_columns(saved)
     if family is None:
-        return dict.fromkeys(saved.pooled, "")
-    if not saved.pooled:
+        return dict.fromkeys(columns, "")
+    if not columns:
         raise ValueError(
             f"family = {family!r}: model {saved.model.name!r} does not tell families apart; leave it out"
         )
     if isinstance(family, Mapping):
-        wrong = [name for name in family if name not in saved.pooled]
+        wrong = [name for name in family if name not in columns]
         if wrong:
             raise ValueError(
-                f"family: {wrong[0]!r} is not pooled over; the columns are {', '.join(saved.pooled)}"
+                f"family: {wrong[0]!r} is not pooled over; the columns are {', '.join(columns)}"
             )
-        return {column: str(family.get(column, "")) for column in saved.pooled}
-    if len(saved.pooled) > 1:
+        return {column: str(family.get(column, "")) for column in columns}
+    if len(columns) > 1:
         raise ValueError(
-            f"family = {family!r}: say of which column, such as {{{saved.pooled[0]!r}: {family!r}}}"
+            f"family = {family!r}: say of which column, such as {{{columns[0]!r}: {family!r}}}"
         )
-    return {saved.pooled[0]: str(family)}
+    return {columns[0]: str(family)}

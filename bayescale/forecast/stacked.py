@@ -12,6 +12,8 @@ import numpy as np
 import xarray as xr
 
 from bayescale.forecast.montecarlo import SAMPLE_DIMS
+from bayescale.forecast.scales import POOLED_BESIDE
+from bayescale.model import Model
 from bayescale.notes import Note, dump_notes, get_notes
 
 #: Groups of a member whose draws are thinned to its share.
@@ -59,6 +61,7 @@ def members(fit: xr.DataTree) -> Iterator[Member]:
     weights: dict[str, float] = json.loads(fit.attrs["stack"])
     total = fit["posterior"].sizes["draw"]
     ends = np.round(np.cumsum(list(weights.values())) * total).astype(int)
+    pooled = _pooled({name: fit["members"].children[name] for name in weights})
     for (name, weight), start, end in zip(weights.items(), [0, *ends[:-1]], ends, strict=True):
         if end > start:
             whole = fit["members"].children[name]
@@ -67,14 +70,27 @@ def members(fit: xr.DataTree) -> Iterator[Member]:
                 .round()
                 .astype(int)
             )
-            yield Member(name, weight, whole, _thinned(whole, kept), slice(start, end))
+            yield Member(
+                name,
+                weight,
+                _with_draws(whole, slice(None), pooled),
+                _with_draws(whole, kept, pooled),
+                slice(start, end),
+            )
 
 
-def _thinned(fit: xr.DataTree, kept: np.ndarray) -> xr.DataTree:
+def _pooled(fits: Mapping[str, xr.DataTree]) -> tuple[str, ...]:
+    """Columns that any of the fits pools over."""
+    models = [Model.from_toml(fit.attrs["model"], where=name) for name, fit in fits.items()]
+    return tuple(dict.fromkeys(column for model in models for column in model.pooled))
+
+
+def _with_draws(fit: xr.DataTree, kept: np.ndarray | slice, pooled: tuple[str, ...]) -> xr.DataTree:
     groups = {
         name: group.to_dataset().isel(draw=kept) if name in _DRAWN else group.to_dataset()
         for name, group in fit.children.items()
     }
+    groups["posterior"] = groups["posterior"].assign_attrs({POOLED_BESIDE: pooled})
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = fit.attrs
     return tree
@@ -111,7 +127,14 @@ def of_stack[Answer: (xr.DataArray, xr.Dataset)](
         each.assign_coords(draw=np.arange(m.draws.start, m.draws.stop))
         for m, each in zip(asked, answers, strict=True)
     ]
-    merged = xr.concat(fresh, "draw", coords="different", compat="equals", combine_attrs="override")
+    merged = xr.concat(
+        fresh,
+        "draw",
+        coords="different",
+        compat="equals",
+        join="exact",
+        combine_attrs="override",
+    )
     return merged.assign_attrs(
         model=str(fit.attrs["model_name"]), weights=fit.attrs["stack"], notes=dump_notes(notes)
     )
@@ -133,12 +156,12 @@ def mixed(
     weights = xr.DataArray(
         [m.weight for m in members(fit)], dims="model", coords={"model": list(answers)}
     )
+    # Nothing else: draws of the members need not be as many.
+    mixable = [*probabilities, *(f"{name}_mcse" for name in probabilities)]
     together = xr.concat(
-        list(answers.values()),
+        [each[mixable].reset_coords(drop=True) for each in answers.values()],
         dim=weights["model"],
-        coords="minimal",
-        compat="override",
-        join="override",
+        join="exact",
     )
     found = xr.Dataset()
     for name in probabilities:

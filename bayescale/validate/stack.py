@@ -19,7 +19,7 @@ import xarray as xr
 
 from bayescale.forecast.stacked import is_stack
 from bayescale.model import Model
-from bayescale.notes import dump_notes, get_notes
+from bayescale.notes import Note, dump_notes, get_notes
 from bayescale.validate.backtest import backtest
 
 #: Pseudo-counts of held-out runs that each model starts with: few held-out runs may not silence a model.
@@ -44,7 +44,7 @@ def stack(
         By name, from :func:`bayescale.fit` of the same runs.
     weights : mapping of float, optional
         By name. Left out, each model is fitted again to the smaller runs, and weighed by the density that it gives to
-        the larger ones.
+        the larger ones; fits that fail or do not converge say nothing, and a note names them.
     cuts : sequence of float, optional
         As for :func:`bayescale.validate.backtest`.
     draws : int
@@ -66,7 +66,8 @@ def stack(
     Raises
     ------
     ValueError
-        If there are fewer than two fits, they are not of the same runs, or weights make no sense.
+        If there are fewer than two fits, they are not of the same runs or differ in their number of chains, weights
+        make no sense, or no held-out run is forecast by every model.
 
     Examples
     --------
@@ -80,6 +81,7 @@ def stack(
     """
     _check(fits)
     first = next(iter(fits.values()))
+    notes = [note for fit in fits.values() for note in get_notes(fit)]
     if weights is None:
         runs = first["constant_data"].to_dataset().assign(loss=first["observed_data"]["loss"])
         chosen = [Model.from_toml(fit.attrs["model"], where=name) for name, fit in fits.items()]
@@ -94,6 +96,7 @@ def stack(
             results=results,
         )
         weights = dict(zip(fits, stacking_weights(_densities(found, chosen)), strict=True))
+        notes += [*get_notes(found), *_failed_note(found)]
     weights = _normal(fits, weights)
     draw = np.arange(min(fit["posterior"].sizes["draw"] for fit in fits.values()))
     chain = first["posterior"]["chain"].values
@@ -105,7 +108,6 @@ def stack(
             **{f"members/{name}": fit for name, fit in fits.items()},
         }
     )
-    notes = [note for fit in fits.values() for note in get_notes(fit)]
     tree.attrs = {
         **first.attrs,
         "model_name": f"stack of {', '.join(fits)}",
@@ -148,9 +150,56 @@ def stacking_weights(log_densities: np.ndarray, steps: int = 500) -> np.ndarray:
 
 def _densities(found: xr.Dataset, models: Sequence[Model]) -> np.ndarray:
     """Log density of every held-out run of every cut, dims (model, run), where all models have one."""
-    table = found[["of_model", "of_cut", "of_run", "lpd"]].to_dataframe()
-    wide = table.pivot(index=["of_cut", "of_run"], columns="of_model", values="lpd").dropna()
-    return wide[[model.name for model in models]].to_numpy().T
+    names = [model.name for model in models]
+    sound = found["converged"].sel(model=found["of_model"], cut=found["of_cut"]).values
+    table = found[["of_model", "of_cut", "of_run", "lpd"]].isel(forecast=sound).to_dataframe()
+    wide = table.pivot(index=["of_cut", "of_run"], columns="of_model", values="lpd")
+    wide = wide.reindex(columns=names)
+    none = [name for name in names if wide[name].isna().all()]
+    shared = wide.dropna()
+    if none or shared.empty:
+        what = (
+            f"no refit of model {none[0]!r} to smaller runs converged"
+            if none
+            else "no held-out run is forecast by a converged refit of every model"
+        )
+        rows = found.sel(model=none or names)
+        became = "; ".join(
+            f"{name} at {cut:.3g} {_became(rows.sel(model=name, cut=cut))}"
+            for name in rows["model"].values
+            for cut in rows["cut"].values
+        )
+        raise ValueError(
+            f"weights: {what} ({became}): draw more, cut elsewhere, leave a model out, or give weights=..."
+        )
+    return shared.to_numpy().T
+
+
+def _became(refit: xr.Dataset) -> str:
+    status, error = str(refit["status"].item()), str(refit["error"].item())
+    if status == "done":
+        return "converged" if bool(refit["converged"]) else "did not converge"
+    return f"{status}: {error}" if error else status
+
+
+def _failed_note(found: xr.Dataset) -> list[Note]:
+    """The note that refits failed: of those that did not converge or were interrupted the backtest has its own."""
+    failed = [
+        f"{name} at {cut:.3g} ({found['error'].sel(model=name, cut=cut).item()})"
+        for name in found["model"].values
+        for cut in found["cut"].values
+        if found["status"].sel(model=name, cut=cut) == "failed"
+    ]
+    if not failed:
+        return []
+    return [
+        Note(
+            "partial",
+            "warning",
+            f"refits that failed have no part in the weights: {', '.join(failed)}",
+            "cut higher, take a simpler model, or give weights",
+        )
+    ]
 
 
 def _normal(fits: Mapping[str, xr.DataTree], weights: Mapping[str, float]) -> dict[str, float]:
@@ -172,6 +221,13 @@ def _check(fits: Mapping[str, xr.DataTree]) -> None:
     nested = [name for name, fit in fits.items() if is_stack(fit)]
     if nested:
         raise ValueError(f"{nested[0]!r} is a stack itself: give its members")
+    chains = {name: fit["posterior"].sizes["chain"] for name, fit in fits.items()}
+    if len(set(chains.values())) > 1:
+        listed = ", ".join(f"{name} {count}" for name, count in chains.items())
+        raise ValueError(
+            f"the fits differ in their number of chains ({listed}): a stack joins draws chain by chain; fit again "
+            f"with as many in each, such as chains={max(chains.values())}"
+        )
     losses = [fit["observed_data"].to_dataset()["loss"].values for fit in fits.values()]
     for name, loss in zip(fits, losses, strict=True):
         if loss.shape != losses[0].shape or not np.array_equal(loss, losses[0]):
