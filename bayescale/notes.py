@@ -32,6 +32,7 @@ CODES: dict[str, str] = {
     "prior_dominated": "the answer rests on the prior more than on the runs",
     "lack_of_fit": "the runs scatter about the law in a way that the model does not expect",
     "influential_runs": "a few runs decide the fit (high Pareto k-hat)",
+    "below_the_floor": "the drift of the slope takes the forecast past the law's own irreducible loss",
     "below_the_runs": "the forecast lies more than a decade of compute below the smallest run",
     "far_extrapolation": "the forecast lies more than a decade of compute beyond the largest run",
     "outside_domain": "an input lies outside the range that the law is meant for",

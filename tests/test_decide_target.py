@@ -10,6 +10,7 @@ import bayescale as bs
 from bayescale.decide import compute_for
 from bayescale.decide.draws import loss_along, read_draws
 from bayescale.forecast.returns import returns
+from bayescale.inference.fit import prior_tree
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +147,8 @@ def test_where_drifts_bend_the_first_crossing_is_found() -> None:
     for index, target in enumerate(targets):
         below = ahead <= target
         first = np.where(below.any(axis=1), scan[below.argmax(axis=1)], np.inf)
-        with np.errstate(invalid="ignore"):
+        # Where only one of them finds a crossing, they differ.
+        with np.errstate(invalid="ignore", divide="ignore"):
             near = np.abs(np.log(compute[:, index] / first)) < 0.03
         assert (near | (compute[:, index] == first)).mean() > 0.98
 
@@ -188,3 +190,20 @@ def test_a_summary_keeps_no_draws() -> None:
         base = values.values.base
         if "draw" not in values.dims and base is not None:
             assert base.size <= 2 * values.size, name
+
+
+def test_draws_that_drift_past_the_floor_are_counted() -> None:
+    """Six decades on a law without drift stops at its floor; one whose slope drifts need not, and says so."""
+    found = {
+        name: compute_for(prior_tree(bs.load_dataset("pile"), name, draws=400), loss=[1.2, 0.6])
+        for name in ("skaling", "skaling-drift")
+    }
+    told = {
+        name: [note for note in bs.get_notes(each) if note.code == "below_the_floor"]
+        for name, each in found.items()
+    }
+    assert told["skaling"] == []
+    (note,) = told["skaling-drift"]
+    past = (found["skaling-drift"]["p_below_floor"] - found["skaling-drift"]["p_unreachable"]).max()
+    assert f"is met in {float(past):.1%} of draws" in note.message
+    assert note.severity == "warning"

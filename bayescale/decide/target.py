@@ -32,6 +32,8 @@ from bayescale.forecast.stacked import is_stack
 from bayescale.notes import Note, dump_notes
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+#: Share of the draws from which it is said that they pass the law's own floor.
+PAST_FLOOR = 0.01
 #: Share of the largest run's compute from which the search starts; from the smallest run, if the slope drifts.
 START = 1e-9
 #: Distance of the nodes between which crossings are bracketed, as a share of :data:`SPACING`, and secants within, where
@@ -280,7 +282,20 @@ def _unreachable_notes(
     }[name]
     # Not by the coordinate: of many targets, looking each up takes longer than all the rest.
     chances = (found[each].values for each in (name, "p_unreachable", "p_below_floor"))
-    for target, share, floor in zip(*chances, strict=True):
+    targets, shares, floors = chances
+    past = floors - shares
+    most = int(past.argmax())
+    if past[most] >= PAST_FLOOR:
+        notes.append(
+            Note(
+                "below_the_floor",
+                "warning",
+                f"{what[0]} {targets[most]:.4g} is met in {past[most]:.1%} of draws that have their {what[1]}: the "
+                "drift of the slope carries them past what the law alone allows",
+                "larger runs tell floor and drift apart; a fit with discrepancy none takes the floor for certain",
+            )
+        )
+    for target, share, floor in zip(targets, shares, floors, strict=True):
         if share == 0:
             continue
         why = f"{floor:.1%} have their {what[1]}" if floor else "it lies too far off"
