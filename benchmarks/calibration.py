@@ -177,8 +177,8 @@ CURVES = {"vision": "revisiting_vision.csv", "language": "revisiting_lang.csv"}
 VAGUE = (0.5, 1.5)
 
 
-def curves(workers: int, every: int) -> list[Row]:
-    """Public learning curves: fit what their authors marked for fitting, predict the rest."""
+def learning_curves(every: int) -> dict[str, tuple[str, str, xr.Dataset, xr.Dataset]]:
+    """Of each public curve, or of one in so many of each set: its set, domain, points for fitting, and those beyond."""
     split: dict[str, tuple[str, str, xr.Dataset, xr.Dataset]] = {}
     for source, file in CURVES.items():
         table = pd.read_csv(folder() / file)
@@ -196,6 +196,12 @@ def curves(workers: int, every: int) -> list[Row]:
             train = curve["is_train"].to_numpy() == 1
             kept = source, str(curve["domain"].iloc[0]), runs.isel(run=train), runs.isel(run=~train)
             split[str(name)] = kept
+    return split
+
+
+def curves(workers: int, every: int) -> list[Row]:
+    """Public learning curves: fit what their authors marked for fitting, predict the rest."""
+    split = learning_curves(every)
 
     def fits(model: Model, of: str | None = None, step: int = 1) -> dict[str, Scored]:
         chosen = model.changed(inputs={"scale": "examples"})

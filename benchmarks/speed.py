@@ -1,6 +1,6 @@
 """How long does an answer take? Every figure is a ratio to a peer, or to a floor, measured beside it in the same run.
 
-    python benchmarks/speed.py [--part answers|refits] [--quick] [--output FILE]
+    python benchmarks/speed.py [--part answers|drifting|refits] [--quick] [--output FILE]
 
 Results go to ``results/speed.json``; the page ``speed.md`` is made from that file. The 245 Chinchilla runs come from
 the folder that BAYESCALE_DATA names; without them what needs them is left out, and the page says so.
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 from arviz_stats import ess, mcse, rhat
+from calibration import learning_curves
 
 import bayescale as bs
 from bayescale.inference.fit import default_model
@@ -44,6 +45,8 @@ PAGE = HERE / "speed.md"
 CORES = 2
 #: Refits of part ``refits``, and the runs of the least of them.
 REFITS, REFIT_LEAST = 100, 30
+#: Part ``drifting`` samples one in so many of each set of public curves.
+ONE_IN = 4
 CHAINS, DRAWS = 4, 1000
 #: What both samplers are judged by: the parameters of the law as papers print them, and of its noise.
 QUANTITIES = ("E", "A", "B", "alpha", "beta", "sigma", "nu")
@@ -220,6 +223,37 @@ def refits(runs: xr.Dataset, count: int, repeats: int) -> tuple[list[Figure], li
             "all of them on two, compiling included", "s", tuple(seconds[2]), "", (), 240.0, "less"
         ),
     ], measured
+
+
+def drifting(every: int, repeats: int) -> tuple[list[Figure], dict[str, int]]:
+    """Seconds that the default models sample for, every attempt counted: on learning curves, and on the Chinchilla runs."""
+    seconds: dict[str, list[float]] = {"curves": [], "runs": []}
+    first = 0
+    for name, (_, _, curve, _) in learning_curves(every).items():
+        tried = attempts(curve, 1)
+        seconds["curves"].append(sum(tried))
+        first += len(tried) == 1
+        tell(f"{name}: {sum(tried):.2f} s in {len(tried)}")
+    runs = bs.load_dataset("epoch-chinchilla")
+    seconds["runs"] = [sum(attempts(runs, seed)) for seed in range(1, repeats + 1)]
+    count = len(seconds["curves"])
+    return [
+        Figure(
+            f"sampling a public learning curve, the default for one input: {count} curves, one fit each",
+            "s", tuple(seconds["curves"]), "", (), 1.5, "less",
+        ),
+        Figure(
+            f"sampling {runs.sizes['run']} runs, the default for params and tokens",
+            "s", tuple(seconds["runs"]), "", (), 6.0, "less",
+        ),
+    ], {"curves": count, "first": first}  # fmt: skip
+
+
+def attempts(runs: xr.Dataset, random_seed: int) -> list[float]:
+    """Seconds of each attempt of a fit by the default model."""
+    model, _ = default_model(runs)
+    fit = bs.fit(runs, model, draws=DRAWS, chains=CHAINS, cores=CORES, random_seed=random_seed)
+    return [each["seconds"] for each in json.loads(fit.attrs["sampling"])]
 
 
 def refit(runs: xr.Dataset, model: Model, cuts: list[float], processes: int) -> float:
@@ -434,6 +468,7 @@ def page(results: dict[str, Any]) -> str:
     """The page, from the stored rows."""
     lines = ["# Speed", ""]
     lines += answers_lines(results) if "machine" in results else []
+    lines += drifting_lines(results["drifting"]) if "drifting" in results else []
     lines += refits_lines(results["refits"]) if "refits" in results else []
     return "\n".join(lines) + "\n"
 
@@ -487,6 +522,25 @@ def answers_lines(results: dict[str, Any]) -> list[str]:
             f"Installed there: {', '.join(facts['extras'])}. Xarray imports what it finds of these, and our commands wait for it."
         ]
     return lines
+
+
+def drifting_lines(part: dict[str, Any]) -> list[str]:
+    """Of the page: how long the default models sample for."""
+    longest = max(part["rows"][0]["ours"])
+    return [
+        "",
+        "## Models that drift",
+        "",
+        "Made by `python benchmarks/speed.py --part drifting`: seconds of sampling of the default models, 4 × 1000 draws on 2",
+        "cores, every attempt of a fit counted and compiling left out. The figure is a median: of curves over curves, whose",
+        f"slowest took {longest:.1f} s; {part['first']} of {part['curves']} passed the first attempt.",
+        "",
+        *HEAD,
+        *map(table_row, part["rows"]),
+        "",
+        f"Measured {part['date']} on {part['machine']['cores']} cores, at a load of {part['load']:.1f} in the minute before.",
+        *["", "A quick run: too few curves for a result."] * part["quick"],
+    ]
 
 
 def refits_lines(part: dict[str, Any]) -> list[str]:
@@ -553,7 +607,7 @@ def tell(text: str) -> None:
 def main() -> None:
     """Measure, store, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", choices=("answers", "refits"), help="only this; the rest stays")
+    parser.add_argument("--part", choices=("answers", *MANY), help="only this; the rest stays")
     parser.add_argument("--quick", action="store_true", help="few repeats: a look, not a result")
     parser.add_argument("--output", type=Path, default=RESULTS, help="where the JSON goes")
     given = parser.parse_args()
@@ -561,34 +615,50 @@ def main() -> None:
     if given.part and given.output.exists():
         kept = json.loads(given.output.read_text(encoding="utf-8"))
     results = kept
-    if given.part != "refits":
-        results = answers(given.quick) | ({"refits": kept["refits"]} if "refits" in kept else {})
-    if given.part != "answers":
-        try:
-            results["refits"] = many(given.quick)
-        except (FileNotFoundError, ImportError) as error:
-            tell(f"refits: skipped: {error}")
+    if given.part in (None, "answers"):
+        results = answers(given.quick) | {part: kept[part] for part in MANY if part in kept}
+    for part in MANY:
+        if given.part in (None, part):
+            try:
+                results[part] = MANY[part](given.quick)
+            except (FileNotFoundError, ImportError) as error:
+                tell(f"{part}: skipped: {error}")
     write(given.output, json.dumps(results, indent=1) + "\n")
     text = page(json.loads(given.output.read_text(encoding="utf-8")))
     write(PAGE if given.output == RESULTS else given.output.with_suffix(".md"), text)
     print(text)
 
 
-def many(quick: bool) -> dict[str, Any]:
+def many_drifting(quick: bool) -> dict[str, Any]:
+    """Measure part ``drifting``."""
+    load = os.getloadavg()[0]
+    figures, counts = drifting(*((24, 1) if quick else (ONE_IN, 5)))
+    return {"load": load, **counts, **facts(quick, figures)}
+
+
+def many_refits(quick: bool) -> dict[str, Any]:
     """Measure part ``refits``."""
     runs = bs.load_dataset("epoch-chinchilla")
     figures, measured = refits(runs, *((6, 1) if quick else (REFITS, 2)))
+    return {"measured": measured, **facts(quick, figures)}
+
+
+def facts(quick: bool, figures: Sequence[Figure]) -> dict[str, Any]:
+    """What is stored of a part: when and where it was measured, and its rows."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "quick": quick,
         "machine": machine(),
-        "measured": measured,
         "rows": [figure.facts() for figure in figures],
     }
 
 
+#: Parts of many fits, each with a key of its own in the results.
+MANY = {"drifting": many_drifting, "refits": many_refits}
+
+
 def answers(quick: bool) -> dict[str, Any]:
-    """Measure all but part ``refits``."""
+    """Measure all but the parts of many fits."""
     load = [os.getloadavg()[0]]
     figures: list[Figure] = []
     results: dict[str, Any] = {
