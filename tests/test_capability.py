@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -340,6 +341,43 @@ def test_longer_tasks_peak_later(known: xr.DataTree) -> None:
     peak = found["peak_quantile"].sel(quantile=0.5)
     assert (peak.diff("length") >= 0).all()
     assert (peak.sel(task="acc_hard").diff("length") > 0).all()
+
+
+@pytest.mark.parametrize("dependence", [0.0, 1e-4])
+def test_the_peak_of_chances_too_small_for_floats(dependence: float) -> None:
+    # A score of at most .4, to the thousandth power, is zero in a float: sums of logs, and decimals, know better.
+    fit = with_tasks(fake_fit("chinchilla", draws=5, jitter=0.1), {"acc_long": (-0.3, 8.0, 0, 0.4)})
+    path, options = "fixed-ratio=20", {"dependence": dependence, "horizon": 1e26}
+    found = bs.capability(fit, flops=1e23, length=[1000], path=path, **options)
+    grid = np.geomspace(found.attrs["start"], 1e26, 120)
+    single = bs.capability(fit, flops=grid, length=[1], path=path).isel(task=0, length=0)
+    now = single["score"].values.reshape(-1, grid.size)
+    then = now + single["gain"].values.reshape(-1, grid.size)
+    assert not over_steps(then, 1000, dependence).any()
+
+    def exact(score: np.ndarray) -> np.ndarray:
+        n = np.arange(1000)
+        # After n steps that succeed the next does so with the mean of the beta distribution that they leave.
+        steps = (score[..., None] * (1 - dependence) + n * dependence) / (1 + (n - 1) * dependence)
+        return np.vectorize(lambda log: Decimal(log).exp(), otypes=[object])(np.log(steps).sum(-1))
+
+    best = grid[(exact(then) - exact(now)).argmax(axis=1)]
+    best[best == grid[-1]] = np.inf
+    np.testing.assert_array_equal(found["peak"].values.ravel(), best)
+    assert float(found["p_peak_passed"].squeeze()) == (best == grid[0]).mean()
+    assert 0 < np.isinf(best).mean() < 1
+
+
+def test_without_any_gain_no_peak_has_been_passed_below_the_ceiling() -> None:
+    # Two sigmoids so steep that a float knows their floor and their ceiling alone.
+    tasks = {"acc_never": (0.9, 1e4, 0.0, 1.0), "acc_done": (-0.9, 1e4, 0.25, 0.95)}
+    fit = with_tasks(fake_fit("chinchilla", draws=5), tasks)
+    for dependence in (0.0, 0.5):
+        found = bs.capability(fit, flops=1e23, dependence=dependence, path="fixed-ratio=20")
+        assert (found["gain"] == 0).all()
+        assert (found["p_peak_passed"].sel(task="acc_never") == 0).all()
+        assert (found["p_peak_beyond"].sel(task="acc_never") == 1).all()
+        assert (found["p_peak_passed"].sel(task="acc_done") == 1).all()
 
 
 def test_a_target_score_is_met_at_its_compute(known: xr.DataTree) -> None:

@@ -5,19 +5,21 @@ arXiv 2401.00448). Here the target is to be met with an asked probability: every
 which so many draws meet it, and the cheapest over its lifetime is found among them.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayescale.cost import inference_flops, training_flops
+from bayescale.cost import inference_flops, tokens_for, training_flops
 from bayescale.decide.draws import Draws, Family, loss_of, read_draws, told
-from bayescale.decide.target import compute_for
+from bayescale.decide.target import DRIFT_STEPS, compute_for
 from bayescale.forecast.capability import linked
+from bayescale.forecast.curve import compute_of
 from bayescale.forecast.doubts import distance_note
 from bayescale.forecast.held import Held, pair_draws
-from bayescale.forecast.optimum import falling_root
+from bayescale.forecast.optimum import SPACING, falling_root
 from bayescale.forecast.scales import positive
 from bayescale.notes import Note, dump_notes
 
@@ -27,6 +29,10 @@ SIZES = 41
 SPAN = (0.01, 4.0)
 #: No size is trained on more tokens than this.
 MOST_TOKENS = 1e18
+#: Nor on fewer.
+LEAST_TOKENS = 1e6
+#: Distance in ln(tokens) of the nodes between which a drifting loss is searched: an eighth of a decade.
+LATTICE = SPACING / 2
 
 
 def smallest_model(
@@ -75,7 +81,8 @@ def smallest_model(
     xr.Dataset
         *How to read it*:
 
-        - ``params``, ``tokens``: the model to train, infinite or NaN where none meets the target;
+        - ``params``, ``tokens``: the model to train, infinite or NaN where none meets the target: trained on just so
+          many tokens, so large a share of the draws meets it;
         - ``cost`` [FLOP]: of training and of serving the mean demand;
         - ``params_least``: the smallest size that meets the target at all;
         - dim size: ``size``, ``tokens_needed`` (infinite where no number of tokens does), ``lifetime_cost`` [FLOP];
@@ -194,18 +201,74 @@ def _tokens_needed(
     with np.errstate(divide="ignore"):
         level = np.broadcast_to(np.log(wanted), shape)
     known = np.isfinite(level)
-
-    def excess(log_tokens: np.ndarray) -> np.ndarray:
-        above = np.log(loss_of(draws, params, np.exp(log_tokens)))
-        return np.where(known, above - np.where(known, level, 0.0), -level)
-
-    upper = np.full(shape, np.log(most))
-    reached = excess(upper) <= 0
-    lower = np.minimum(np.full(shape, np.log(1e6)), upper - 1)
-    start = np.clip(np.log(20 * params) + np.zeros(shape), lower, upper)
-    tokens = np.exp(falling_root(excess, lower, upper, start, tolerance=1e-6, iterations=60))
     place = int(np.ceil(confidence * draws.samples - 1e-9)) - 1
-    return np.partition(np.where(reached, tokens, np.inf), place, axis=0)[place]
+
+    def excess(log_tokens: np.ndarray, some: np.ndarray | slice = slice(None)) -> np.ndarray:
+        above = np.log(loss_of(draws, params[:, some], np.exp(log_tokens)))
+        finite, target = known[:, some], level[:, some]
+        return np.where(finite, above - np.where(finite, target, 0.0), -target)
+
+    if draws.drifts:
+        tokens = _first_enough(excess, _fewest(draws, sizes), np.log(most), place)
+    else:
+        upper = np.full(shape, np.log(most))
+        reached = excess(upper) <= 0
+        lower = np.minimum(np.full(shape, np.log(LEAST_TOKENS)), upper - 1)
+        start = np.clip(np.log(20 * params) + np.zeros(shape), lower, upper)
+        root = falling_root(excess, lower, upper, start, tolerance=1e-6, iterations=60)
+        tokens = np.where(reached, np.exp(root), np.inf)
+    return np.partition(tokens, place, axis=0)[place]
+
+
+def _fewest(draws: Draws, sizes: np.ndarray) -> np.ndarray:
+    """Log of the tokens from which each size is searched, where the slope drifts.
+
+    A drift says nothing where both tokens and compute lie below those of every run.
+    """
+    saved = draws.saved
+    tokens = np.nanmin(saved.runs[saved.model.inputs["tokens"]].values)
+    compute = np.nanmin(compute_of(saved, saved.runs).values)
+    return np.log(np.maximum(np.minimum(tokens, tokens_for(compute, sizes)), LEAST_TOKENS))
+
+
+def _first_enough(
+    excess: Callable[..., np.ndarray], first: np.ndarray, last: float, place: int
+) -> np.ndarray:
+    """Tokens with which each draw meets a loss, near where more than ``place`` of them first do; axes (sample, size).
+
+    Bracketed on a lattice, since a drift may let the loss rise with tokens for a while: where that ends says nothing of
+    where it has been. Draws that do not meet the loss there are infinite, and so are all where there is no such place.
+
+    Parameters
+    ----------
+    excess : callable
+        ``excess(log_tokens, sizes)``: log loss less the target's; axes (sample, size).
+    first, last : numpy.ndarray, float
+        Log of the tokens between which it is sought; the first by size.
+    place : int
+    """
+    at = np.minimum(first, last)
+    before = excess(at[None, :])
+    over, under, ends = before.copy(), before.copy(), at.copy()
+    enough = (before <= 0).sum(axis=0) > place
+    # The lattice does not depend on where it ends: more tokens to choose from are never worse.
+    while (left := np.flatnonzero(~enough & (at < last))).size:
+        over[:, left] = under[:, left]
+        at[left], ends[left] = ends[left], np.minimum(ends[left] + LATTICE, last)
+        under[:, left] = excess(ends[None, left], left)
+        enough[left] = (under[:, left] <= 0).sum(axis=0) > place
+        at[~enough & (ends >= last)] = last
+    lower, upper = (np.broadcast_to(each, over.shape) for each in (at, ends))
+    inside = (over > 0) & (under <= 0) & enough
+    # The line between the two nodes tells the place to within some hundredths.
+    part = np.divide(over, over - under, out=np.zeros(over.shape), where=inside)
+
+    def within(log_tokens: np.ndarray) -> np.ndarray:
+        return np.where(inside, excess(log_tokens), 0.0)
+
+    guess = lower + part * (upper - lower)
+    root = falling_root(within, lower, upper, guess, iterations=DRIFT_STEPS, at_lower=over)
+    return np.where(enough & (under <= 0), np.exp(np.where(inside, root, lower)), np.inf)
 
 
 def _unmet(met: np.ndarray, confidence: float, tokens_max: float | None) -> list[Note]:

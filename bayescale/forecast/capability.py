@@ -165,11 +165,18 @@ def over_steps(score: np.ndarray, length: float, dependence: float = 0.0) -> np.
     """
     if length == 1 or dependence == 0:
         return np.asarray(score**length)
-    alpha, total = score * (1 - dependence) / dependence, (1 - dependence) / dependence
-    with np.errstate(invalid="ignore"):
-        of = scipy.special.gammaln
+    return np.exp(_log_over_steps(score, length, dependence))
+
+
+def _log_over_steps(score: np.ndarray, length: float, dependence: float) -> np.ndarray:
+    """Log of :func:`over_steps`: of many steps the chance itself underflows."""
+    of = scipy.special.gammaln
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if length == 1 or dependence == 0:
+            return np.asarray(length * np.log(score))
+        alpha, total = score * (1 - dependence) / dependence, (1 - dependence) / dependence
         log = of(alpha + length) - of(alpha) + of(total) - of(total + length)
-    return np.where(score > 0, np.exp(log), 0.0)
+    return np.where(score > 0, log, -np.inf)
 
 
 def predict_scores(
@@ -303,7 +310,8 @@ def capability(
           adds to it (0.01 is one point);
         - ``peak``, dims chain, draw, task, length: compute [FLOP] at which the gain of a step is greatest, from the
           largest run to the horizon. A draw whose gain falls all the way has its peak behind it, and counts as the
-          largest run ("at most"); one whose gain rises all the way counts as infinite;
+          largest run ("at most"); one whose gain rises all the way, or that gains nothing up to the horizon and is not
+          at its ceiling, counts as infinite;
         - ``peak_quantile``, ``peak_quantile_mcse``, dims task, length, quantile: among all draws;
         - ``p_peak_passed``, ``p_peak_beyond``, with ``_mcse``: of these two.
 
@@ -452,11 +460,22 @@ def _peak(
         after[:, block] = loss_at(route, grid[None, block] * step)
     for place, link in enumerate(links):
         now, then = link.score(losses), link.score(after)
+        at_ceiling = np.isclose(now[:, 0], link.ceiling[:, 0], rtol=1e-12, atol=0.0)
         for column, length in enumerate(lengths):
-            gain = over_steps(then, length, dependence) - over_steps(now, length, dependence)
+            gain = _log_gain(now, then, length, dependence)
             best = gain.argmax(axis=1)
-            found[:, place, column] = np.where(best == grid.size - 1, np.inf, grid[best])
+            # Without any gain, what is at its ceiling has its peak behind it; of the others none has been seen.
+            none = np.isneginf(gain).all(axis=1) & ~at_ceiling
+            found[:, place, column] = np.where(none | (best == grid.size - 1), np.inf, grid[best])
     return found
+
+
+def _log_gain(now: np.ndarray, then: np.ndarray, length: float, dependence: float) -> np.ndarray:
+    """Log of what a step adds to the chance of a whole task; minus infinity where it adds nothing."""
+    before, after = (_log_over_steps(score, length, dependence) for score in (now, then))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log = after + np.log(-np.expm1(before - after))
+    return np.where(after > before, log, -np.inf)
 
 
 def _peaks(found: xr.Dataset) -> xr.Dataset:

@@ -146,8 +146,8 @@ def read_fit(fit: xr.DataTree) -> Saved:
         units=_units(model, observed),
     )
     compute = compute_of(saved, runs).values
-    span = {"smallest": float(np.nanmin(compute)), "largest": float(np.nanmax(compute))}
-    return replace(saved, drift=_drift(saved, fit), **span)
+    smallest, largest = float(np.nanmin(compute)), float(np.nanmax(compute))
+    return replace(saved, smallest=smallest, largest=largest, drift=_drift(saved, fit))
 
 
 def _units(model: Model, observed: xr.DataArray) -> str:
