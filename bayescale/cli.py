@@ -37,12 +37,16 @@ from bayescale.cli_options import (
     Seed,
     TokensPerByte,
     Unit,
+    check_apart,
     check_figure,
     complete_model,
+    counts,
     finish,
     held,
+    on_command_line,
     quoted,
     read_table,
+    size,
     sizes,
 )
 
@@ -64,8 +68,19 @@ class _Verbs(typer.core.TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit from None
         except (ValueError, OSError) as error:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {on_command_line(str(error), self._options(ctx))}", err=True)
             raise typer.Exit(EXIT_BAD_INPUT) from error
+
+    def _options(self, ctx: Any) -> dict[str, str]:
+        """Options of the verb that was called, by their names in Python."""
+        verb = self.get_command(ctx, ctx.invoked_subcommand or "")
+        found: dict[str, str] = {}
+        for each in verb.params if verb else []:
+            for option in each.opts:
+                if option.startswith("--"):
+                    names = (each.name, option.removeprefix("--").replace("-", "_"))
+                    found |= dict.fromkeys(filter(None, names), option)
+        return found
 
 
 app = typer.Typer(
@@ -154,9 +169,10 @@ def fit(
     force: Force = False,
 ) -> None:
     """Fit a scaling law and save the posterior in one file."""
-    from bayescale.saving import check_folder, save
+    from bayescale.saving import check_output, save
 
-    check_folder(output)
+    check_output(output)
+    check_apart(output, table, join)
     runs = read_table(table, column, form, join, unit, tokens_per_byte)
     from bayescale import render
     from bayescale.inference import fit as sample
@@ -225,7 +241,9 @@ def forecast(
 
     tree = load(fit, groups=FORECAST)
     where = (
-        _plan(tree, at) if at is not None else inputs_along(tree, sizes(flops), path, family=family)
+        _plan(tree, at)
+        if at is not None
+        else inputs_along(tree, sizes("--flops", flops or ""), path, family=family)
     )
     if family is not None:
         where = where.assign(family=family)
@@ -309,15 +327,14 @@ def returns(
     from bayescale import render
     from bayescale.forecast import diminishing
     from bayescale.forecast import returns as marginal
-    from bayescale.runs import parse_size
     from bayescale.saving import FORECAST, load
 
     tree = load(fit, groups=FORECAST)
-    scale = parse_size(beyond)
+    scale = size("--beyond", beyond)
     answer = diminishing(
         tree,
         beyond=scale,
-        to=None if to is None else parse_size(to),
+        to=None if to is None else size("--to", to),
         gain_below=gain_below,
         elasticity_below=elasticity_below,
         relative_below=_pair("--relative-below", relative_below, "R@C0, such as 0.5@1e22"),
@@ -395,15 +412,15 @@ def _alternative(
 ) -> "xr.DataTree | tuple[str, float] | tuple[xr.DataTree, float, float] | None":
     if text is None:
         return None
-    from bayescale.runs import parse_size
     from bayescale.saving import FORECAST, load
 
     first, *numbers = text.rsplit("@", 2)
     if not numbers:
         return load(Path(text), groups=FORECAST)
     if len(numbers) == 1:
-        return first, parse_size(numbers[0])
-    return load(Path(first), groups=FORECAST), parse_size(numbers[0]), parse_size(numbers[1])
+        return first, size("--alternative", numbers[0])
+    now, price = (size("--alternative", each) for each in numbers)
+    return load(Path(first), groups=FORECAST), now, price
 
 
 def _pair(option: str, text: str | None, wanted: str) -> tuple[float, float] | None:
@@ -444,12 +461,12 @@ def capability(
     tree = load(fit, groups=FORECAST)
     found = both(
         tree,
-        flops=sizes(flops),
+        flops=sizes("--flops", flops),
         step=step,
         path=path,
         family=family,
         tasks=task,
-        length=[int(each) for each in sizes(length)],
+        length=counts("--length", length),
         dependence=dependence,
     )
     render.out(render.capability_facts(tree, found), json, render.capability_table)
@@ -493,12 +510,11 @@ def backtest(
 ) -> None:
     """Hold out the largest runs, forecast them from the others, and score what was said."""
     from bayescale.model import Model
-    from bayescale.runs import parse_size
 
     if figure is not None:
         check_figure(figure, "--figure ")
     chosen = [Model.load(each) for each in model] if model else None
-    cuts = [parse_size(each) for each in cut] if cut else None
+    cuts = [size("--cut", each) for each in cut] if cut else None
     runs = read_table(table, column)
     from bayescale import render, render_backtest
     from bayescale.validate import backtest as run_backtest

@@ -25,6 +25,7 @@ from bayescale.cli_options import (
     held,
     numbers,
     quoted,
+    size,
     sizes,
 )
 
@@ -74,10 +75,10 @@ def allocate(
     if (flops is None) == (released is None):
         raise ValueError("give either --flops 1e24,1e25 or --released TABLE")
     from bayescale import decide, render, render_decide
-    from bayescale.runs import parse_size, read_runs
+    from bayescale.runs import read_runs
     from bayescale.saving import FORECAST, load
 
-    demand = 0.0 if inference_tokens is None else parse_size(inference_tokens)
+    demand = 0.0 if inference_tokens is None else size("--inference-tokens", inference_tokens)
     if released is not None:
         bounds = {"--params-max": params_max, "--tokens-max": tokens_max, "--grid": grid}
         unused = [name for name, value in bounds.items() if value is not None]
@@ -94,10 +95,10 @@ def allocate(
     tree = load(fit, groups=FORECAST)
     found = decide.allocate(
         tree,
-        flops=sizes(flops),
-        params_max=None if params_max is None else parse_size(params_max),
-        tokens_max=None if tokens_max is None else parse_size(tokens_max),
-        grid=None if grid is None else sizes(grid),
+        flops=sizes("--flops", flops or ""),
+        params_max=None if params_max is None else size("--params-max", params_max),
+        tokens_max=None if tokens_max is None else size("--tokens-max", tokens_max),
+        grid=None if grid is None else sizes("--grid", grid),
         inference_tokens=demand,
         near=near,
         probability=probability,
@@ -138,12 +139,13 @@ def target(
     force: Force = False,
 ) -> None:
     """Ask how much compute reaches a loss or a score, and how likely it is that none does."""
+    if (loss is None) == (accuracy is None):
+        raise ValueError("give either --loss 2.0,1.9 or --accuracy 0.6,0.7 (with --task)")
     targets = {
         name: None if text is None else numbers(f"--{name}", text)
         for name, text in (("loss", loss), ("accuracy", accuracy))
     }
     from bayescale import decide, render, render_decide
-    from bayescale.runs import parse_size
     from bayescale.saving import FORECAST, load
 
     tree = load(fit, groups=FORECAST)
@@ -153,7 +155,7 @@ def target(
         accuracy=targets["accuracy"],
         task=task,
         confidence=confidence,
-        budget=None if budget is None else parse_size(budget),
+        budget=None if budget is None else size("--budget", budget),
         path=path,
         kind=kind.value,
         at=held(at),
@@ -251,10 +253,10 @@ def next_runs(
     """Choose the runs that tell most for their FLOP, without a refit for each."""
     from bayescale import decide, render, render_decide
     from bayescale.model import Model
-    from bayescale.runs import parse_size, read_runs
+    from bayescale.runs import read_runs
     from bayescale.saving import FORECAST, load
 
-    limit = parse_size(budget)
+    limit = size("--budget", budget)
     if sum(each is not None for each in (flops, planned, scenario)) != 1:
         raise ValueError(
             "give one of --flops 1e24 (with --target), --planned FILE and --scenario FILE"
@@ -274,7 +276,7 @@ def next_runs(
         table,
         budget=limit,
         target=about,
-        flops=None if flops is None else parse_size(flops),
+        flops=None if flops is None else size("--flops", flops),
         gain_below=gain_below,
         path=path,
         at=held(at) or None,
@@ -326,7 +328,7 @@ def compare_recipes(
     }
     found = decide.compare_recipes(
         recipes,
-        flops=sizes(flops),
+        flops=sizes("--flops", flops),
         path=path,
         kind=kind.value,
         at=held(at),

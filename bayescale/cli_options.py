@@ -1,7 +1,9 @@
 """What the verbs of the command line share: their common options, exit codes and endings."""
 
 import difflib
+import re
 import shlex
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -142,11 +144,40 @@ At = Annotated[
 ]
 
 
-def sizes(text: str | None) -> list[float]:
-    """Sizes separated by commas, as people write them."""
+#: A power as people type it who think of 1e25.
+_POWER = re.compile(r"(?:([\d.]+) ?[x×*] ?)?10 ?(?:\^|\*\*) ?(\d+)")
+
+
+def size(option: str, text: str) -> float:
+    """A size as people write it."""
     from bayescale.runs import parse_size
 
-    return [parse_size(each) for each in (text or "").split(",")]
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        power = _POWER.fullmatch(text.strip())
+        hint = f"; did you mean {power[1] or 1}e{power[2]}?" if power else ""
+        raise ValueError(f"{option}: {error}{hint}") from error
+
+
+def sizes(option: str, text: str) -> list[float]:
+    """Sizes separated by commas, as people write them."""
+    items = text.split(",")
+    places = [option] if len(items) == 1 else [f"{option}, item {i + 1}" for i in range(len(items))]
+    return [size(place, item) for place, item in zip(places, items, strict=True)]
+
+
+def counts(option: str, text: str) -> list[int]:
+    """Whole numbers above zero, separated by commas."""
+    try:
+        found = sizes(option, text)
+    except ValueError:
+        found = [0.5]
+    if any(each % 1 for each in found):
+        raise ValueError(
+            f"{option} {text!r}: expected whole numbers above zero, separated by commas: 1,10,100"
+        )
+    return [int(each) for each in found]
 
 
 def quoted(path: str | Path) -> str:
@@ -167,6 +198,13 @@ def check_figure(path: Path, option: str = "") -> None:
     if path.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise ValueError(f"{option}{path}: expected a name in .png, .pdf or .svg")
     check_folder(path)
+
+
+def check_apart(output: Path, *sources: str | Path | None) -> None:
+    """Raise ValueError if what is written would replace what is read."""
+    for each in sources:
+        if each is not None and output.exists() and Path(each).exists() and output.samefile(each):
+            raise ValueError(f"{output}: that is what is read here; name another file with -o")
 
 
 def numbers(option: str, text: str) -> list[float]:
@@ -232,6 +270,70 @@ def _assignment(text: str) -> tuple[str, str]:
             f"--column {text!r}: expected CANONICAL=COLUMN, such as --column loss=val_loss"
         )
     return canonical.strip(), source.strip()
+
+
+#: What the library says in the words of Python, and what that is on the command line.
+_PHRASES = tuple(
+    (re.compile(said), meant)
+    for said, meant in (
+        (r", or pass path=.*", ""),
+        (r"at=\{'(\w+)': ([^}]+)\}, or --at \S+", r"--at \1=\2"),
+        (r"with at= or --at", "with --at"),
+        (r"cuts=\[\.\.\.\]", "--cut 1e20"),
+        (r"input=\.\.\.", "--input COLUMN"),
+        (r"a fit with discrepancy none", "`bayescale fit ... --discrepancy none`"),
+        (r"\bask for gain_below", "ask for --gain-below"),
+        (r"(--gain-below(?:,| or)) elasticity_below", r"\1 --elasticity-below"),
+        (r"(--elasticity-below or) floor", r"\1 --floor"),
+    )
+)
+_COLUMNS = re.compile(r"columns=\{'(\w+)': (?:'([^']*)'|\"([^\"]*)\"|(\.\.\.))\}")
+_VALUE = r"'[^']*'|\"[^\"]*\"|\([^()]*\)|\[[^\]]*\]|[^\s,:;)]+"
+
+
+def on_command_line(message: str, options: Mapping[str, str] | None = None) -> str:
+    """A message of the library in the words of the command line.
+
+    Parameters
+    ----------
+    message : str
+    options : mapping, optional
+        Options by their name in Python, for an error; a note speaks of no values that were given.
+
+    Examples
+    --------
+    >>> on_command_line("say which one is: columns={'loss': 'val loss'}")
+    "say which one is: --column 'loss=val loss'"
+    >>> on_command_line("form = 'wand': expected one of table, wandb", {"form": "--from"})
+    '--from wand: expected one of table, wandb'
+    """
+    message = _COLUMNS.sub(
+        lambda at: "--column " + shlex.quote(f"{at[1]}={at[2] or at[3] or at[4]}"), message
+    )
+    for said, meant in _PHRASES:
+        message = said.sub(meant, message)
+    if not options:
+        return message
+    names = "|".join(sorted(options, key=len, reverse=True))
+    long = "|".join(name for name in options if "_" in name) or "(?!)"
+
+    def given(at: re.Match[str]) -> str:
+        option, value = options[at[1]], at[2].strip("'\"()[]").replace(", ", ",")
+        return f"{option} is missing" if value == "None" else f"{option} {shlex.quote(value)}"
+
+    # Never inside a name, a path, a quotation or an option.
+    message = re.sub(rf"(?<![\w.'\"/(-])({names}) ?= ?({_VALUE})(?=[\s,:;.)]|$)", given, message)
+    for shape in (
+        rf"^({names})(?=: )",
+        rf"(?<![\w.'\"/-])({long})(?![\w.'\"/])",
+        rf"(?<=goes with )({names})\b",
+        rf"(?<=, not with )({names})\b",
+        rf"(?<=--)(?P<before>[\w-]+(?:,| or) )({names})\b",
+    ):
+        message = re.sub(
+            shape, lambda at: at.groupdict().get("before", "") + options[at[at.re.groups]], message
+        )
+    return message
 
 
 def finish(tree: "xr.DataTree", force: bool) -> None:

@@ -28,10 +28,12 @@ from bayescale.cli_options import (
     RunsFile,
     TokensPerByte,
     Unit,
+    check_apart,
     finish,
     held,
     numbers,
     read_table,
+    size,
 )
 
 if TYPE_CHECKING:
@@ -122,13 +124,13 @@ def report(
     force: Force = False,
 ) -> None:
     """Write one file for a decision-maker and a reviewer: the answer, figures, assumptions, checks."""
-    from bayescale.runs import parse_size
     from bayescale.saving import check_folder
 
     if output is None:
         output = Path(f"report.{format or ReportFormat.html}")
     check_folder(output)
-    asked = None if beyond is None else parse_size(beyond)
+    check_apart(output, fit)
+    asked = None if beyond is None else size("--beyond", beyond)
     losses = None if loss is None else numbers("--loss", loss)
     from bayescale import render
     from bayescale.saving import load

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bayescale.cli_options import on_command_line
 from bayescale.notes import SEVERITIES, get_notes
 
 Facts = Any
@@ -37,11 +38,17 @@ _STYLES = {
 
 
 def out(facts: Facts, json: bool, show: Callable[[Facts], None]) -> None:
-    """Print facts as JSON, or show them as tables."""
+    """Print facts as JSON, or show them as tables; notes in the words of the command line."""
+    if isinstance(facts, Mapping) and "notes" in facts:
+        facts = {**facts, "notes": [_noted(each) for each in facts["notes"]]}
     if json:
         print(jsonlib.dumps(plain(facts), indent=2))
     else:
         show(facts)
+
+
+def _noted(note: Mapping[str, str]) -> dict[str, str]:
+    return {**note, **{key: on_command_line(note[key]) for key in ("message", "advice")}}
 
 
 def next_step(silent: bool, *commands: str, link: str = "or:  ") -> None:
@@ -431,7 +438,7 @@ def capability_table(facts: Mapping[str, Facts]) -> None:
     )
     table = Table(
         "compute",
-        f"a step takes off [{facts['loss_unit']}]",
+        escape(f"a step takes off [{facts['loss_unit']}]"),
         "task",
         "steps",
         "chance [%]",
@@ -441,8 +448,8 @@ def capability_table(facts: Mapping[str, Facts]) -> None:
     )
 
     def points(values: Mapping[str, float]) -> str:
-        low, middle, high = (100 * values[key] for key in ("q05", "median", "q95"))
-        return f"{middle:.1f} ({low:.1f} to {high:.1f})"
+        low, middle, high = (_tenths(100 * values[key]) for key in ("q05", "median", "q95"))
+        return f"{middle} ({low} to {high})"
 
     last = None
     for row in facts["rows"]:
@@ -485,6 +492,18 @@ def capability_table(facts: Mapping[str, Facts]) -> None:
     print_notes(facts["notes"])
 
 
+def _tenths(value: float) -> str:
+    """A percentage to tenths, where less than half a tenth is not nothing.
+
+    Examples
+    --------
+    >>> _tenths(62.83), _tenths(0.003), _tenths(-0.003), _tenths(0.0)
+    ('62.8', '<0.1', '0.0', '0.0')
+    """
+    # Adding zero makes minus zero plain zero.
+    return "<0.1" if 0 < value < 0.05 else f"{round(value, 1) + 0.0:.1f}"
+
+
 _PREDICATES = {
     "gain_below": "a step of {step:g}x buys less than {threshold:g} {loss_unit}",
     "elasticity_below": "the elasticity of the loss is below {threshold:g}",
@@ -523,7 +542,7 @@ def returns_table(facts: Mapping[str, Facts]) -> None:
     )
     gain, elasticity = facts["marginal"]["gain"], facts["marginal"]["elasticity"]
     table.add_row(
-        f"gain of a step at {facts['beyond']:.3g} [{facts['loss_unit']}]",
+        escape(f"gain of a step at {facts['beyond']:.3g} [{facts['loss_unit']}]"),
         f"{number(gain['median'], 3)} ({number(gain['q05'], 3)} to {number(gain['q95'], 3)})",
         "",
     )

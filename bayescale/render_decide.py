@@ -1,5 +1,6 @@
 """What the deciding verbs print: the facts of each answer as plain data, and the tables that show them."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -19,6 +20,8 @@ from bayescale.render import (
     verdict_facts,
 )
 
+_NONE = "none so safe"
+_LETTERS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
 _DECISIONS = {
     "go": "[bold green]GO[/]",
     "no-go": "[bold red]NO-GO[/]",
@@ -91,17 +94,19 @@ def allocate_table(facts: Mapping[str, Facts]) -> None:
         "tokens",
         "near-optimal params",
         "optimum's tokens/param",
-        f"loss [{facts['units']}]",
+        escape(f"loss [{facts['units']}]"),
         "wasted",
         box=None,
         pad_edge=False,
     )
+    lacking = False
     for row in facts["rows"]:
         if "near_sizes" in row:
-            near = ", ".join(number(each, 3) for each in row["near_sizes"]) or "none so safe"
+            near = ", ".join(number(each, 3) for each in row["near_sizes"]) or _NONE
         else:
             low, high = row["near_params"]
-            near = "none so safe" if np.isnan(low) else f"{number(low, 3)} to {number(high, 3)}"
+            near = _NONE if np.isnan(low) else f"{number(low, 3)} to {number(high, 3)}"
+        lacking = lacking or near == _NONE
         table.add_row(
             number(row["flops"], 3),
             number(row["params"], 3),
@@ -112,6 +117,10 @@ def allocate_table(facts: Mapping[str, Facts]) -> None:
             f"{row['wasted_flops']['median'] / row['flops']:.1%}",
         )
     shown.print(table)
+    if lacking:
+        shown.print(
+            f"{_NONE}: the runs do not tell the optimum so well; a larger --near or a smaller --probability gives a set"
+        )
     shown.print(
         f"[dim]params, tokens: the one allocation of least expected loss; near-optimal: within {facts['near']:g} "
         f"{facts['units']} of each draw's optimum with probability {facts['probability']:g} or more; wasted: median "
@@ -145,7 +154,7 @@ def released_table(facts: Mapping[str, Facts]) -> None:
         "tokens",
         "P(under-trained)",
         "optimal params",
-        f"regret [{facts['units']}]",
+        escape(f"regret [{facts['units']}]"),
         "wasted",
         box=None,
         pad_edge=False,
@@ -194,18 +203,18 @@ def target_table(facts: Mapping[str, Facts]) -> None:
     print_verdict(facts)
     shown = console()
     what = {"curve": "the law's curve meets it", "run": "one run meets it"}[facts["kind"]]
-    shown.print(f"compute [{facts['compute_units']}] at which {what}; path {escape(facts['path'])}")
+    shown.print(escape(f"compute [{facts['compute_units']}] at which {what}; path {facts['path']}"))
     budget = facts.get("budget")
     target = facts["target"]
     table = Table(
-        f"loss [{facts['units']}]" if target == "loss" else escape(facts["task"]),
+        escape(f"loss [{facts['units']}]" if target == "loss" else facts["task"]),
         "median",
         "5 %",
         "95 %",
         f"with {facts['confidence']:.0%} confidence",
         "P(unreachable)",
         *([] if budget is None else [f"P(more than {number(budget, 3)})"]),
-        "decades beyond the runs",
+        "decades beyond",
         box=None,
         pad_edge=False,
     )
@@ -251,7 +260,13 @@ def budget_table(facts: Mapping[str, Facts]) -> None:
     """Show whether a run pays."""
     print_verdict(facts)
     shown = console()
-    shown.print(f"{_DECISIONS[facts['decision']]}: {escape(facts['reason'])}")
+    currency = facts["currency"]
+    reason = re.sub(
+        rf"-?[\d.]+(?:e[+-]\d+)?(?= {re.escape(currency)})",
+        lambda amount: _money(float(amount[0])),
+        facts["reason"],
+    )
+    shown.print(f"{_DECISIONS[facts['decision']]}: {escape(reason)}")
     table = Table(
         f"a run of {number(facts['flops'], 3)} FLOP",
         "median",
@@ -261,27 +276,46 @@ def budget_table(facts: Mapping[str, Facts]) -> None:
         pad_edge=False,
     )
     for name, row in facts["outcomes"].items():
-        interval = f"{number(row['q05'], 3)} to {number(row['q95'], 3)}"
-        table.add_row(name, number(row["median"], 4), interval, escape(facts["units"][name]))
+        unit = facts["units"][name]
+        told = _money if unit == currency else number
+        interval = f"{told(row['q05'], 3)} to {told(row['q95'], 3)}"
+        label = "accelerator-hours" if name == "hours" else name
+        table.add_row(label, told(row["median"], 4), interval, escape(unit))
     shown.print(table)
     answers = Table("of all outcomes", "answer", "Monte Carlo error", box=None, pad_edge=False)
     for name, label in (
-        ("expected_utility", f"expected utility [{facts['currency']}]"),
-        ("cvar", f"mean of the worst {facts['level']:.0%} [{facts['currency']}]"),
+        ("expected_utility", f"expected utility [{currency}]"),
+        ("cvar", f"mean of the worst {facts['level']:.0%} [{currency}]"),
         ("p_pays", "P(it pays)"),
         ("p_loses", "P(it loses money)"),
     ):
-        answers.add_row(label, number(facts[name], 3), number(facts[f"{name}_mcse"], 2))
-    for name, worth in sorted(facts["evppi"].items(), key=lambda each: -each[1]):
-        label = f"worth of knowing {name} [{facts['currency']}]"
-        answers.add_row(escape(label), number(worth, 3), "")
+        told = number if name.startswith("p_") else _money
+        answers.add_row(escape(label), told(facts[name], 3), told(facts[f"{name}_mcse"], 2))
+    worths = sorted(facts["evppi"].items(), key=lambda each: -each[1])
+    for name, worth in (("everything (EVPI)", facts["evpi"]), *worths):
+        answers.add_row(escape(f"worth of knowing {name} [{currency}]"), _money(worth), "")
     shown.print(answers)
     for each in facts["models"]:
         shown.print(
             f"{escape(each['model'])} (weight {each['weight']:.2f}): expected utility "
-            f"{number(each['expected_utility_by_model'], 3)}, regret {number(each['regret_by_model'], 3)}"
+            f"{_money(each['expected_utility_by_model'])}, regret {_money(each['regret_by_model'])}"
         )
     print_notes(facts["notes"])
+
+
+def _money(amount: float, digits: int = 3) -> str:
+    """An amount as people write it.
+
+    Examples
+    --------
+    >>> _money(1.973e6), _money(-1.16e6), _money(999.9e3), _money(250.0), _money(0.0), _money(3e16)
+    ('1.97M', '-1.16M', '1M', '250', '0', '3e+16')
+    """
+    rounded = float(f"{amount:.{digits}g}")
+    for unit, letter in _LETTERS:
+        if unit <= abs(rounded) < 1e15:
+            return f"{rounded / unit:.{digits}g}{letter}"
+    return number(rounded, digits)
 
 
 def next_facts(tree: xr.DataTree, found: xr.Dataset) -> dict[str, Facts]:

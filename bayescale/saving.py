@@ -15,8 +15,10 @@ FORMAT = 1
 REQUIRED = ("posterior", "constant_data", "observed_data")
 #: All that a forecast reads: the log densities tell how much of it is prior.
 FORECAST = (*REQUIRED, "log_prior", "log_likelihood")
+#: What names of fits end in.
+FITS = (".nc", ".zarr")
 #: What tables of runs end in, which are taken for fits at times.
-_TABLES = (".csv", ".tsv", ".parquet", ".json", ".jsonl", ".xlsx")
+TABLES = (".csv", ".tsv", ".parquet", ".json", ".jsonl", ".xlsx")
 
 
 def save(fit: xr.DataTree, path: str | Path) -> Path:
@@ -29,7 +31,7 @@ def save(fit: xr.DataTree, path: str | Path) -> Path:
     fit : xr.DataTree
         From :func:`bayescale.fit`.
     path : str or Path
-        NetCDF, or a Zarr folder if the name ends in ``.zarr``.
+        NetCDF, ending in ``.nc``, or a Zarr folder, ending in ``.zarr``.
 
     Returns
     -------
@@ -38,10 +40,14 @@ def save(fit: xr.DataTree, path: str | Path) -> Path:
 
     Raises
     ------
+    ValueError
+        If the name ends otherwise: it may be that of the table.
     FileNotFoundError
         If the folder does not exist.
     IsADirectoryError
-        If there is a folder at ``path`` that is not a Zarr one.
+        If there is a folder at ``path``, and the name is not that of a Zarr one.
+    FileExistsError
+        If there is something under the name of a Zarr folder that is none.
     OSError
         If the disk is full or writing is not allowed; the old file stays.
 
@@ -54,7 +60,7 @@ def save(fit: xr.DataTree, path: str | Path) -> Path:
     'fit.nc'
     """
     path = Path(path)
-    check_folder(path)
+    check_output(path)
     try:
         with tempfile.TemporaryDirectory(
             prefix=f".{path.name}.", dir=path.parent, ignore_cleanup_errors=True
@@ -85,18 +91,40 @@ def save(fit: xr.DataTree, path: str | Path) -> Path:
     return path
 
 
+def check_output(path: str | Path) -> None:
+    """Raise ValueError if ``path`` is no name of a fit, or what :func:`check_folder` raises."""
+    path = Path(path)
+    if path.is_dir() or path.suffix in FITS:
+        check_folder(path)
+        if path.suffix == ".zarr" and path.exists() and not (path / "zarr.json").exists():
+            raise FileExistsError(f"{path}: there already, and no Zarr folder; name another")
+        return
+    kind = "the name of a table" if path.suffix in TABLES else "no name of a fit"
+    raise ValueError(
+        f"{path}: {kind}; a fit ends in .nc (one file) or .zarr (a folder): name it "
+        f"{path.with_suffix('.nc')}"
+    )
+
+
 def check_folder(path: str | Path) -> None:
-    """Raise FileNotFoundError, IsADirectoryError or PermissionError if nothing can be written at ``path``."""
+    """Raise FileNotFoundError, IsADirectoryError, PermissionError or OSError if nothing can be written at ``path``."""
     path = Path(path)
     folder = path.parent
     if not folder.is_dir():
         raise FileNotFoundError(f"{path}: folder {str(folder)!r} does not exist; make it first")
     if path.is_dir() and path.suffix != ".zarr":
         raise IsADirectoryError(f"{path}: a folder; name a file in it, such as {path / 'fit.nc'}")
-    if not os.access(folder, os.W_OK):
+    try:
+        # Tried, for what os.access says is not so of root, of mounted disks, or of names that are too long.
+        tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=folder).close()
+    except PermissionError as error:
         raise PermissionError(
             f"{path}: folder {str(folder)!r} does not allow writing; choose another"
-        )
+        ) from error
+    except OSError as error:
+        raise OSError(
+            f"{path}: nothing can be written in folder {str(folder)!r} ({error.strerror}); choose another"
+        ) from error
 
 
 def load(path: str | Path, *, groups: Sequence[str] | None = None) -> xr.DataTree:
@@ -124,8 +152,9 @@ def load(path: str | Path, *, groups: Sequence[str] | None = None) -> xr.DataTre
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file; `bayescale fit RUNS -o {path}` makes one")
-    if path.suffix in _TABLES:
+        meant = path if path.suffix in FITS else path.with_suffix(".nc")
+        raise FileNotFoundError(f"{path}: no such file; `bayescale fit RUNS -o {meant}` makes one")
+    if path.suffix in TABLES:
         raise ValueError(
             f"{path}: a table, and a fit is expected, in .nc or .zarr; `bayescale fit {path}` makes one of it"
         )

@@ -388,6 +388,105 @@ def test_the_summary_of_a_fit_has_five_lines_and_its_doubts(table: Path, sampled
     assert "_ref" not in told
 
 
+@pytest.mark.parametrize("name", ["runs.csv", "fit.csv", "fit", "nowhere/fit.nc", "taken.zarr"])
+def test_where_no_fit_can_be_saved_is_said_before_sampling(
+    name: str, table: Path, sampled: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(table.parent)
+    Path("taken.zarr").write_text("precious")
+    before = table.read_bytes()
+    message = fails("fit", "runs.csv", "-o", name)
+    assert message.startswith(f"{name}: ")
+    assert not sampled
+    assert written(table.parent) == {"runs.csv", "taken.zarr"}
+    assert table.read_bytes() == before
+
+
+def test_what_is_read_is_not_replaced(
+    table: Path, sampled: list, saved: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "fit.nc"
+    copy.write_bytes(saved.read_bytes())
+    link = tmp_path / "link.html"
+    link.symlink_to(copy)
+    for output in (copy, link):
+        message = fails("report", copy, "-o", output, "--format", "html")
+        assert message == f"{output}: that is what is read here; name another file with -o"
+    message = fails("report", saved, "-o", table, "--format", "md")
+    assert message == (
+        "runs.csv: the name of a fit or of a table, which a report would replace; name it runs.md"
+    )
+    assert copy.read_bytes() == saved.read_bytes()
+    assert written(tmp_path) == {"runs.csv", "fit.nc", "link.html"}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("runs {} --from wand", "--from wand: expected one of table"),
+        ("runs {} --unit nats", "--unit nats: expected one of nat/token"),
+        ("runs {} --column loss=mine", "runs.csv: --column loss=mine, but there is no column"),
+        ("runs {} --column los=mine", "runs.csv: --column los=... is not a name"),
+        ("fit {} --draws 5", "--draws 5, --chains 4: convergence cannot"),
+        ("backtest {} --input size", "runs.csv: --input size is not a column of numbers"),
+    ],
+)
+def test_an_error_names_the_options(
+    call: str, message: str, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(table.parent)
+    assert message in fails(*call.format(table).split())
+    assert written(table.parent) == {"runs.csv"}
+
+
+def test_a_note_names_the_options(table: Path) -> None:
+    pd.read_csv(table).rename(columns={"loss": "val_loss"}).to_csv(table, index=False)
+    (note,) = [
+        each for each in facts("runs", table)["notes"] if each["code"] == "columns_recognised"
+    ]
+    assert note["advice"] == "if one is wrong say so: --column loss=val_loss"
+    assert "--column loss=val_loss" in invoke("runs", table).stdout
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("say which: columns={'loss': \"it's\"}", "say which: --column 'loss=it'\"'\"'s'"),
+        ("such as at={'bits': 8}, or --at bits=VALUE", "such as --at bits=8"),
+        ("set X to that folder, or pass path=; or pass sha256=", "set X to that folder"),
+        (
+            "fit a model that can bend, or ask for gain_below, elasticity_below or floor",
+            "fit a model that can bend, or ask for --gain-below, --elasticity-below or --floor",
+        ),
+        (
+            "ask for gain_below or elasticity_below",
+            "ask for --gain-below or --elasticity-below",
+        ),
+        (
+            "a fit with discrepancy none shows it",
+            "`bayescale fit ... --discrepancy none` shows it",
+        ),
+        ("flops = 6 * params * tokens, derived", "flops = 6 * params * tokens, derived"),
+    ],
+)
+def test_notes_speak_of_options(message: str, told: str) -> None:
+    assert cli_options.on_command_line(message) == told
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "a/gain_below=1/gain_below.csv: no such file",
+        "runs.csv: column 'gain_below' has 2 values <= 0",
+        "--gain-below 0.1: expected a number",
+        "the loss is to rise",
+    ],
+)
+def test_what_is_the_users_keeps_its_name(message: str) -> None:
+    options = {"gain_below": "--gain-below", "loss": "--loss", "to": "--to"}
+    assert cli_options.on_command_line(message, options) == message
+
+
 def test_fit_hands_its_options_on(table: Path, sampled: list) -> None:
     options = [
         "--draws",
@@ -430,7 +529,7 @@ def test_fit_in_json(table: Path, sampled: list, fit: xr.DataTree) -> None:
     [
         (["--model", "chinchila"], "unknown model 'chinchila': did you mean 'chinchilla'?"),
         (["--model", "nowhere.toml"], "nowhere.toml: no such model file"),
-        (["--draws", "10"], "draws=10, chains=4: convergence cannot be judged"),
+        (["--draws", "10"], "--draws 10, --chains 4: convergence cannot be judged"),
         (
             ["-o", "nowhere/fit.nc"],
             "nowhere/fit.nc: folder 'nowhere' does not exist; make it first",
@@ -607,8 +706,11 @@ def test_a_family_that_is_misspelt_is_new_with_a_hint(saved: Path) -> None:
         (["--flops", "1e24", "--at", "plan.csv"], "give either --flops"),
         (["--at", "plan.csv", "--path", "fixed-ratio=20"], "--path goes with --flops"),
         (["--at", "plan.csv"], "plan.csv: no column for 'tokens'"),
-        (["--flops", "1e24,much"], "'much' is not a size"),
-        (["--flops", "-1"], "is not a size"),
+        (["--flops", "1e24,much"], "--flops, item 2: 'much' is not a size"),
+        (["--flops", "1e24,,1e25"], "--flops, item 2: '' is not a size"),
+        (["--flops", "10^25"], "; did you mean 1e25?"),
+        (["--flops", "3 x 10**24"], "; did you mean 3e24?"),
+        (["--flops", "-1"], "--flops: '-1' is not a size"),
         (["--flops", "1e24", "--path", "fixed-ration=20"], "fixed-ratio"),
     ],
 )
@@ -703,7 +805,7 @@ def test_returns_over_an_interval_with_other_steps(saved: Path, fit: xr.DataTree
         (["--gain-below", "0.01", "--floor", "0.1"], "got --gain-below and --floor"),
         (["--relative-below", "0.5"], "--relative-below '0.5': expected R@C0, such as 0.5@1e22"),
         (["--gain-below", "-1"], "expected a number above zero"),
-        (["--gain-below", "0.01", "--to", "1e23"], "must lie above beyond"),
+        (["--gain-below", "0.01", "--to", "1e23"], "must lie above --beyond 1e+24"),
         (["--gain-below", "0.01", "--step", "1"], "a step is a factor of compute above 1"),
     ],
 )
@@ -795,7 +897,7 @@ def test_a_law_is_drawn_into_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (["--model", "powr"], "unknown model 'powr': did you mean 'power'?"),
         (["--figure", "figure.bmp"], "expected a name in .png, .pdf or .svg"),
         (["--figure", "nowhere/figure.png"], "folder 'nowhere' does not exist"),
-        (["--cut", "soon"], "'soon' is not a size"),
+        (["--cut", "soon"], "--cut: 'soon' is not a size"),
     ],
 )
 def test_bad_input_to_backtest(

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from click.testing import Result
-from fake_fit import fake_fit
+from fake_fit import fake_fit, with_tasks
 from test_decide import stacked, three_inputs
 from test_readme import json_keys
 from typer.testing import CliRunner
@@ -55,6 +55,9 @@ def folder(tree: xr.DataTree, tmp_path_factory: pytest.TempPathFactory) -> Path:
     bs.save(fake_fit("kaplan", 2, 200, jitter=0.03, seed=1), found / "other.nc")
     bs.save(stacked(chinchilla=0.6, skaling=0.4), found / "stack.nc")
     bs.save(fake_fit("chinchilla", 2, 50, jitter=0.03, converged=False), found / "bad.nc")
+    links = {"acc_hard": (0.2, 9.0, 0.25, 0.95), "acc_easy": (-0.2, 8.0, 0.25, 0.95)}
+    known = with_tasks(fake_fit("chinchilla", 2, 200, jitter=0.03), links)
+    bs.save(known, found / "tasks.nc")
     (found / "budget.toml").write_text(EXAMPLE)
     models = pd.DataFrame(
         {"run_id": ["GPT-3", "Chinchilla"], "params": ["175B", "70B"], "tokens": ["300B", "1.4T"]}
@@ -193,6 +196,38 @@ def test_next_may_ask_about_planned_runs(tree: xr.DataTree) -> None:
     assert "losses of 2 runs; standard deviation" in text
 
 
+def test_a_budget_tells_money_and_the_worth_of_knowing_everything() -> None:
+    found = facts("budget", "fit.nc", "budget.toml", code=code_of("budget.toml"))
+    text = invoke("budget", "fit.nc", "budget.toml", code=code_of("budget.toml")).stdout
+    rows = {line.partition("  ")[0]: line.split("  ")[1:] for line in text.splitlines()}
+    assert {"accelerator-hours", "worth of knowing everything (EVPI) [USD]"} <= set(rows)
+    assert "hours" not in rows
+    assert found["outcomes"]["money"]["median"] > 1e6
+    (told, *_) = [each.strip() for each in rows["money"] if each.strip()]
+    assert told == f"{found['outcomes']['money']['median'] / 1e6:.4g}M"
+    assert "e+" not in text.splitlines()[1]
+
+
+def code_of(scenario: str) -> int:
+    found = decide.budget(bs.load("fit.nc"), scenario, random_seed=0).attrs["decision"]
+    return {"go": 0, "no-go": EXIT_NO_GO, "undecided": EXIT_UNDECIDED}[found]
+
+
+def test_where_no_size_is_so_safe_it_says_what_to_do() -> None:
+    call = ["allocate", "fit.nc", "--flops", "1e24", "--near"]
+    text = invoke(*call, "1e-9", "--probability", "1").stdout
+    assert "none so safe: the runs do not tell the optimum so well; a larger --near" in text
+    assert "loss [nat/token]" in text
+    assert "none so safe" not in invoke(*call, "0.5").stdout
+
+
+def test_the_table_of_scores_has_units_and_no_minus_zero() -> None:
+    text = invoke("capability", "tasks.nc", "--flops", "1e24").stdout
+    assert "a step takes off [nat/token]" in text
+    assert "<0.1" in text
+    assert "-0.0 " not in text
+
+
 def test_next_may_ask_about_the_onset() -> None:
     call = [*CALLS["next"], "--budget", "1e21", "--target", "onset", "--gain-below", "0.01"]
     assert facts(*call)["target"] == "onset"
@@ -240,17 +275,32 @@ def test_what_did_not_converge_is_no_decision(verb: str) -> None:
     ("call", "message"),
     [
         ("allocate fit.nc", "give either --flops 1e24,1e25 or --released"),
-        ("allocate fit.nc --flops much", "'much' is not a size"),
+        ("allocate fit.nc --flops much", "--flops: 'much' is not a size"),
+        ("allocate fit.nc --flops 1e24 --grid abc", "--grid: 'abc' is not a size"),
+        (
+            "allocate fit.nc --flops 1e24 --params-max 1B --tokens-max 1B",
+            "--flops 1e+24 cannot be spent: 1e+09 parameters on 1e+09 tokens take 6e+18 FLOP at most; "
+            "raise --params-max or --tokens-max",
+        ),
         ("allocate fit.nc --flops 1e3", "less than a thousandth of the smallest run"),
         ("allocate fit.nc --released models.csv --grid 7B", "--grid goes with --flops"),
         ("allocate none.nc --flops 1e24", "no such file"),
         ("target fit.nc --loss low", "--loss 'low': expected numbers"),
-        ("target fit.nc --loss -2", "the target must be positive"),
+        ("target fit.nc --loss -2", "--loss: the target must be positive"),
+        ("target fit.nc", "give either --loss 2.0,1.9 or --accuracy"),
+        (
+            "target fit.nc --loss 2 --task acc_x",
+            "--task acc_x goes with --accuracy, not with --loss",
+        ),
+        ("target tasks.nc --accuracy 0.7", "--task is missing: The tasks of this fit are"),
+        ("capability tasks.nc --flops 1e24 --length 0", "--length '0': expected whole numbers"),
+        ("capability tasks.nc --flops 1e24 --length 1.5", "--length '1.5': expected whole numbers"),
         ("target fit.nc --loss 2 --path input", "path 'input' is for a law of one input"),
         ("budget fit.nc none.toml", "no such scenario"),
         ("budget fit.nc models.csv", "not valid TOML"),
         ("next fit.nc --budget 1e21", "give one of --flops 1e24 (with --target), --planned"),
-        ("next fit.nc --budget 1e3 --flops 1e24", "pays for no candidate"),
+        ("next fit.nc --budget 1e3 --flops 1e24", "--budget 1000 pays for no candidate"),
+        ("next fit.nc --budget 1e21 --flops 1e24 --target onset", "Give --gain-below 0.01"),
         ("compare-recipes fit.nc --flops 1e24", "give two fits, or one fit with --family A"),
         ("compare-recipes fit.nc other.nc --flops 1e24 --path fixed", "unknown path 'fixed'"),
     ],

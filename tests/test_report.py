@@ -294,6 +294,33 @@ def test_targets_are_answered_where_they_are_asked(plain: xr.DataTree, tmp_path:
     assert facts["numbers"]["targets"][1]["compute_at_confidence"] is None
 
 
+def test_the_onset_is_told_with_its_unit_and_the_sign_of_infinity(tmp_path: Path) -> None:
+    tree = fake_fit("chinchilla", draws=100, jitter=0.05)
+    facts = told(bs.write_report(tree, tmp_path / "a.json", gain_below=1e-6))
+    alts = [each.get("alt", "") for each in section(facts, "loss")]
+    (alt,) = [each for each in alts if each.startswith("From where")]
+    assert "buys less than 1e-06 nat/token, between" in alt
+    assert "median ∞, 90 %: ∞ to ∞;" in alt
+
+
+def test_a_doubt_is_told_once(plain: xr.DataTree, tmp_path: Path) -> None:
+    facts = told(bs.write_report(plain, tmp_path / "a.json", beyond=1e25))
+    (doubts,) = (each["notes"] for each in section(facts, "doubts"))
+    far = [each["message"] for each in doubts if each["code"] == "far_extrapolation"]
+    assert len(far) == 1
+    assert far[0].startswith("the scale lies more than a decade beyond")
+
+
+@pytest.mark.parametrize("name", ["fit.nc", "fit.zarr", "runs.csv", "other.json"])
+def test_a_report_replaces_no_fit_and_no_table(
+    name: str, plain: xr.DataTree, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text("precious")
+    with pytest.raises(ValueError, match=r"which a report would replace; name it .*html"):
+        bs.write_report(plain, tmp_path / name, format="html")
+    assert (tmp_path / name).read_text() == "precious"
+
+
 def test_a_plan_ends_where_it_ends(plain: xr.DataTree, tmp_path: Path) -> None:
     plan = {"params": [1e8, 1e9, 1e10, 5e10], "tokens": [1e10, 1e11, 1e12, 5e12]}
     facts = told(bs.write_report(plain, tmp_path / "a.json", along=plan))

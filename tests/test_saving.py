@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import stat
 import subprocess
 import sys
@@ -201,11 +202,46 @@ def test_where_nothing_can_be_written_is_said_before_sampling(
             IsADirectoryError, match=r"a folder; name a file in it, such as .*fit\.nc"
         ):
             act(tmp_path)
-        with monkeypatch.context() as patched:  # Root may write anywhere.
-            patched.setattr(os, "access", lambda path, mode: False)
-            with pytest.raises(PermissionError, match="does not allow writing; choose another"):
-                act(tmp_path / "fit.nc")
+        for number, message in (
+            (errno.EACCES, "does not allow writing; choose another"),
+            (errno.EROFS, r"nothing can be written in folder .* \(Read-only file system\)"),
+        ):
+            with monkeypatch.context() as patched:  # Root may write anywhere.
+                patched.setattr(saving.tempfile, "NamedTemporaryFile", refusing(number))
+                with pytest.raises(OSError, match=message):
+                    act(tmp_path / "fit.nc")
+        with pytest.raises(OSError, match="nothing can be written in folder"):
+            act(tmp_path / f"{'l' * 248}.nc")
     assert os.listdir(tmp_path) == []
+
+
+def refusing(number: int) -> Callable[..., None]:
+    def refused(**_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "runs.csv",
+            "the name of a table; a fit ends in .nc (one file) or .zarr (a folder): name it ",
+        ),
+        ("fit", "no name of a fit; "),
+        ("fit.h5", "no name of a fit; "),
+        ("mine.zarr", "there already, and no Zarr folder; name another"),
+    ],
+)
+def test_what_is_no_fit_is_not_replaced(
+    name: str, message: str, small: xr.DataTree, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text("precious")
+    with pytest.raises((ValueError, FileExistsError), match=re.escape(message)):
+        bs.save(small, tmp_path / name)
+    assert os.listdir(tmp_path) == [name]
+    assert (tmp_path / name).read_text() == "precious"
 
 
 # --- Files that are no fits ---------------------------------------------------------------------------------------------

@@ -203,5 +203,9 @@ class Case:
             except ValueError:  # The section that asks for it says why.
                 continue
             carriers += [] if found is None else [found]
-        told = {(note.code, note.message): note for each in carriers for note in get_notes(each)}
+        told: dict[tuple[str, str], Note] = {}
+        for note in (note for each in carriers for note in get_notes(each)):
+            # Every answer tells the distance of its own scales; that of the scale asked about says it.
+            about = "" if note.code == "far_extrapolation" else note.message
+            told.setdefault((note.code, about), note)
         return tuple(sorted(told.values(), key=lambda note: -SEVERITIES.index(note.severity)))

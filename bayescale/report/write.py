@@ -16,7 +16,7 @@ from bayescale.report.data import to_json
 from bayescale.report.html import to_html
 from bayescale.report.markdown import to_markdown
 from bayescale.report.question import Asked
-from bayescale.saving import check_folder
+from bayescale.saving import FITS, TABLES, check_folder
 
 Format = Literal["html", "md", "json"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -76,7 +76,8 @@ def write_report(
     Raises
     ------
     ValueError
-        If the format is not known, the tree is no fit, or a number makes no sense.
+        If the format is not known, the name is that of a fit or of a table, the tree is no fit, or a number makes no
+        sense.
     FileNotFoundError
         If the folder does not exist.
 
@@ -96,6 +97,11 @@ def write_report(
         raise ValueError(
             f"{path.name}: format {chosen!r} is not known: expected one of {', '.join(FORMATS)}; name the file so, "
             "or say --format"
+        )
+    if path.suffix.lower() in {*FITS, *TABLES} - {f".{chosen}"}:
+        raise ValueError(
+            f"{path.name}: the name of a fit or of a table, which a report would replace; name it "
+            f"{path.with_suffix(f'.{chosen}').name}"
         )
     check_folder(path)
     if "stack" in fit.attrs:
