@@ -284,9 +284,14 @@ def next_runs(
         replicates=replicates,
         random_seed=seed,
     )
-    render.out(render_decide.next_facts(tree, found), json, render_decide.next_table)
+    facts = render_decide.next_facts(tree, found)
+    render.out(facts, json, render_decide.next_table)
+    worthless = any(note["code"] == "not_worth_a_run" for note in facts["notes"])
     render.next_step(
-        json or quiet, "make these runs, add them to the table, and bayescale fit again"
+        json or quiet,
+        f"bayescale budget {fit} {scenario}"
+        if worthless
+        else "make these runs, add them to the table, and bayescale fit again",
     )
     finish(tree, force)
 

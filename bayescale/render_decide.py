@@ -308,9 +308,11 @@ def _money(amount: float, digits: int = 3) -> str:
 
     Examples
     --------
-    >>> _money(1.973e6), _money(-1.16e6), _money(999.9e3), _money(250.0), _money(0.0), _money(3e16)
+    >>> _money(1.973e6), _money(-1.16e6), _money(999.9e3), _money(250.0), _money(1e-23), _money(3e16)
     ('1.97M', '-1.16M', '1M', '250', '0', '3e+16')
     """
+    if abs(amount) < 1e-6:
+        return "0"
     rounded = float(f"{amount:.{digits}g}")
     for unit, letter in _LETTERS:
         if unit <= abs(rounded) < 1e15:
@@ -353,12 +355,14 @@ def next_table(facts: Mapping[str, Facts], most: int = 20) -> None:
         f"now, {number(facts['sd_after'], 3)}{unit} after {len(facts['picks'])} runs of "
         f"{number(facts['spent'], 3)} FLOP"
     )
-    told = "candidate cost share value_per_flop evsi p_changes spent sd_after sd_after_reweighted effective_size"
+    told = "candidate cost share value_per_flop evsi money p_changes spent sd_after sd_after_reweighted effective_size"
     hidden = told.split()
+    deciding = "evsi" in facts["picks"][0]
     inputs = [name for name in facts["picks"][0] if name not in hidden]
     table = Table(
         *inputs,
         "FLOP",
+        *([escape(f"price [{facts['unit']}]"), "worth alone"] if deciding else []),
         "alone takes",
         "sd after",
         "draws that count",
@@ -370,6 +374,7 @@ def next_table(facts: Mapping[str, Facts], most: int = 20) -> None:
         table.add_row(
             *cells,
             number(row["cost"], 3),
+            *([_money(row["money"]), _money(row["evsi"])] if deciding else []),
             f"{row['share']:.1%}",
             number(row["sd_after"], 3),
             number(row["effective_size"], 3),
@@ -380,7 +385,10 @@ def next_table(facts: Mapping[str, Facts], most: int = 20) -> None:
     changes = [row["p_changes"] for row in facts["candidates"] if "p_changes" in row]
     if changes:
         shown.print(f"P(one more run changes the decision): {max(changes):.1%} at most")
-    shown.print("[dim]alone takes: share of the target's variance; runs in the order of choice[/]")
+    worth = "; worth alone: of seeing the run before the decision" if deciding else ""
+    shown.print(
+        f"[dim]alone takes: share of the target's variance{worth}; runs in the order of choice[/]"
+    )
     print_notes(facts["notes"])
 
 
