@@ -295,12 +295,11 @@ def curves() -> list[Row]:
     independent, and let outliers go. They trust each law exactly, as the paper does, so that the intervals of one that
     bends wrongly miss what comes (M1 does throughout): the models that end in `-drift` are for forecasts.
 
-    M4 has a ridge: curves that do not reach back to their start hardly tell alpha from its height. Where chains settle
+    M4 has a ridge: curves that do not reach back to their start hardly tell alpha from its height, and on Dec-only the
+    scatter has two modes, a narrow one with a curve through nearly all points beside a wide one. Where chains settle
     apart the last column says so; but a fit may pass R-hat and yet weigh its modes wrongly. So M4 of the NMT curves is
-    sampled by sequential Monte Carlo too (on LM that takes minutes a curve, and did not converge on the first), and the
-    row says where the two samplers disagree, that is, where the median of one lies outside the central half of the
-    other. On Dec-only they do: its scatter has two modes, a narrow one with a curve through nearly all points beside a
-    wide one, to which SMC gives more weight than NUTS. Neither number of that row is to be trusted.
+    sampled by sequential Monte Carlo too, and the row says where the two samplers disagree, that is, where the median of
+    one lies outside the central half of the other. They do on none.
     """
     rows = []
     for label, name in FORMS.items():
