@@ -171,12 +171,12 @@ def counts(option: str, text: str) -> list[int]:
     """Whole numbers above zero, separated by commas."""
     try:
         found = sizes(option, text)
-    except ValueError:
-        found = [0.5]
-    if any(each % 1 for each in found):
+        if any(each % 1 for each in found):
+            raise ValueError("not whole")
+    except ValueError as error:
         raise ValueError(
             f"{option} {text!r}: expected whole numbers above zero, separated by commas: 1,10,100"
-        )
+        ) from error
     return [int(each) for each in found]
 
 

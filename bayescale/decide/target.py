@@ -281,8 +281,9 @@ def _unreachable_notes(
         ),
     }[name]
     # Not by the coordinate: of many targets, looking each up takes longer than all the rest.
-    chances = (found[each].values for each in (name, "p_unreachable", "p_below_floor"))
-    targets, shares, floors = chances
+    targets, shares, floors = (
+        found[each].values for each in (name, "p_unreachable", "p_below_floor")
+    )
     past = floors - shares
     most = int(past.argmax())
     if past[most] >= PAST_FLOOR:

@@ -144,7 +144,8 @@ def diminishing(
         - ``onset_draws``, dims chain, draw: the onset of each draw [FLOP].
 
         In attrs: ``predicate``, ``threshold``, ``relative_to`` (C0), ``price``, ``task``, ``beyond``, ``to``,
-        ``start``, ``horizon``, ``largest_run``, ``path``, ``step``, ``family``, ``model``, ``kind``, ``notes``.
+        ``start``, ``horizon``, ``largest_run``, ``loss_units``, ``path``, ``step``, ``family``, ``model``, ``kind``,
+        ``notes``.
 
     Raises
     ------
@@ -235,6 +236,7 @@ def diminishing(
         start=start,
         horizon=horizon,
         largest_run=saved.largest,
+        loss_units=saved.units,
         **route_attrs(route, step, family),
     )
     result["decades_beyond"] = decades_beyond(saved, xr.DataArray(beyond))

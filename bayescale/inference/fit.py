@@ -241,10 +241,10 @@ def _rungs(
     """
     if sampler == "smc":
         return smc.POPULATIONS
-    if model.law_object.can_bend and sampler == "nutpie":
-        return (*LADDER[:2], *smc.POPULATIONS)
     if model.discrepancy is None:
-        return LADDER
+        # Populations walk in a few dims, not in those of many groups.
+        bends = model.law_object.can_bend and not model.pool and sampler == "nutpie"
+        return (*LADDER[:2], *smc.POPULATIONS) if bends else LADDER
     if model.pool:
         rungs = LADDER[1:] or LADDER
         return rungs if model.tasks is None else (replace(rungs[0], target_accept=0.99), *rungs[1:])

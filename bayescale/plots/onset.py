@@ -87,15 +87,15 @@ def plot_onset(
     left.tick_params(axis="y", labelsize=style.SMALL)
     middle.spines[["left"]].set_visible(False)
     middle.tick_params(axis="y", length=0)
-    middle.set_title(
-        f"from where on {wording.sense(answer)}", loc="left", fontsize=style.SMALL, color="0.35"
-    )
+    sense = wording.sense(answer, answer.attrs.get("loss_units", "in the unit of the loss"))
+    middle.set_title(f"from where on {sense}", loc="left", fontsize=style.SMALL, color="0.35")
     unit = answer["onset_draws"].attrs.get("units", "FLOP")
     middle.set_xlabel(f"onset [{unit}]", fontsize=style.NORMAL)
     levels = np.quantile(draws, (0.05, 0.5, 0.95), method="nearest")
+    low, middle_at, high = ("∞" if np.isinf(each) else f"{each:.3g}" for each in levels)
     figure.set_label(
-        f"From where on {wording.sense(answer)}, between {start:.3g} and {horizon:.3g} {unit}: median "
-        f"{levels[1]:.3g}, 90 %: {levels[0]:.3g} to {levels[2]:.3g}; already with {already:.0%}, "
+        f"From where on {sense}, between {start:.3g} and {horizon:.3g} {unit}: median "
+        f"{middle_at}, 90 %: {low} to {high}; already with {already:.0%}, "
         f"not before the horizon with {never:.0%}."
     )
     return figure

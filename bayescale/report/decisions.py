@@ -1,12 +1,9 @@
 """The sections that a decision is read from: returns, how to divide a budget, what a target takes, scores of tasks."""
 
-import re
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 from bayescale import plots
 from bayescale.cost import tokens_for
@@ -82,22 +79,9 @@ def loss_and_returns(case: Case) -> Blocks:
         ),
     )
     yield Picture(
-        _in_unit(plots.plot_onset(case.answer, size=LOW), unit),
+        plots.plot_onset(case.answer, size=LOW),
         f"From where on {more(case.asked.step)} buys less than {case.worth:g} {unit} for good.",
     )
-
-
-def _in_unit(figure: Figure, unit: str) -> Figure:
-    """The figure of an onset, which knows no unit of the loss, in that of the fit and with the sign of infinity."""
-
-    def say(text: str) -> str:
-        return re.sub(r"\binf\b", "∞", text.replace("in the unit of the loss", unit))
-
-    for text in figure.findobj(Text):
-        assert isinstance(text, Text)
-        text.set_text(say(text.get_text()))
-    figure.set_label(say(str(figure.get_label())))
-    return figure
 
 
 def _chance(holds: xr.DataArray) -> str:
