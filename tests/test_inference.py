@@ -5,7 +5,10 @@ import importlib
 import itertools
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -1282,6 +1285,37 @@ def test_prior_draws_come_from_the_prior(fit: xr.DataTree, pile: xr.Dataset) -> 
     np.testing.assert_allclose(
         fit["prior"]["E"], fit["prior"]["level"] * fit["prior"]["shares"].sel(term="E")
     )
+
+
+KEYS = """
+import sys
+import bayescale as bs
+from bayescale.inference import build, collapse, compile
+from bayescale.model import Model
+
+compile._density_cfunc = lambda key, *_: print(key)
+for name in sys.argv[1:]:
+    model = Model.load(name)
+    compile.compile_model(build(bs.load_dataset("pile"), model), nodes=collapse.grid(model))
+"""
+
+
+def test_every_process_finds_the_code_that_another_has_compiled() -> None:
+    # The default models, and one of each likelihood: what differs from one process to the next is compiled in each.
+    names = ["skaling-drift", "skaling-drift-families", "shifted-drift", "chinchilla", "power"]
+    told = [
+        subprocess.Popen(
+            [sys.executable, "-c", KEYS, *names],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for seed in ("1", "2")
+    ]
+    first, second = (each.communicate()[0].split() for each in told)
+    assert first == second
+    assert len(set(first)) == len(names)
+    assert "None" not in first
 
 
 def test_the_second_fit_of_a_structure_compiles_nothing_and_same_seed_gives_same_numbers(

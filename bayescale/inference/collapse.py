@@ -64,7 +64,8 @@ class Collapsed:
         Its place in the flat point.
     nodes : numpy.ndarray
     log_density : callable
-        ``log_density(points, flat, layout)``, dims (draw, node), of points without the coordinate.
+        ``log_density(points, flat, layout)``, dims (draw, node), up to a constant of each draw, of points without the
+        coordinate.
     """
 
     place: int

@@ -34,8 +34,10 @@ from numba.core.errors import TypingError
 from nutpie.compile_pymc import CompiledPyMCModel, address_as_void_pointer
 from pytensor.compile.mode import Mode, get_mode
 from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.op import Op
 from pytensor.graph.replace import clone_replace, vectorize_graph
+from pytensor.graph.traversal import ancestors
 from pytensor.link.numba.cache import compile_numba_function_src
 
 from bayescale.inference.build import OBSERVED, OBSERVED_RATE
@@ -201,19 +203,24 @@ def _density(
     values = {rv.name: model.rvs_to_values[rv] for rv in model.free_RVs}
     moved = [value for name, value in values.items() if name != without]
     x, flat, layout, given = open_graph(model, point, without)
-    logp, collapsed = model.logp(), None
+    factors = [each.sum() for each in model.logp(sum=False)]
+    logp, collapsed = pt.add(*factors), None
     if nodes is not None:
-        each, points = at_nodes(logp, values[NAME], nodes), pt.dmatrix("points")
+        # What does not depend on the rate says nothing of it, and may be slow without a compiler.
+        telling = pt.add(*(each for each in factors if values[NAME] in ancestors([each])))
+        points = pt.dmatrix("points")
         table = pytensor.function(
             [points, flat, layout],
-            vectorize_graph(clone_replace(each, given), {x: points}),
+            vectorize_graph(
+                clone_replace(at_nodes(telling, values[NAME], nodes), given), {x: points}
+            ),
             mode=PLAIN,
             on_unused_input="ignore",
         )
         before = takewhile(lambda name: name != NAME, values)
         place = sum(np.size(point[values[name].name]) for name in before)
         collapsed = Collapsed(place, nodes, table)
-        logp = summed(each, nodes)
+        logp = summed(at_nodes(logp, values[NAME], nodes), nodes)
 
     def jitted() -> Callable[..., Any]:
         gradient = pt.concatenate([each.ravel() for each in pt.grad(logp, moved)])
@@ -346,10 +353,17 @@ class _GraphPickler(pickle.Pickler):
     """Turns a graph into the same bytes in every process."""
 
     def reducer_override(self, obj: Any) -> Any:
-        maker = obj if isinstance(obj, FunctionType) else type(obj)
-        if isinstance(obj, FunctionType | Op) and maker.__module__.split(".")[0] not in VERSIONED:
+        # By the order of bases: to ask isinstance of abstract classes takes longer than all the rest.
+        kind = type(obj)
+        bases = kind.__mro__
+        maker = obj if kind is FunctionType else kind
+        made_by_code = kind is FunctionType or Op in bases
+        if made_by_code and maker.__module__.split(".")[0] not in VERSIONED:
             raise pickle.PicklingError("code of a user's own pickles as its name alone")
-        if not isinstance(obj, Variable | Apply):
+        if kind is FunctionGraph:
+            # The graph within an operation: it also keeps who looked on as it was made, and for how many seconds.
+            return tuple, ((obj.inputs, obj.outputs),)
+        if Variable not in bases and Apply not in bases:
             return NotImplemented
         make, arguments, *state = obj.__reduce_ex__(5)
         if not state or not isinstance(state[0], dict):
