@@ -322,7 +322,9 @@ def compare_recipes(
     from bayescale import decide, render, render_decide
     from bayescale.saving import FORECAST, load
 
-    trees = [load(each, groups=FORECAST) for each in fits]
+    # A fit named twice is one fit, whose draws both recipes share.
+    read = {each: load(each, groups=FORECAST) for each in dict.fromkeys(fits)}
+    trees = [read[each] for each in fits]
     named: list[str | None] = list(families) if families else [None, None]
     labels = families if len(fits) == 1 else [each.stem for each in fits]
     if labels[0] == labels[1]:

@@ -15,6 +15,7 @@ FLOP_PER_PARAM_TOKEN = 6.0
 #: Inference FLOP for each parameter and token, read or written: the forward pass alone.
 FLOP_PER_PARAM_TOKEN_INFERENCE = 2.0
 _SECONDS, _JOULE_PER_KWH = 3600.0, 3.6e6
+_LETTERS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
 
 
 def training_flops[Size: (float, np.ndarray, xr.DataArray)](
@@ -238,3 +239,31 @@ def energy_kwh[Size: (float, np.ndarray, xr.DataArray)](
     770
     """
     return hours * watts * pue * _SECONDS / _JOULE_PER_KWH
+
+
+def as_money(amount: float, digits: int = 3) -> str:
+    """Write an amount of money as people do.
+
+    Parameters
+    ----------
+    amount : float
+        In any currency.
+    digits : int
+        Significant digits.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> [as_money(each) for each in (1.973e6, -1.16e6, 999.9e3, 250.0, 1e-23, 3e16)]
+    ['1.97M', '-1.16M', '1M', '250', '0', '3e+16']
+    """
+    if abs(amount) < 1e-6:
+        return "0"
+    rounded = float(f"{amount:.{digits}g}")
+    for unit, letter in _LETTERS:
+        if unit <= abs(rounded) < 1e15:
+            return f"{rounded / unit:.{digits}g}{letter}"
+    return f"{rounded:.{digits}g}"

@@ -48,6 +48,8 @@ CODES: dict[str, str] = {
     "multimodal": "chains settled in different modes",
     "evidence_uncertain": "populations of sequential Monte Carlo disagree about the marginal likelihood",
     "unreachable_target": "some or all draws cannot reach the target",
+    "bound_decides": "an allocation lies at a bound or at the end of the grid of sizes",
+    "same_runs": "two fits that are compared were given some of the same runs",
     "not_worth_a_run": "seeing no run before the decision is worth its price",
     "refit_needed": "what the next runs would tell is more than the posterior draws can say; fit again between them",
 }

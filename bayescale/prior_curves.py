@@ -14,6 +14,8 @@ POINTS = 61
 #: Decades below and above the scale of the largest runs, and a number that a law states as reference.
 AROUND_RUNS, AROUND_NUMBER = (3.0, 3.0), (2.0, 3.0)
 TASK = "acc_task"
+#: What a law's loss is, by its outcome.
+_LOSSES = {None: "loss", "nats": "loss", "error": "error rate", "success": "-ln(rate of success)"}
 
 
 def default_model(law: Law) -> Model:
@@ -81,7 +83,7 @@ def prior_curves(name: str, *, draws: int = 300, random_seed: int = 0) -> xr.Dat
         curves.append(value)
         places.append(grid)
         labels.append(_label(each, model.inputs[each.name]))
-    what = "loss, as a ratio to that at the reference" if relative else "loss"
+    what = "loss, as a ratio to that at the reference" if relative else _LOSSES[law.outcome]
     return _dataset(law.input_names, curves, places, labels, law.title, what, model.name)
 
 

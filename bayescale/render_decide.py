@@ -1,6 +1,5 @@
 """What the deciding verbs print: the facts of each answer as plain data, and the tables that show them."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,6 +7,7 @@ import xarray as xr
 from rich.markup import escape
 from rich.table import Table
 
+from bayescale.cost import as_money
 from bayescale.forecast.montecarlo import SAMPLE_DIMS
 from bayescale.render import (
     QUANTILES,
@@ -21,7 +21,6 @@ from bayescale.render import (
 )
 
 _NONE = "none so safe"
-_LETTERS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
 _DECISIONS = {
     "go": "[bold green]GO[/]",
     "no-go": "[bold red]NO-GO[/]",
@@ -261,12 +260,7 @@ def budget_table(facts: Mapping[str, Facts]) -> None:
     print_verdict(facts)
     shown = console()
     currency = facts["currency"]
-    reason = re.sub(
-        rf"-?[\d.]+(?:e[+-]\d+)?(?= {re.escape(currency)})",
-        lambda amount: _money(float(amount[0])),
-        facts["reason"],
-    )
-    shown.print(f"{_DECISIONS[facts['decision']]}: {escape(reason)}")
+    shown.print(f"{_DECISIONS[facts['decision']]}: {escape(facts['reason'])}")
     table = Table(
         f"a run of {number(facts['flops'], 3)} FLOP",
         "median",
@@ -277,7 +271,7 @@ def budget_table(facts: Mapping[str, Facts]) -> None:
     )
     for name, row in facts["outcomes"].items():
         unit = facts["units"][name]
-        told = _money if unit == currency else number
+        told = as_money if unit == currency else number
         interval = f"{told(row['q05'], 3)} to {told(row['q95'], 3)}"
         label = "accelerator-hours" if name == "hours" else name
         table.add_row(label, told(row["median"], 4), interval, escape(unit))
@@ -289,35 +283,18 @@ def budget_table(facts: Mapping[str, Facts]) -> None:
         ("p_pays", "P(it pays)"),
         ("p_loses", "P(it loses money)"),
     ):
-        told = number if name.startswith("p_") else _money
+        told = number if name.startswith("p_") else as_money
         answers.add_row(escape(label), told(facts[name], 3), told(facts[f"{name}_mcse"], 2))
     worths = sorted(facts["evppi"].items(), key=lambda each: -each[1])
     for name, worth in (("everything (EVPI)", facts["evpi"]), *worths):
-        answers.add_row(escape(f"worth of knowing {name} [{currency}]"), _money(worth), "")
+        answers.add_row(escape(f"worth of knowing {name} [{currency}]"), as_money(worth), "")
     shown.print(answers)
     for each in facts["models"]:
         shown.print(
             f"{escape(each['model'])} (weight {each['weight']:.2f}): expected utility "
-            f"{_money(each['expected_utility_by_model'])}, regret {_money(each['regret_by_model'])}"
+            f"{as_money(each['expected_utility_by_model'])}, regret {as_money(each['regret_by_model'])}"
         )
     print_notes(facts["notes"])
-
-
-def _money(amount: float, digits: int = 3) -> str:
-    """An amount as people write it.
-
-    Examples
-    --------
-    >>> _money(1.973e6), _money(-1.16e6), _money(999.9e3), _money(250.0), _money(1e-23), _money(3e16)
-    ('1.97M', '-1.16M', '1M', '250', '0', '3e+16')
-    """
-    if abs(amount) < 1e-6:
-        return "0"
-    rounded = float(f"{amount:.{digits}g}")
-    for unit, letter in _LETTERS:
-        if unit <= abs(rounded) < 1e15:
-            return f"{rounded / unit:.{digits}g}{letter}"
-    return number(rounded, digits)
 
 
 def next_facts(tree: xr.DataTree, found: xr.Dataset) -> dict[str, Facts]:
@@ -344,6 +321,10 @@ def next_facts(tree: xr.DataTree, found: xr.Dataset) -> dict[str, Facts]:
     }
 
 
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
+
+
 def next_table(facts: Mapping[str, Facts], most: int = 20) -> None:
     """Show the next runs."""
     print_verdict(facts)
@@ -352,7 +333,7 @@ def next_table(facts: Mapping[str, Facts], most: int = 20) -> None:
     unit = "" if facts["unit"] == "1" else f" {escape(facts['unit'])}"
     shown.print(
         f"what they are to tell: {escape(facts['target'])}{at}; standard deviation {number(facts['sd_before'], 3)} "
-        f"now, {number(facts['sd_after'], 3)}{unit} after {len(facts['picks'])} runs of "
+        f"now, {number(facts['sd_after'], 3)}{unit} after {_runs(len(facts['picks']))} of "
         f"{number(facts['spent'], 3)} FLOP"
     )
     told = "candidate cost share value_per_flop evsi money p_changes spent sd_after sd_after_reweighted effective_size"
@@ -374,7 +355,7 @@ def next_table(facts: Mapping[str, Facts], most: int = 20) -> None:
         table.add_row(
             *cells,
             number(row["cost"], 3),
-            *([_money(row["money"]), _money(row["evsi"])] if deciding else []),
+            *([as_money(row["money"]), as_money(row["evsi"])] if deciding else []),
             f"{row['share']:.1%}",
             number(row["sd_after"], 3),
             number(row["effective_size"], 3),

@@ -298,6 +298,29 @@ def test_bounds_hold_for_every_draw(uncertain: xr.DataTree) -> None:
     assert float(scarce["loss"].mean()) > float(free["loss"].mean())
 
 
+def test_that_a_bound_decides_is_said(uncertain: xr.DataTree) -> None:
+    def told(**bounds: object) -> list[str]:
+        found = allocate(uncertain, flops=[1e22, 1e24], **bounds)
+        return [note.message for note in bs.get_notes(found) if note.code == "bound_decides"]
+
+    free = allocate(uncertain, flops=[1e22, 1e24])
+    optima = free["params_optimal"].isel(flops=1)
+    limit = float(free["params"][1]) * 0.9
+    share = float((optima >= limit).mean())
+    assert 0.5 < share < 1
+    (message,) = told(params_max=limit)
+    assert message.startswith(f"the allocation of 1e+24 FLOP lies at params_max = {limit:.3g}")
+    assert f"the optimum of {share:.0%} of the draws" in message
+    (message,) = told(tokens_max=float(free["tokens"][1]) / 3)
+    assert "of 1e+24 FLOP lies at tokens_max" in message
+    small, large = 0.5 * float(free["params"][0]), 2 * float(free["params"][1])
+    (message,) = told(grid=np.geomspace(small, large / 8, 9))
+    assert "of 1e+24 FLOP lies at the largest size of grid" in message
+    (message,) = told(grid=np.geomspace(small * 8, large, 9))
+    assert "of 1e+22 FLOP lies at the smallest size of grid" in message
+    assert told() == told(grid=np.geomspace(small, large, 9)) == told(params_max=large * 10) == []
+
+
 def test_a_grid_of_sizes_is_searched_whole(uncertain: xr.DataTree) -> None:
     sizes = np.array([3e9, 3e10, 8e10, 2e11, 7e11])
     found = allocate(uncertain, flops=[1e22, 1e24], grid=sizes)

@@ -48,6 +48,23 @@ def test_a_recipe_against_itself_is_a_tie() -> None:
     np.testing.assert_array_equal(found["p_better"], 0.5)
     assert float(found["p_never"]) == 1
     assert float(np.abs(found["difference"]).max()) == 0
+    (note,) = [note for note in get_notes(found) if note.code == "by_construction"]
+    assert "'A' and 'B' are one fit and one family" in note.message
+
+
+def test_fits_of_the_same_runs_are_not_independent() -> None:
+    told = {}
+    first = power(1.0, 0.3)
+    for name, factor in (("same", 1.0), ("other", 1.1)):
+        second = power(1.2, 0.3)
+        losses = first["observed_data"].to_dataset() * factor
+        second["observed_data"] = xr.DataTree(losses)
+        found = compare_recipes({"A": first, "B": second}, flops=1e24)
+        told[name] = [note.message for note in get_notes(found) if note.code == "same_runs"]
+    assert told["other"] == []
+    runs = first["observed_data"].sizes["run"]
+    (message,) = told["same"]
+    assert message.startswith(f"{runs} of {runs} runs of 'A' are among the {runs} of 'B'")
 
 
 def test_that_levels_alone_cannot_cross_is_said() -> None:

@@ -39,6 +39,8 @@ from bayescale.notes import Note, dump_notes
 NEAR = 0.005
 #: A budget of less than this share of the smallest run's compute is taken for a mistake.
 LEAST_SHARE = 1e-3
+#: Relative error within which an allocation lies at a bound: tokens come of a division.
+_ROUNDING = 1e-9
 
 
 def allocate(
@@ -170,6 +172,7 @@ def allocate(
             f"the optimum at {budget[0, largest]:.3g} FLOP",
             "parameters",
         ),
+        *_bound_note(params_optimal, params[0], tokens[0], scale.values, feasible),
         *distance_note(draws.saved, trained),
         *design_note(
             draws.saved,
@@ -302,6 +305,44 @@ def law_only_note(whole: Draws) -> list[Note]:
             "read the near-optimal set as the least that the runs leave open",
         )
     ]
+
+
+def _bound_note(
+    optima: np.ndarray,
+    params: np.ndarray,
+    tokens: np.ndarray,
+    flops: np.ndarray,
+    feasible: Feasible,
+) -> list[Note]:
+    """The note that a bound decides an allocation rather than what the runs tell of the optimum, if one does."""
+    bounds: list[tuple[str, np.ndarray]] = [
+        (
+            f"params_max = {feasible.params_max:.3g}",
+            params >= feasible.params_max * (1 - _ROUNDING),
+        ),
+        (
+            f"tokens_max = {feasible.tokens_max:.3g}",
+            tokens >= feasible.tokens_max * (1 - _ROUNDING),
+        ),
+    ]
+    if feasible.sizes is not None:
+        for what, size in (("smallest", feasible.sizes[0]), ("largest", feasible.sizes[-1])):
+            bounds.append((f"the {what} size of grid, {size:.3g} parameters", params == size))
+    notes = []
+    for bound, holds in bounds:
+        if holds.any():
+            first = int(holds.argmax())
+            share = float(np.isclose(optima[:, first], params[first], rtol=1e-6).mean())
+            notes.append(
+                Note(
+                    "bound_decides",
+                    "info",
+                    f"the allocation of {flops[first]:.3g} FLOP lies at {bound}, as the optimum of {share:.0%} of the "
+                    "draws does",
+                    "what is trained there follows from the bound; widen it to see what the runs say",
+                )
+            )
+    return notes
 
 
 def _feasible(

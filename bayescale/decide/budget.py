@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.cost import accelerator_hours, energy_kwh
+from bayescale.cost import accelerator_hours, as_money, energy_kwh
 from bayescale.decide.draws import COUNTS, Draws, as_draws, each_part, loss_along, read_draws, told
 from bayescale.decide.scenario import Scenario, draw, held_inputs
 from bayescale.forecast.curve import decades_beyond, stream
@@ -319,14 +319,14 @@ def _decide(found: xr.Dataset, plan: Scenario) -> tuple[str, str]:
     name = "expected_utility" if plan.risk == "expected" else "cvar"
     level, error = float(found[name]), float(found[f"{name}_mcse"])
     what = "expected utility" if plan.risk == "expected" else f"mean of the worst {plan.level:.0%}"
-    told_level = f"{what} {level:.3g} {plan.currency}"
+    told_level = f"{what} {as_money(level)} {plan.currency}"
     pays, loses = float(found["p_pays"]), float(found["p_loses"])
     if level > 2 * error and pays >= plan.confidence:
         return "go", f"{told_level}; it pays with probability {pays:.0%}"
     if level < -2 * error and loses >= plan.confidence:
         return "no-go", f"{told_level}; it loses money with probability {loses:.0%}"
     if abs(level) <= 2 * error:
-        why = f"the Monte Carlo error is {error:.2g}: more draws may tell"
+        why = f"the Monte Carlo error is {as_money(error, 2)}: more draws may tell"
     else:
         side = f"pays with probability {pays:.0%}" if level > 0 else f"loses with {loses:.0%}"
         why = f"it {side}, less than the asked {plan.confidence:.0%}"
@@ -335,7 +335,9 @@ def _decide(found: xr.Dataset, plan: Scenario) -> tuple[str, str]:
     worth = found["evppi"]
     best = "" if not worth.size else str(worth["input"].values[int(np.argmax(worth.values))])
     if best and float(worth.max()) > 0:
-        why += f"; knowing {best} would be worth most, {float(worth.max()):.3g} {plan.currency}"
+        why += (
+            f"; knowing {best} would be worth most, {as_money(float(worth.max()))} {plan.currency}"
+        )
     return "undecided", f"{told_level}; {why}"
 
 
@@ -346,7 +348,8 @@ def _model_notes(found: xr.Dataset, plan: Scenario) -> list[Note]:
     if not (float(own.min()) < 0 < float(own.max())):
         return []
     each = ", ".join(
-        f"{name} {value:.3g}" for name, value in zip(own["model"].values, own.values, strict=True)
+        f"{name} {as_money(value)}"
+        for name, value in zip(own["model"].values, own.values, strict=True)
     )
     return [
         Note(

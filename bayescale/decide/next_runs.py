@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.cost import accelerator_hours
+from bayescale.cost import accelerator_hours, as_money
 from bayescale.decide.aim import Aim, Target, read_aim
 from bayescale.decide.candidates import generated, noise_variance, read_candidates
 from bayescale.decide.draws import Family, told
@@ -288,8 +288,8 @@ def _worth_note(worth: np.ndarray, money: np.ndarray, unit: str) -> list[Note]:
         Note(
             "not_worth_a_run",
             "warning",
-            f"no run by itself is worth its price before the decision: at best {worth[best]:,.2f} {unit} for "
-            f"{money[best]:,.0f}",
+            f"no run by itself is worth its price before the decision: at best {as_money(worth[best])} {unit} "
+            f"for {as_money(money[best])}",
             "decide as things stand; the runs named would tell most, not enough",
         )
     ]

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from bayescale.decide.draws import Draws, Family, as_draws, loss_along, read_draws
 from bayescale.decide.target import QUANTILES
-from bayescale.forecast.curve import compute_of, decades_beyond
+from bayescale.forecast.curve import Saved, compute_of, decades_beyond
 from bayescale.forecast.doubts import distance_note
 from bayescale.forecast.held import Held
 from bayescale.forecast.montecarlo import SAMPLE_DIMS, effective_size, probability_mcse, quantiles
@@ -24,7 +24,8 @@ HORIZON = 1e4
 #: Secants within a quarter of a decade, where the slope drifts.
 _DRIFT_STEPS = 5
 
-type Recipe = xr.DataTree | tuple[xr.DataTree, Family]
+type _Asked = tuple[xr.DataTree, Family]
+type Recipe = xr.DataTree | _Asked
 
 
 def compare_recipes(
@@ -89,7 +90,11 @@ def compare_recipes(
     (Frozen({'flops': 2}), 'GPT')
     """
     check_kind(kind)
-    names, both = _read(recipes, path, random_seed, at)
+    asked = {
+        name: recipe if isinstance(recipe, tuple) else (recipe, None)
+        for name, recipe in recipes.items()
+    }
+    names, both = _read(asked, path, random_seed, at)
     pair = _paired(both)
     units, scale = both[0].saved.units, read_flops(flops, both[0].saved)
     start, end = _range(both, float(scale.max()), horizon)
@@ -120,7 +125,11 @@ def compare_recipes(
     nearer = min(both, key=lambda draws: draws.saved.largest)
     result["decades_beyond"] = decades_beyond(nearer.saved, scale).variable
     notes = [note for draws in both for note in draws.notes]
-    notes += [*_parallel_note(recipes, both), *distance_note(nearer.saved, scale.values)]
+    notes += [
+        *_parallel_note(asked, both),
+        *_same_runs_note(asked, both),
+        *distance_note(nearer.saved, scale.values),
+    ]
     return result.assign_attrs(
         a=names[0],
         b=names[1],
@@ -134,7 +143,7 @@ def compare_recipes(
 
 
 def _read(
-    recipes: Mapping[str, Recipe],
+    recipes: Mapping[str, _Asked],
     path: PathLike | None,
     random_seed: int,
     at: Held | None,
@@ -144,8 +153,7 @@ def _read(
             f"recipes: expected two by name, such as {{'A': fit_a, 'B': fit_b}}; got {len(recipes)}"
         )
     pair = []
-    for place, (name, recipe) in enumerate(recipes.items()):
-        fit, family = recipe if isinstance(recipe, tuple) else (recipe, None)
+    for place, (name, (fit, family)) in enumerate(recipes.items()):
         try:
             pair.append(read_draws(fit, path, family, random_seed + place, at))
         except ValueError as error:
@@ -163,12 +171,19 @@ def _read(
     return list(recipes), pair
 
 
-def _parallel_note(recipes: Mapping[str, Recipe], pair: list[Draws]) -> list[Note]:
-    """The note that curves cannot cross, if all that sets two groups of one fit apart is their level."""
-    trees = [each[0] if isinstance(each, tuple) else each for each in recipes.values()]
-    if trees[0] is not trees[1] or any(
-        set(part.whole.model.pool) - {"level"} for part in pair[0].parts
-    ):
+def _parallel_note(recipes: Mapping[str, _Asked], pair: list[Draws]) -> list[Note]:
+    """The note that curves cannot cross, if what sets two groups of one fit apart is their level alone, or nothing."""
+    (tree, family), (other, another) = recipes.values()
+    if tree is other and family == another:
+        return [
+            Note(
+                "by_construction",
+                "warning",
+                f"{' and '.join(map(repr, recipes))} are one fit and one family: that they tie is no finding",
+                "give two fits, or two families of one",
+            )
+        ]
+    if tree is not other or any(set(part.whole.model.pool) - {"level"} for part in pair[0].parts):
         return []
     return [
         Note(
@@ -179,6 +194,35 @@ def _parallel_note(recipes: Mapping[str, Recipe], pair: list[Draws]) -> list[Not
             "to ask, pool an exponent too (models/README.md, [pool]), or fit each recipe by itself",
         )
     ]
+
+
+def _same_runs_note(recipes: Mapping[str, _Asked], pair: list[Draws]) -> list[Note]:
+    """The note that two fits were given some of the same runs, if they were: their draws are not independent then."""
+    trees = [tree for tree, _ in recipes.values()]
+    if trees[0] is trees[1] or any("observed_data" not in tree.children for tree in trees):
+        return []
+    first, second = (
+        _rows(draws.saved, tree["observed_data"].to_dataset()["loss"])
+        for draws, tree in zip(pair, trees, strict=True)
+    )
+    shared, names = len(first & second), [repr(name) for name in recipes]
+    if not shared:
+        return []
+    return [
+        Note(
+            "same_runs",
+            "warning",
+            f"{shared} of {len(first)} runs of {names[0]} are among the {len(second)} of {names[1]}, "
+            "and draws of two fits are taken as independent: what is uncertain about both does not drop out",
+            "the difference is known better than its interval says; pool the recipes as families of one fit",
+        )
+    ]
+
+
+def _rows(saved: Saved, loss: xr.DataArray) -> set[tuple[float, ...]]:
+    """The runs of a fit, each by its inputs and its loss."""
+    columns = [saved.runs[name] for name in saved.model.inputs.values()]
+    return set(zip(*(each.values.tolist() for each in (*columns, loss)), strict=True))
 
 
 def _range(pair: list[Draws], largest: float, horizon: float | None) -> tuple[float, float]:
