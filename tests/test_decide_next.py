@@ -187,8 +187,15 @@ def test_generated_candidates_span_the_budget() -> None:
     found = next_runs(fit, budget=1e21, flops=1e24)
     assert float(found["cost"].max()) == pytest.approx(1e21)
     assert float(found["cost"].min()) == pytest.approx(1.2e17)
-    ratio = found["tokens"] / found["params"]
-    assert (float(ratio.min()), float(ratio.max())) == pytest.approx((0.02, 2e4))
+    runs = fit["constant_data"]
+    ratio, least = found["tokens"] / found["params"], 1 - 1e-9
+    # Within the ratios of the runs, .02 to 2e4, and no model or number of tokens smaller than theirs.
+    for name in ("params", "tokens"):
+        assert float(found[name].min()) >= least * float(runs[name].min())
+    assert float(ratio.min()) >= 0.02 * least
+    assert float(ratio.max()) <= 2e4 / least
+    large = ratio.values[found["cost"].values > 0.99e21]
+    assert (large.min(), large.max()) == pytest.approx((0.024, 2e4))
     assert "refit_needed" in codes(found)
     power = next_runs(fake_fit("power", 2, 100, jitter=0.05), budget=1e21, flops=1e24)
     assert float(power["flops"].max()) == pytest.approx(1e21)

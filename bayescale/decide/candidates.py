@@ -1,12 +1,11 @@
 """Runs that can be made: read from a table or generated, with their cost and the noise of their loss."""
 
 from collections.abc import Mapping
-from itertools import product
 
 import numpy as np
 import xarray as xr
 
-from bayescale.cost import params_at_ratio
+from bayescale.cost import params_at_ratio, training_flops
 from bayescale.decide.draws import Draws, Part
 from bayescale.forecast.curve import Saved, compute_of
 from bayescale.forecast.noise import noise_scale, rates_at
@@ -76,7 +75,10 @@ def read_runs_to_come(draws: Draws, given: Scales, where: str) -> xr.Dataset:
 
 
 def generated(draws: Draws, limit: float) -> Mapping[str, np.ndarray]:
-    """A grid from the smallest run to one that takes the whole budget, over the runs' tokens per parameter."""
+    """A grid from the smallest run to one that takes the whole budget, over the runs' tokens per parameter.
+
+    No model is smaller than the smallest of the runs, and none is trained on fewer tokens than they were.
+    """
     saved = _sized(draws)
     smallest = float(compute_of(saved, saved.runs).min())
     if limit < smallest:
@@ -101,9 +103,12 @@ def generated(draws: Draws, limit: float) -> Mapping[str, np.ndarray]:
         )
     if not saved.has_compute:
         return {"flops": levels}
-    ratio = saved.runs[columns["tokens"]].values / saved.runs[columns["params"]].values
-    ratios = np.geomspace(ratio.min(), ratio.max(), _RATIOS)
-    grid = np.array(list(product(levels, np.unique(ratios))))
+    params, tokens = (saved.runs[columns[name]].values for name in ("params", "tokens"))
+    # Of C = 6 N D and r = D / N follow D^2 = r C / 6 and N^2 = C / (6 r).
+    low = np.maximum((tokens / params).min(), training_flops(tokens.min(), tokens.min()) / levels)
+    high = np.minimum((tokens / params).max(), levels / training_flops(params.min(), params.min()))
+    ratios = np.geomspace(low, np.maximum(low, high), _RATIOS, axis=1)
+    grid = np.unique(np.column_stack([np.repeat(levels, _RATIOS), ratios.ravel()]), axis=0)
     params = params_at_ratio(grid[:, 0], grid[:, 1])
     # The largest pays the whole budget, to the last bit.
     tokens = params * grid[:, 1] * (1 - 1e-12)
