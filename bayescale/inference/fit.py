@@ -80,10 +80,10 @@ LADDER: tuple[Attempt, ...] = (
 DRIFTING = Attempt("low_rank", 0.95, 700, thin=2)
 #: First rung in its place where the rate of a drift is summed out: what is left is smooth, and takes long steps. Of 36
 #: fits to 5 to 235 runs all passed, in half the time of the first rung above, which one did not. The rate's draws are
-#: worth an eighth of their number, or more: fewer draws than 1,000 are thinned from so many. Runs of one ratio of tokens
-#: to parameters leave the terms of the law open, and chains slow: of six sweeps of eight such runs two passed. The second
-#: in place of the first rung above passed for the others, in half the time of the rung that follows.
+#: worth an eighth of their number, or more: fewer draws than 1,000 are thinned from so many.
 COLLAPSED, COLLAPSED_DRAWS = Attempt("low_rank", 0.8, 500), 1000
+#: The second there. Runs of one ratio of tokens to parameters leave the terms of the law open, and chains slow: of six
+#: sweeps of eight such runs four need it, and it takes half the time of the rung that follows.
 LONGER = replace(LADDER[0], thin=2)
 #: A first run, by offsets, that tells how groups are best sampled.
 FIRST, FIRST_DRAWS, FIRST_CHAINS = Attempt("low_rank", 0.8, 300), 200, 2
