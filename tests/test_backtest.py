@@ -370,6 +370,17 @@ def test_every_held_out_run_is_there_once_a_model_and_cut(sampled) -> None:
     assert top["runs"].values.tolist() == [[3, 3]] * 4
 
 
+def test_checkpoints_held_out_count_as_their_runs(sampled) -> None:
+    runs = sweep()
+    names = np.array([f"run {row // 15}" for row in range(runs.sizes["run"])])
+    found = result(runs=runs.assign(run_id=("run", names)))
+    assert recalibration(result(), "skaling-drift").runs == 20
+    assert recalibration(found, "skaling-drift").runs == np.unique(names[20:]).size
+    (note,) = [note for note in get_notes(found) if note.code == "checkpoints"]
+    assert note.message.startswith("the 20 rows held out are checkpoints of 2 runs")
+    assert "checkpoints" not in [note.code for note in get_notes(result())]
+
+
 def test_a_result_goes_through_a_file(sampled, tmp_path: Path) -> None:
     found = result()
     found.to_netcdf(tmp_path / "backtest.nc", engine="h5netcdf")

@@ -832,6 +832,51 @@ def test_checkpoints_without_the_name_of_their_run_are_refused() -> None:
         bs.fit(bs.read_runs(curves().drop(columns="run_id")), TOKENS)
 
 
+def test_the_end_of_a_run_is_not_where_its_checkpoints_were() -> None:
+    # Sizes joined to a history from a table of runs: each has its last number of tokens.
+    joined = curves(20).assign(
+        tokens=lambda each: each.groupby("run_id")["tokens"].transform("max")
+    )
+    with pytest.raises(
+        ValueError, match=r"the 20 checkpoints of run_id 'a' all have tokens = 1e\+11"
+    ):
+        bs.fit(bs.read_runs(joined), TOKENS)
+    last = joined.groupby("run_id").tail(1)
+    assert average_checkpoints(bs.read_runs(last), TOKENS)[1] is None
+
+
+def test_rows_of_several_sizes_are_no_checkpoints_of_one_run() -> None:
+    seeds = pd.DataFrame(
+        {
+            "run": [1, 2] * 3,
+            "params": [1e8, 1e8, 3e8, 3e8, 1e9, 1e9],
+            "tokens": 1e10,
+            "loss": [3.3, 3.31, 3.0, 3.02, 2.8, 2.79],
+        }
+    )
+    with pytest.raises(ValueError, match=r"run_id '1' has params from 1e\+08 to 1e\+09, as 2 of 2"):
+        bs.fit(bs.read_runs(seeds), "chinchilla")
+
+
+def test_checkpoints_of_a_run_without_a_name_are_refused() -> None:
+    unnamed = curves(20).assign(run_id=lambda each: each["run_id"].replace("b", ""))
+    with pytest.raises(ValueError, match="and is empty in 20 rows; name every run"):
+        bs.fit(bs.read_runs(unnamed), TOKENS)
+
+
+def test_scores_are_averaged_where_there_are_some() -> None:
+    frame = curves(240)
+    score = 1 - frame["loss"] / 10
+    frame["acc_x"] = score.where(np.arange(len(frame)) % 2 == 0)
+    frame.loc[0, "acc_x"] = 0.0
+    model = TOKENS.changed(tasks={"columns": ["acc_x"], "link": "sigmoid"})
+    kept, _ = average_checkpoints(bs.read_runs(frame), model)
+    a = kept["acc_x"].values[kept["run_id"].values == "a"]
+    assert np.isfinite(a).all()
+    np.testing.assert_allclose(a[1], score[10:20:2].mean())
+    assert a[0] == pytest.approx(score[2:10:2].sum() / 5)
+
+
 def test_a_drift_needs_runs_of_two_scales(pile: xr.Dataset) -> None:
     same = pile.assign(params=("run", np.full(29, 1e9)), tokens=("run", np.full(29, 1e11)))
     with pytest.raises(

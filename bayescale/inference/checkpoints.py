@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale import drift
-from bayescale.inference.arrays import law_inputs
+from bayescale.inference.arrays import law_inputs, task_names
 from bayescale.model import Model
 from bayescale.notes import Note
 
@@ -30,15 +30,16 @@ def average_checkpoints(runs: xr.Dataset, model: Model) -> tuple[xr.Dataset, Not
     Returns
     -------
     runs : xr.Dataset
-        At most :data:`MEANS` rows a run: geometric means of positive numbers, the first of anything else. The
-        attribute ``checkpoint_sd`` is the scatter of single checkpoints about their step's mean, of log loss.
+        At most :data:`MEANS` rows a run: means of the numbers that a step has, geometric where all are positive and
+        no scores; the first of anything else. The attribute ``checkpoint_sd`` is the scatter of single checkpoints
+        about their step's mean, of log loss.
     note : Note or None
         What was done; None if every row is a run of its own.
 
     Raises
     ------
     ValueError
-        If checkpoints meet noise of rates.
+        If checkpoints meet noise of rates, or rows that share a name cannot be checkpoints of one run.
     """
     if "run_id" not in runs:
         return runs, None
@@ -54,6 +55,7 @@ def average_checkpoints(runs: xr.Dataset, model: Model) -> tuple[xr.Dataset, Not
             "if each row is a run, or take Normal or StudentT noise"
         )
     inputs = law_inputs(runs, model)
+    _check_curves(runs, model, names, index, counts)
     at = drift.positions(inputs)["compute"]
     cell = _cells(at, index, names.size)
     order, place = np.unique(cell, return_inverse=True)
@@ -61,9 +63,10 @@ def average_checkpoints(runs: xr.Dataset, model: Model) -> tuple[xr.Dataset, Not
     first = np.full(order.size, cell.size)
     np.minimum.at(first, place, np.arange(cell.size))
     kept = runs.isel(run=first)
+    scores = task_names(runs, model) if model.tasks is not None else []
     for name, values in runs.data_vars.items():
-        if values.dims == ("run",) and values.dtype.kind == "f" and (values > 0).all():
-            mean = np.exp(np.bincount(place, weights=np.log(values.values)) / size)
+        if values.dims == ("run",) and values.dtype.kind == "f":
+            mean = _means(values.values, place, geometric=name not in scores)
             kept[name] = values.isel(run=first).copy(data=mean)
     kept = kept.assign_coords(run=np.arange(order.size))
     kept.attrs["checkpoint_sd"] = _scatter(np.log(runs["loss"].values), at, place, size)
@@ -81,6 +84,65 @@ def average_checkpoints(runs: xr.Dataset, model: Model) -> tuple[xr.Dataset, Not
     else:
         note = Note("checkpoints", "info", message, "")
     return kept, note
+
+
+def _check_curves(
+    runs: xr.Dataset, model: Model, names: np.ndarray, index: np.ndarray, counts: np.ndarray
+) -> None:
+    """Raise ValueError if rows that share a name cannot be checkpoints of one run."""
+    where = runs.attrs.get("source", "runs")
+    if names[0] == "":
+        raise ValueError(
+            f"{where}: column 'run_id' names the runs whose rows are checkpoints, and is empty in {counts[0]} "
+            f"row{'s' if counts[0] > 1 else ''}; name every run"
+        )
+    for size in ("params", "active_params"):
+        several = _differs(runs[size].values, index) if size in runs else np.zeros(names.size, bool)
+        if several.any():
+            first = int(several.argmax())
+            held = runs[size].values[index == first]
+            raise ValueError(
+                f"{where}: run_id {str(names[first])!r} has {size} from {held.min():.4g} to {held.max():.4g}, as "
+                f"{several.sum()} of {names.size} run_ids have several: rows that share one are taken as checkpoints "
+                "of one run, whose size does not change. If the column numbers seeds or settings, read it as what it "
+                "is, columns={'seed': ...}, or drop it"
+            )
+    if "step" not in runs:
+        return
+    still = _differs(runs["step"].values, index)
+    for column in model.inputs.values():
+        still &= ~_differs(runs[column].values, index)
+    if still.any():
+        first = int(still.argmax())
+        inputs = [
+            f"{column} = {runs[column].values[index == first][0]:.4g}"
+            for column in model.inputs.values()
+        ]
+        raise ValueError(
+            f"{where}: the {counts[first]} checkpoints of run_id {str(names[first])!r} all have {', '.join(inputs)}, "
+            "the same at every step, so that the whole curve would count as its end; give what the run had trained on "
+            "at each step, or keep the last row of each run"
+        )
+
+
+def _differs(values: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Whether rows of a run differ by more than rounding, by run; missing numbers do not."""
+    low, high = np.full(index.max() + 1, np.inf), np.full(index.max() + 1, -np.inf)
+    known = np.isfinite(values.astype(float))
+    np.minimum.at(low, index[known], values[known])
+    np.maximum.at(high, index[known], values[known])
+    return high - low > 1e-6 * np.abs(high)
+
+
+def _means(values: np.ndarray, place: np.ndarray, *, geometric: bool) -> np.ndarray:
+    """Mean of the numbers in each step; NaN where a step has none."""
+    known = np.isfinite(values)
+    geometric = geometric and bool((values[known] > 0).all())
+    steps, weights = place[known], np.log(values[known]) if geometric else values[known]
+    count = np.bincount(steps, minlength=place.max() + 1)
+    with np.errstate(invalid="ignore"):  # None over none is NaN, as it should be.
+        mean = np.bincount(steps, weights=weights, minlength=count.size) / count
+    return np.exp(mean) if geometric else mean
 
 
 def _cells(at: np.ndarray, index: np.ndarray, runs: int) -> np.ndarray:

@@ -72,11 +72,11 @@ def backtest(
     xr.Dataset
         Scores with dims model and cut, as :func:`bayescale.validate.score.scores` describes them, with ``status``,
         ``converged``, ``seconds`` and ``error`` of each fit. One entry of dim ``forecast`` is one held-out run as one
-        model saw it from one cut: ``of_model``, ``of_cut``, ``of_run``, ``decades_beyond`` the training runs,
-        ``observed``, ``median`` and quantiles in the unit of the loss, ``pit``, ``lpd``, ``crps``. ``calibration`` by
-        model and ``nominal`` level is the coverage over all cuts; ``calibration_low`` and ``calibration_high`` hold
-        that of an honest forecast in nine of ten cases. *How to read it*: see :func:`verdict`; a larger ``lpd``, a
-        smaller ``crps`` and coverage near its level are better.
+        model saw it from one cut: ``of_model``, ``of_cut``, ``of_run`` (the row), ``of_run_id`` (its run, which
+        checkpoints share), ``decades_beyond`` the training runs, ``observed``, ``median`` and quantiles in the unit of
+        the loss, ``pit``, ``lpd``, ``crps``. ``calibration`` by model and ``nominal`` level is the coverage over all
+        cuts; ``calibration_low`` and ``calibration_high`` hold that of an honest forecast in nine of ten cases. *How to
+        read it*: see :func:`verdict`; a larger ``lpd``, a smaller ``crps`` and coverage near its level are better.
 
     Raises
     ------
@@ -140,16 +140,20 @@ def backtest(
             tables[name, split.cut] = _scored(forecast, ahead, random_seed)
             simple_names.append(name)
     names = [*(model.name for model in chosen), *dict.fromkeys(simple_names)]
-    facts = _facts(names, splits, fits)
-    result = facts.merge(_forecasts(names, splits, tables)).assign_attrs(
-        input=by,
-        units=str(runs["loss"].attrs.get("units", "nat/token")),
-        scale_units=str(runs[by].attrs.get("units", "FLOP" if by == "flops" else by)),
-        source=str(runs.attrs.get("source", "runs")),
-        random_seed=random_seed,
-        draws=draws,
-        chains=chains,
-        notes=dump_notes([*get_notes(runs), *_notes(fits)]),
+    forecasts = _forecasts(names, splits, tables)
+    result = (
+        _facts(names, splits, fits)
+        .merge(forecasts)
+        .assign_attrs(
+            input=by,
+            units=str(runs["loss"].attrs.get("units", "nat/token")),
+            scale_units=str(runs[by].attrs.get("units", "FLOP" if by == "flops" else by)),
+            source=str(runs.attrs.get("source", "runs")),
+            random_seed=random_seed,
+            draws=draws,
+            chains=chains,
+            notes=dump_notes([*get_notes(runs), *_notes(fits), *_checkpoints_note(forecasts)]),
+        )
     )
     parts = summarise_backtest(result), calibration(result)
     return xr.merge([result, *parts], combine_attrs="override", join="exact", compat="no_conflicts")
@@ -337,6 +341,7 @@ def _forecasts(
                     "of_model": np.full(size, name),
                     "of_cut": np.full(size, split.cut),
                     "of_run": split.ahead["run"].values,
+                    "of_run_id": _names(split.ahead),
                     "scale": split.ahead[split.by].values.astype(float),
                     "decades_beyond": split.decades,
                 }
@@ -344,6 +349,31 @@ def _forecasts(
                 table = tables[name, split.cut].rename(run="forecast")
                 parts.append(table.assign(columns))
     return xr.concat(parts, "forecast")
+
+
+def _names(runs: xr.Dataset) -> np.ndarray:
+    """Names of the runs, which checkpoints share; where there are none each row is a run."""
+    rows = runs["run"].values.astype(str)
+    if "run_id" not in runs:
+        return rows
+    names = runs["run_id"].values.astype(str)
+    return np.where(names == "", rows, names)
+
+
+def _checkpoints_note(forecasts: xr.Dataset) -> list[Note]:
+    """The note that several of the rows held out are checkpoints of one run, if they are."""
+    rows, runs = (np.unique(forecasts[name].values).size for name in ("of_run", "of_run_id"))
+    if rows == runs:
+        return []
+    return [
+        Note(
+            "checkpoints",
+            "warning",
+            f"the {rows} rows held out are checkpoints of {runs} run{'s' if runs > 1 else ''}, which a forecast "
+            "misses together: the errors of the scores, taken over rows, are too small",
+            "hold out the last row of each run; the verdict counts runs",
+        )
+    ]
 
 
 def _facts(
