@@ -16,6 +16,8 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bayescale.inference.columns import check_columns
+from bayescale.model import Model
 from bayescale.notes import CODES, get_notes
 from bayescale.runs import design_notes, parse_size, read_runs, summarise_runs
 from bayescale.runs.columns import COLUMNS, canonical
@@ -392,6 +394,11 @@ BAD_FILES = {
         {},
         ["'loss' has 1 value > 20 (row 1: 22.2)", "perplexity or percent", "ln(perplexity)"],
     ),
+    "commas.csv": (
+        "params;loss\n7,125;3\n8,250;2\n900;1\n",
+        {},
+        ["rows 1, 2 have a comma", "'7,125'", "write decimals with a point"],
+    ),
     "two_runs.csv": ("params,loss\n1e8,3\n1e9,2\n", {}, ["2 runs", "at least 3"]),
     "empty.csv": ("", {}, ["the file is empty"]),
     "blank.jsonl": ("\n \n", {}, ["the file is empty"]),
@@ -441,6 +448,41 @@ def test_bad_files_are_refused_with_place_and_advice(tmp_path, name):
     assert message.startswith(f"{file}: ")
     for word in words:
         assert word in message, message
+
+
+def test_what_no_law_may_take_does_not_refuse_the_table():
+    runs = read_runs(table(epoch=[0, 0, 0, 1, 1, 1, 2, 2], context=[0] + [1024] * 7))
+    assert runs["epochs"].values.tolist() == [0, 0, 0, 1, 1, 1, 2, 2]
+    xr.testing.assert_identical(read_runs(runs), runs)
+    model = Model.load("chinchilla")
+    check_columns(runs, model)
+    with pytest.raises(ValueError, match=r"'epoch' \(read as epochs\) has 3 values <= 0"):
+        read_runs(table(epoch=[0, 0, 0, 1, 1, 1, 2, 2]), need=("loss", "epochs"))
+    with pytest.raises(ValueError, match=r"'loss_sd' has 1 value <= 0"):
+        read_runs(table(loss_sd=[-0.1] + [0.1] * 7))
+    # A model that takes a column refuses it, with the rows.
+    unread = read_runs(table(unique_tokens=[0, 0, *[1e9] * 6]))
+    with pytest.raises(
+        ValueError, match=r"'unique_tokens' .* must be positive .* rows 1 \(0\), 2 \(0\)"
+    ):
+        check_columns(unread, Model.load("repetition"))
+
+
+@pytest.mark.parametrize(
+    ("content", "params", "losses"),
+    [
+        # Two or four decimals tell that the comma is decimal.
+        ("params;loss\n7,125B;3,12\n70,5B;2,9\n1000000000000;2,8511\n", [7.125e9, 70.5e9, 1e12], [3.12, 2.9, 2.8511]),
+        ("params;loss\n7,125e9;0,912\n2e10;0,875\n3e10;0,850\n", [7.125e9, 2e10, 3e10], [0.912, 0.875, 0.85]),
+        # A point tells that it is not.
+        ("params;loss\n7,125;3.12\n70,500;2.9\n80,500;2.8\n", [7125, 70500, 80500], [3.12, 2.9, 2.8]),
+        ("params;loss\n7,125;3\n1,070,500;2\n80,500;1\n", [7125, 1070500, 80500], [3, 2, 1]),
+    ],
+)  # fmt: skip
+def test_commas_beside_semicolons(tmp_path, content, params, losses):
+    runs = read_runs(write(tmp_path, content))
+    assert runs["params"].values.tolist() == params
+    assert runs["loss"].values.tolist() == losses
 
 
 @pytest.mark.parametrize(
@@ -652,6 +694,20 @@ def test_doubts(code):
     assert note.severity == severity
     assert words in note.message
     assert note.advice
+
+
+def test_run_ids_that_runs_of_several_sizes_share():
+    frame = table(run=[0, 1] * 4)
+    note = next(note for note in get_notes(read_runs(frame)) if note.code == "checkpoints")
+    assert "2 of 2 run_ids" in note.message
+    assert "('0': 1e+08 to 6.4e+09)" in note.message
+    assert "columns={'seed': 'run'}" in note.advice
+    assert "checkpoints" not in codes(read_runs(frame, {"seed": "run"}))
+    seeded = get_notes(read_runs(frame.assign(seed=1)))
+    assert any("columns={'other': 'run'}" in note.advice for note in seeded)
+    # Checkpoints have one size; runs without a name share none.
+    assert "checkpoints" not in codes(read_runs(table(run=list("aabbccdd"))))
+    assert "checkpoints" not in codes(read_runs(table(run=[None] * 7 + ["a"])))
 
 
 def test_a_good_design_raises_no_doubt():

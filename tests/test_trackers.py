@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import bayescale as bs
 from bayescale import cli
-from bayescale.runs.trackers import detect
+from bayescale.runs.trackers import detect, read_tracker
 
 
 def written(path: Path, content: object) -> Path:
@@ -52,6 +52,31 @@ def test_a_folder_of_the_trainer(tmp_path: Path) -> None:
     sizes = pd.DataFrame({"run_id": ["small", "large"], "params": [1e8, 1e9]})
     both = bs.read_runs(tmp_path, join=sizes, allow_missing=("params",))
     assert both["params"].values[both["run_id"].values == "large"].tolist() == [1e9] * 3
+
+
+def test_folders_of_one_name_are_runs_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for run in ("a", "b", "c"):
+        written(
+            tmp_path / "sweep" / run / "out" / "checkpoint-300" / "trainer_state.json",
+            state(300, 2.0),
+        )
+    written(tmp_path / "sweep" / "d" / "trainer_state.json", state(300, 2.0))
+    runs = bs.read_runs(tmp_path / "sweep")
+    assert runs["run_id"].values.tolist() == [
+        name for name in ("a/out", "b/out", "c/out", "d") for _ in range(3)
+    ]
+    # The folder in which one stands, a file or a checkpoint in it, and the source itself have names too.
+    monkeypatch.chdir(tmp_path / "sweep" / "d")
+    for source in (".", "trainer_state.json", "../d"):
+        assert set(bs.read_runs(source)["run_id"].values) == {"d"}
+    monkeypatch.chdir(tmp_path / "sweep" / "a" / "out" / "checkpoint-300")
+    for source in (".", "trainer_state.json", ".."):
+        assert set(bs.read_runs(source)["run_id"].values) == {"out"}
+    written(tmp_path / "sweep" / "trainer_state.json", state(300, 2.0))
+    written(tmp_path / "sweep" / "d" / "sweep" / "trainer_state.json", state(300, 2.0))
+    assert {"sweep", "sweep/d/sweep"} < set(bs.read_runs(tmp_path / "sweep")["run_id"].values)
 
 
 def test_a_state_that_is_none(tmp_path: Path) -> None:
@@ -104,6 +129,62 @@ def test_exports_of_weights_and_biases(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert curves["loss"].values.tolist() == [4.0, 3.5, 3.0, 3.8, 2.8]
     assert curves["params"].values.tolist() == [1e8] * 3 + [2e8] * 2
+
+
+def _chart(**columns: list[float]) -> pd.DataFrame:
+    return pd.DataFrame({"Step": 100 * np.arange(1, 7), **columns})
+
+
+NO = float("nan")
+
+
+def test_metrics_of_a_chart_that_were_logged_at_different_steps() -> None:
+    sizes = pd.DataFrame({"run_id": ["a", "b"], "params": [1e8, 1e9]})
+    chart = _chart(
+        **{
+            "a - eval/loss": [NO, 3.5, NO, 3.2, NO, 3.0],
+            "a - train/tokens": [1e6, NO, 3e6, NO, 7e6, NO],
+            "a - lr": [1e-3, NO, 1e-3, NO, 1e-3, NO],
+            "b - eval/loss": [NO, 3.1, NO, 2.9, NO, NO],
+            "b - train/tokens": [1e6, NO, 3e6, NO, 5e6, NO],
+        }
+    )
+    # The last evaluation of a lies beyond its last count of tokens, which is not made up.
+    with pytest.raises(ValueError, match=r"'train/tokens' .* has 1 missing value \(row 3\)"):
+        bs.read_runs(chart, join=sizes)
+    runs = bs.read_runs(chart, join=sizes, allow_missing=("tokens", "flops"))
+    assert runs["run_id"].values.tolist() == ["a", "a", "a", "b", "b"]
+    assert runs["loss"].values.tolist() == [3.5, 3.2, 3.0, 3.1, 2.9]
+    assert runs["step"].values.tolist() == [200, 400, 600, 200, 400]
+    np.testing.assert_allclose(runs["tokens"], [2e6, 5e6, NO, 2e6, 4e6])
+    assert np.isnan(runs["lr"].values).all()
+    # Counts that fall are of a run that began anew: nothing lies between them.
+    fallen = chart.assign(**{"a - train/tokens": [1e6, NO, 3e6, NO, 2e6, NO]})
+    with pytest.raises(ValueError, match=r"has 3 missing values \(rows 1, 2, 3\)"):
+        bs.read_runs(fallen, join=sizes)
+    named = chart.rename(columns=lambda name: name.replace("eval/loss", "nll of eval"))
+    assert bs.read_runs(
+        named,
+        {"loss": "nll of eval", "params": "params"},
+        join=sizes,
+        allow_missing=("tokens", "flops"),
+    ).sizes == {"run": 5}
+
+
+def test_no_loss_of_a_chart_is_dropped_for_another_metric() -> None:
+    chart = _chart(
+        **{
+            "a - loss": [4.0, 3.8, 3.6, 3.4, 3.2, 3.0],
+            "a - tokens": [1e6, 2e6, 3e6, 4e6, 5e6, 6e6],
+            "a - grad_norm": [NO, NO, 0.3, NO, NO, 0.2],
+        }
+    )
+    assert bs.read_runs(chart)["loss"].values.tolist() == [4.0, 3.8, 3.6, 3.4, 3.2, 3.0]
+
+
+def test_a_chart_of_steps_alone() -> None:
+    with pytest.raises(ValueError, match=r"pandas DataFrame: no column for 'loss' .*'a - _step'"):
+        bs.read_runs(_chart(**{"a - _step": [1, 2, 3, 4, 5, 6]}))
 
 
 def test_a_frame_of_mlflow() -> None:
@@ -169,6 +250,11 @@ def test_a_file_store_of_mlflow(tmp_path: Path) -> None:
     assert runs["family"].values.tolist() == ["dense"] * 4 + ["moe"] * 2
     trained = bs.read_runs(store, columns={"loss": "train/loss"})
     assert trained.sizes["run"] == 9
+    twins = sorted(store.rglob("mlflow.runName"))[:2]
+    for name in twins:
+        name.write_text("same")
+    ids = [name.parents[1].name for name in twins]
+    assert set(bs.read_runs(store)["run_id"].values) == {*ids, "m2"}
     for name in store.rglob("mlflow.runName"):
         name.write_text("same")
     assert np.unique(bs.read_runs(store)["run_id"].values).size == 3
@@ -218,6 +304,92 @@ def test_scores_of_the_harness_join_by_model(tmp_path: Path) -> None:
         bs.read_runs(table.drop(columns="run_id"), join=tmp_path)
 
 
+def _results(model: str, revision: str = "", accuracy: float = 0.5, **more: object) -> dict:
+    args = f"pretrained={model}" + (f",revision={revision}" if revision else "")
+    return {
+        "results": {"piqa": {"acc,none": accuracy}},
+        "config": {"model": "hf", "model_args": args, **more},
+    }
+
+
+def test_revisions_of_a_model_are_kept_apart(tmp_path: Path) -> None:
+    for place, found in enumerate(
+        (
+            _results("org/a", "step1000", 0.5),
+            _results("org/a", "step2000", 0.6),
+            _results("org/a", "main", 0.7),
+            _results("org/b", "step1000", 0.8),
+            {**_results("", "", 0.9), "model_name": "one/c"},
+            _results("two/c", "", 0.4) | {"config": {"model_args": {"pretrained": "two/c"}}},
+        )
+    ):
+        written(tmp_path / f"results_{place}.json", found)
+    scores = read_tracker(tmp_path, "lm-eval").set_index("run_id")["acc_piqa"]
+    assert scores.to_dict() == {
+        "a@step1000": 0.5, "a@step2000": 0.6, "a": 0.7, "b": 0.8, "one/c": 0.9, "two/c": 0.4,
+    }  # fmt: skip
+    table = pd.DataFrame({"params": [1e8] * 3, "loss": [3, 2.8, 2.6]})
+    curve = table.assign(run_id=["a@step1000", "a@step2000", "a"])
+    assert bs.read_runs(curve, join=tmp_path)["acc_piqa"].values.tolist() == [0.5, 0.6, 0.7]
+    with pytest.raises(
+        ValueError, match=r"none of its runs \(a@step1000, a@step2000, a, b, \.\.\.\)"
+    ):
+        bs.read_runs(table.assign(run_id=["x", "y", "z"]), join=tmp_path)
+
+
+def test_two_results_of_one_model_and_task(tmp_path: Path) -> None:
+    written(tmp_path / "results_1.json", _results("org/a", "", 0.5))
+    written(tmp_path / "results_2.json", _results("org/a", "", 0.5))
+    other = _results("org/a") | {"results": {"arc": {"acc": 0.3}}}
+    written(tmp_path / "results_3.json", other)
+    assert read_tracker(tmp_path, "lm-eval").to_dict("records") == [
+        {"run_id": "a", "acc_piqa": 0.5, "acc_arc": 0.3}
+    ]
+    written(tmp_path / "results_4.json", _results("org/a", "", 0.6))
+    told = r"results_4\.json: acc_piqa of model 'org/a' is 0\.6 here and 0\.5 in .*results_1\.json;"
+    with pytest.raises(ValueError, match=told):
+        read_tracker(tmp_path, "lm-eval")
+
+
+@pytest.mark.parametrize("empty", [None, NO, ""])
+def test_names_that_are_numbers_join_beside_an_empty_one(tmp_path: Path, empty: object) -> None:
+    table = pd.DataFrame({"params": [1e8, 2e8, 4e8], "loss": [3, 2.8, 2.6]})
+    scores = pd.DataFrame({"run_id": [1, 2], "acc_piqa": [0.6, 0.7]})
+    found = bs.read_runs(table.assign(run_id=[1, empty, 2]), join=scores)
+    assert found["run_id"].values.tolist() == ["1", "", "2"]
+    np.testing.assert_allclose(found["acc_piqa"], [0.6, NO, 0.7])
+    # Nor does a run without a name join another without one, and several of them are no repeats.
+    more = pd.DataFrame({"run_id": ["1", empty, empty], "acc_piqa": [0.6, 0.1, 0.2]})
+    found = bs.read_runs(table.assign(run_id=[1, empty, 2]), join=more)
+    np.testing.assert_allclose(found["acc_piqa"], [0.6, NO, NO])
+    with pytest.raises(
+        ValueError, match=r"runs \(x, \.\.\.\) is in pandas DataFrame \(1, 2, \.\.\.\)"
+    ):
+        bs.read_runs(
+            table.assign(run_id=[1, empty, 2]),
+            join=pd.DataFrame({"run_id": ["x", empty], "acc_piqa": [0.6, 0.1]}),
+        )
+    with pytest.raises(ValueError, match=r"runs \(which have no names\)"):
+        bs.read_runs(table.assign(run_id=[1, empty, 2]), join=more[1:])
+
+
+def test_the_column_of_names_can_be_said_when_joining() -> None:
+    table = pd.DataFrame(
+        {
+            "run": [0, 0, 0],
+            "name": ["a", "b", "c"],
+            "params": [1e8, 2e8, 4e8],
+            "loss": [3, 2.8, 2.6],
+        }
+    )
+    scores = pd.DataFrame({"run_id": ["a", "c"], "acc_piqa": [0.6, 0.7]})
+    for columns in ({"seed": "run"}, {"run_id": "name"}):
+        runs = bs.read_runs(table, columns, join=scores)
+        np.testing.assert_allclose(runs["acc_piqa"], [0.6, NO, 0.7])
+    with pytest.raises(ValueError, match="there is no column 'nam'"):
+        bs.read_runs(table, {"run_id": "nam"}, join=scores)
+
+
 def test_event_files_of_tensorboard(tmp_path: Path) -> None:
     pytest.importorskip(
         "tensorboard", reason="needs tensorboard: pip install 'bayescale[tensorboard]'"
@@ -240,6 +412,35 @@ def test_event_files_of_tensorboard(tmp_path: Path) -> None:
     assert runs["run_id"].values.tolist() == ["a"] * 3 + ["b"] * 3
 
 
+def test_folders_of_events_with_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip(
+        "tensorboard", reason="needs tensorboard: pip install 'bayescale[tensorboard]'"
+    )
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    for run in ("a", "b"):
+        writer = EventFileWriter(str(tmp_path / run / "logs"))
+        # The tokens are logged between the evaluations.
+        for step, tag, value in (
+            (50, "tokens", 5e7),
+            (100, "loss", 4.0),
+            (150, "tokens", 1.5e8),
+            (200, "loss", 3.0),
+            (250, "tokens", 2.5e8),
+            (250, "loss", 2.9),
+        ):
+            summary = Summary(value=[Summary.Value(tag=tag, simple_value=value)])
+            writer.add_event(Event(step=step, wall_time=step, summary=summary))
+        writer.close()
+    runs = bs.read_runs(tmp_path)
+    assert runs["run_id"].values.tolist() == ["a/logs"] * 3 + ["b/logs"] * 3
+    np.testing.assert_allclose(runs["tokens"], [1e8, 2e8, 2.5e8] * 2)
+    monkeypatch.chdir(tmp_path / "b" / "logs")
+    assert bs.read_runs(".")["run_id"].values.tolist() == ["logs"] * 3
+
+
 @pytest.mark.parametrize(
     ("unit", "tokens_per_byte", "given"),
     [
@@ -258,6 +459,16 @@ def test_every_unit_becomes_nats_per_token(
     runs = bs.read_runs(frame, unit=unit, tokens_per_byte=tokens_per_byte)
     np.testing.assert_allclose(runs["loss"], 2.0)
     assert runs["loss"].attrs["units"] == "nat/token"
+
+
+@pytest.mark.parametrize("wrong", [0.0, -3.0, 1.0])
+def test_perplexities_are_above_one(wrong: float) -> None:
+    frame = pd.DataFrame({"params": [1e8] * 3, "ppl": [20.0, wrong, 12.0]})
+    told = rf"column 'ppl' \(read as loss\) has 1 value <= 1 \(row 2: {wrong:g}\); expected perplexities"
+    with pytest.raises(ValueError, match=told):
+        bs.read_runs(frame, {"loss": "ppl"}, unit="perplexity")
+    with pytest.raises(ValueError, match=r"say unit='perplexity', or convert"):
+        bs.read_runs(frame.assign(loss=[22.0, 3.0, 12.0]))
 
 
 def test_units_that_make_no_sense() -> None:
@@ -287,6 +498,10 @@ def test_the_command_line_reads_them(tmp_path: Path) -> None:
     facts = json.loads(result.stdout)
     assert facts["runs"] == 6
     assert facts["loss"]["max"] == pytest.approx(3.0 + 0.02 * math.log(2))
+    rough = tmp_path / "ppl.csv"
+    rough.write_text("params,loss\n1e8,22\n1e9,18\n1e10,15\n")
+    told = CliRunner().invoke(cli.app, ["runs", str(rough)]).stderr
+    assert "say --unit perplexity, or convert" in told
     wrong = CliRunner().invoke(cli.app, ["runs", str(tmp_path / "hf"), "--from", "table"])
     assert wrong.exit_code == 2
     assert "this is a folder" in wrong.stderr

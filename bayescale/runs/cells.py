@@ -108,7 +108,7 @@ def cell_values(column: pd.Series, name: str, place: str) -> np.ndarray | None:
     """
     known = COLUMNS.get(name)
     if known is None or known.kind == "text":
-        values = keep(column.astype(object).map(_label_text) if known else column)
+        values = keep(column.astype(object).map(label_text) if known else column)
         return None if known and not any(values) else values
     values, wrong = _numbers(column, signed_size if known.kind != "loss" else _plain_number)
     if wrong and known.kind == "count":
@@ -132,8 +132,21 @@ def cell_values(column: pd.Series, name: str, place: str) -> np.ndarray | None:
     return values
 
 
-def _label_text(cell: object) -> str:
-    return "" if is_empty(cell) else str(cell)
+def label_text(cell: object) -> str:
+    """A name as text: nothing for an empty cell, and a whole number without its point.
+
+    A column of numbers with one empty cell is one of floats: 1.0 is the run that another table calls 1.
+
+    Examples
+    --------
+    >>> label_text("a"), label_text(1), label_text(1.0), label_text(np.nan)
+    ('a', '1', '1', '')
+    """
+    if is_empty(cell):
+        return ""
+    if isinstance(cell, float | np.floating) and float(cell).is_integer():
+        return str(int(cell))
+    return str(cell)
 
 
 def is_empty(cell: object) -> bool:
@@ -201,7 +214,13 @@ def _text(cell: object) -> str:
 
 
 def check_values(
-    values: np.ndarray, name: str, place: str, *, complete: bool, rates: bool = False
+    values: np.ndarray,
+    name: str,
+    place: str,
+    *,
+    complete: bool,
+    positive: bool = True,
+    rates: bool = False,
 ) -> None:
     """Refuse values that a column cannot have.
 
@@ -215,6 +234,9 @@ def check_values(
         File and column as messages name them.
     complete : bool
         Whether missing values are refused.
+    positive : bool
+        Whether sizes that are zero or negative are refused. Where no law may take the column, as epochs that are
+        counted from zero, the model that is fitted has the last word.
     rates : bool
         Whether losses may be rates, or minus their logs: then they may be zero or infinite, as the model says that
         is fitted.
@@ -236,27 +258,36 @@ nat/token) above zero: correct or drop this row
     open_ended = rates and kind == "loss"
     if kind != "text":
         wrong = np.isinf(values) & ~(open_ended & (values > 0))
-        _refuse(wrong, values, place, "infinite value{s}", f"expected {describe(name)}")
-    if kind in ("size", "loss") and (not open_ended or (values < 0).any()):
+        refuse(wrong, values, place, "infinite value{s}", f"expected {describe(name)}")
+    if (kind == "loss" or (kind == "size" and positive)) and (not open_ended or (values < 0).any()):
         wrong = values <= 0
-        _refuse(wrong, values, place, "value{s} <= 0", f"expected {describe(name)} above zero")
+        refuse(wrong, values, place, "value{s} <= 0", f"expected {describe(name)} above zero")
     if kind == "loss":
-        _refuse(
+        refuse(
             (values > HIGHEST_LOSS) & np.isfinite(values),
             values,
             place,
             f"value{{s}} > {HIGHEST_LOSS:g}",
             "expected nat/token; this looks like perplexity or percent; "
-            "convert: loss = ln(perplexity)",
+            "say unit='perplexity', or convert: loss = ln(perplexity)",
         )
     if complete:
         missing = np.array([is_empty(value) or str(value) == "" for value in values])
-        _refuse(missing, None, place, "missing value{s}", f"expected {describe(name)} in every row")
+        refuse(missing, None, place, "missing value{s}", f"expected {describe(name)} in every row")
 
 
-def _refuse(
+def refuse(
     wrong: np.ndarray, values: np.ndarray | None, place: str, what: str, expected: str
 ) -> None:
+    """Raise ValueError with the rows in which something is wrong, if there are any.
+
+    Examples
+    --------
+    >>> losses = np.array([9.0, -1.0])
+    >>> refuse(losses <= 0, losses, "runs.csv: column 'loss'", "value{s} <= 0", "expected more")
+    Traceback (most recent call last):
+    ValueError: runs.csv: column 'loss' has 1 value <= 0 (row 2: -1); expected more: correct or drop this row
+    """
     rows = np.flatnonzero(wrong)
     if rows.size:
         quoted = "" if values is None else f": {', '.join(f'{v:g}' for v in values[rows[:3]])}"

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from bayescale.runs.run_names import unless_repeated
+
 _DELETED = re.compile(r"^lifecycle_stage:\s*deleted", re.MULTILINE)
 
 
@@ -35,8 +37,8 @@ def read_store(path: Path) -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        ``run_id``, ``step``, one column a metric and one a parameter. ``run_id`` is the run's name where the names
-        tell the runs apart, else MLflow's own id.
+        ``run_id``, ``step``, one column a metric and one a parameter. ``run_id`` is the run's name where no other
+        run has it, else MLflow's own id.
 
     Raises
     ------
@@ -58,9 +60,7 @@ def read_store(path: Path) -> pd.DataFrame:
         raise FileNotFoundError(
             f"{path}: no run of MLflow that measured something; expected EXPERIMENT/RUN/metrics beside meta.yaml"
         )
-    names = [_name(run) for run in tables]
-    if len(set(names)) < len(names):
-        names = [run.name for run in tables]
+    names = unless_repeated([_name(run) for run in tables], [run.name for run in tables])
     found = [table.assign(run_id=name) for name, table in zip(names, tables.values(), strict=True)]
     return pd.concat(found, ignore_index=True)
 

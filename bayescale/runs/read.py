@@ -19,11 +19,20 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.notes import Note, dump_notes, get_notes
-from bayescale.runs.cells import cell_values, check_values, keep, parse_size
+from bayescale.runs.cells import cell_values, check_values, keep, parse_size, refuse
 from bayescale.runs.columns import ALONE, COLUMNS, INPUTS, describe, nearest, recognise
+from bayescale.runs.run_names import joined
 from bayescale.runs.screen import design_notes, levels, tokens_per_param
 from bayescale.runs.tables import parse_table, read_bytes
-from bayescale.runs.trackers import Form, check_form, detect, joined, read_tracker, tidy
+from bayescale.runs.trackers import (
+    Form,
+    at_losses,
+    check_form,
+    detect,
+    is_history,
+    read_tracker,
+    tidy,
+)
 from bayescale.runs.units import UNITS, Unit, to_nats
 
 if TYPE_CHECKING:
@@ -87,7 +96,8 @@ def read_runs(
     ------
     ValueError
         If the file is no table, a column is missing, ambiguous, or holds what it cannot: text,
-        empty cells, values that are zero, negative or infinite, losses above 20. Where losses may be rates, for none
+        empty cells, infinite values, losses and sizes that are zero or negative (other columns that a law may take
+        are checked when a model takes them), losses above 20. Where losses may be rates, for none
         is above one or the table has a column ``samples``, a loss of zero (no error) or, with samples, an infinite one
         (no success) is left for the model to judge: those that count trials take it.
     FileNotFoundError, IsADirectoryError
@@ -107,7 +117,10 @@ def read_runs(
     frame, place, attrs = _open(source, form, columns)
     if join is not None:
         other, other_place, facts = _open(join, None)
-        frame = joined(_named(frame), _named(other), place, other_place)
+        frame = joined(
+            _named(frame, columns, place), _named(other, None, other_place), place, other_place
+        )
+        columns = {name: column for name, column in (columns or {}).items() if name != "run_id"}
         attrs["sha256"] = hashlib.sha256((attrs["sha256"] + facts["sha256"]).encode()).hexdigest()
         attrs["source"] = f"{attrs['source']} with {other_place}"
     earlier = source if isinstance(source, xr.Dataset) else xr.Dataset()
@@ -121,7 +134,8 @@ def read_runs(
         if values is not None:
             known[name] = values
     if unit is not None or tokens_per_byte is not None:
-        _convert(known, unit or UNITS[0], tokens_per_byte, place)  # type: ignore[arg-type]
+        label = f"{place}: {_label('loss', chosen)}"
+        _convert(known, unit or UNITS[0], tokens_per_byte, place, label)  # type: ignore[arg-type]
     bowls = _derive_tokens(known)
     derived = _derive_flops(known, earlier)
     # Dense models have sparsity zero, which has no logarithm: laws take the share that is left.
@@ -130,10 +144,19 @@ def read_runs(
     _check_present(known, chosen, list(frame.columns), need, place)
     # Empty losses and labels are fine unless asked for; sizes and families are not.
     required = {*INPUTS, "family", *need} - set(allow_missing)
+    # Epochs may be counted from zero: what not every table needs is for the model to judge. Nobody judges errors later.
+    sizes = {*INPUTS, "loss_sd", *need, *(() if set(INPUTS) & set(known) else ALONE)}
     rates = _may_be_rates(known)
     for name, values in known.items():
         place_of = f"{place}: {_label(name, chosen)}"
-        check_values(values, name, place_of, complete=name in required, rates=rates)
+        check_values(
+            values,
+            name,
+            place_of,
+            complete=name in required,
+            positive=name in sizes,
+            rates=rates,
+        )
     if "loss" in need and len(frame) < 3:
         raise ValueError(
             f"{place}: the table has {len(frame)} run{'s' if len(frame) > 1 else ''}; expected at "
@@ -207,14 +230,24 @@ def _range(values: xr.DataArray) -> dict[str, object]:
     }
 
 
-def _named(frame: pd.DataFrame) -> pd.DataFrame:
+def _named(frame: pd.DataFrame, columns: Mapping[str, str] | None, place: str) -> pd.DataFrame:
     """The table with its column of run names under their canonical name."""
-    chosen = recognise(frame.columns, None, source="runs")
+    # The rest may be columns of the other table.
+    given = {
+        name: column
+        for name, column in (columns or {}).items()
+        if name == "run_id" or column in frame
+    }
+    chosen = recognise(frame.columns, given, source=place)
     return frame.rename(columns={chosen[name]: name for name in ("run_id",) if name in chosen})
 
 
 def _convert(
-    known: dict[str, np.ndarray], unit: Unit, tokens_per_byte: float | None, place: str
+    known: dict[str, np.ndarray],
+    unit: Unit,
+    tokens_per_byte: float | None,
+    place: str,
+    label: str,
 ) -> None:
     """Convert losses, and what is known of their errors, into nats per token (in place)."""
     if "loss_sd" in known and unit == "perplexity":
@@ -222,6 +255,9 @@ def _convert(
             f"{place}: column 'loss_sd' cannot be converted from perplexity; give the standard deviation of the log of "
             "the perplexity, with losses in nat/token"
         )
+    if "loss" in known and unit == "perplexity":
+        expected = "expected perplexities, the exponential of a loss above zero"
+        refuse(known["loss"] <= 1, known["loss"], label, "value{s} <= 1", expected)
     for name in ("loss", "loss_sd"):
         if name in known:
             known[name] = to_nats(known[name], unit, tokens_per_byte)
@@ -240,13 +276,10 @@ def _open(
         ):
             frame = read_tracker(source, found)
             digest = hashlib.sha256(frame.to_csv(index=False).encode()).hexdigest()
-            loss = recognise(frame.columns, columns, source=str(source)).get("loss")
-            if loss in frame and frame[loss].notna().any():
-                # Other things are logged at other steps.
-                frame = frame[frame[loss].notna()].reset_index(drop=True)
+            frame = at_losses(frame, columns, str(source))
         else:
             content = read_bytes(source)
-            frame = tidy(parse_table(content, source), form)
+            frame = _tidy(parse_table(content, source), form, columns, str(source))
             digest = hashlib.sha256(content).hexdigest()
         return frame, str(source), {"source": str(source), "sha256": digest}
     # polars is worth 60 MB: whoever passes its frame has imported it.
@@ -258,8 +291,9 @@ def _open(
     elif isinstance(source, pd.DataFrame):
         # An index with a name is a column that someone set aside; one without is row labels.
         named = any(name is not None for name in source.index.names)
-        frame = tidy(source.reset_index() if named else source.copy(deep=False), form)
         place = "pandas DataFrame"
+        table = source.reset_index() if named else source.copy(deep=False)
+        frame = _tidy(table, form, columns, place)
     elif polars is not None and isinstance(source, polars.DataFrame):
         place, frame = "polars DataFrame", pd.DataFrame(source.to_dict(as_series=False))
     else:
@@ -278,6 +312,13 @@ def _open(
         raise ValueError(f"{place}: the table has no rows; expected one row for each run")
     written = frame.to_csv(index=False, lineterminator="\n").encode()
     return frame, place, {"source": place, "sha256": hashlib.sha256(written).hexdigest()} | given
+
+
+def _tidy(
+    table: pd.DataFrame, form: Form | None, columns: Mapping[str, str] | None, place: str
+) -> pd.DataFrame:
+    frame = tidy(table, form)
+    return at_losses(frame, columns, place) if is_history(table, form) else frame
 
 
 def _unpack(runs: xr.Dataset, place: str) -> tuple[pd.DataFrame, dict[str, str]]:

@@ -4,6 +4,7 @@ A scaling law with exponents for both inputs needs runs that vary both, apart fr
 losses in nats per token; compute in FLOP. Each doubt is a :class:`~bayescale.notes.Note`.
 """
 
+import json
 from collections.abc import Iterator
 
 import numpy as np
@@ -53,6 +54,7 @@ def design_notes(runs: xr.Dataset) -> list[Note]:
             _ray,
             _levels,
             _repeats,
+            _shared_names,
             _rising,
             _mixed_units,
             _loss_units,
@@ -152,6 +154,27 @@ def _repeats(runs: xr.Dataset) -> Iterator[Note]:
             f"({row_list(rows.tolist())}): they count twice",
             "drop the repeats, unless they are separate runs whose losses were rounded",
         )
+
+
+def _shared_names(runs: xr.Dataset) -> Iterator[Note]:
+    if "run_id" not in runs or "params" not in runs:
+        return
+    frame = pd.DataFrame({name: runs[name].values for name in ("run_id", "params")}).dropna()
+    sizes = frame[frame["run_id"] != ""].groupby("run_id")["params"].agg(["min", "max"])
+    wide = sizes[sizes["max"] > (1 + LEVEL) * sizes["min"]]
+    if wide.empty:
+        return
+    name, first = str(wide.index[0]), wide.iloc[0]
+    column = json.loads(runs.attrs.get("columns", "{}")).get("run_id", "run_id")
+    target = "other" if "seed" in runs else "seed"
+    yield Note(
+        "checkpoints",
+        "warning",
+        f"{len(wide)} of {len(sizes)} run_ids are shared by rows of different params ({name!r}: {first['min']:.3g} to "
+        f"{first['max']:.3g}): rows of one run_id are checkpoints of one run, which has one size",
+        f"if column {column!r} names something else, such as seeds, read it as that: "
+        f"columns={{{target!r}: {column!r}}}; else give every run a name of its own",
+    )
 
 
 def _rising(runs: xr.Dataset) -> Iterator[Note]:

@@ -17,6 +17,13 @@ import pandas as pd
 _TEXT = {".csv": ",", ".tsv": "\t"}
 _JSON = (".json", ".jsonl", ".ndjson")
 _PARQUET = (".parquet", ".pq")
+#: Numbers whose comma may be of thousands, must be decimal, or is not, for a point is; with a unit such as B.
+_TAIL = r"(?:[eE][+-]?\d+)?\s*[A-Za-z]*"
+_THOUSAND_OR_DECIMAL = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}" + _TAIL)
+_DECIMAL_COMMA = re.compile(r"[+-]?(?![1-9]\d{0,2},\d{3}(?!\d))\d+,\d+" + _TAIL)
+_DECIMAL_POINT = re.compile(
+    r"[+-]?(?:\d*\.\d+|\d{1,3}(?:,\d{3})+\.\d*|\d{1,3}(?:,\d{3}){2,})" + _TAIL
+)
 SUFFIXES = (*_TEXT, *_JSON, *_PARQUET)
 
 
@@ -53,6 +60,26 @@ def read_bytes(path: str | Path) -> bytes:
             near = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
         raise FileNotFoundError(f"{path}: there is no such file{near}")
     return file.read_bytes()
+
+
+def read_json(path: Path) -> object:
+    """Content of a JSON file, or an error that names it.
+
+    Raises
+    ------
+    ValueError
+        If the file is not JSON.
+
+    Examples
+    --------
+    >>> read_json(Path("no/such/results.json"))
+    Traceback (most recent call last):
+    FileNotFoundError: [Errno 2] No such file or directory: 'no/such/results.json'
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: this is not JSON ({error})") from error
 
 
 def parse_table(content: bytes, name: str | Path) -> pd.DataFrame:
@@ -146,6 +173,11 @@ def _delimited(text: str, name: str | Path, delimiter: str) -> pd.DataFrame:
             f"cells than the header ({len(body[first - 1])} in row {first}, expected "
             f"{len(header)}); quote cells that hold {delimiter!r}, or fill in what is missing"
         )
+    if delimiter == ";" and _decimal_commas(body, name):
+        sheet = io.StringIO(newline="")
+        points = [[_with_point(cell) for cell in row] for row in body]
+        csv.writer(sheet, delimiter=delimiter).writerows([header, *points])
+        text = sheet.getvalue()
     frame = pd.read_csv(
         io.StringIO(text),
         sep=delimiter,
@@ -155,6 +187,31 @@ def _delimited(text: str, name: str | Path, delimiter: str) -> pd.DataFrame:
     )
     frame.columns = [str(column).strip() for column in frame.columns]
     return frame[[column for column in frame if not _row_labels(frame[column])]]
+
+
+def _decimal_commas(rows: list[list[str]], name: str | Path) -> bool:
+    """Whether the commas of a spreadsheet's numbers are decimal signs; cells such as 7,125 ask the others."""
+    comma = point = False
+    unclear: dict[int, str] = {}
+    for number, row in enumerate(rows, start=1):
+        for cell in map(str.strip, row):
+            if _THOUSAND_OR_DECIMAL.fullmatch(cell):
+                unclear.setdefault(number, cell)
+            comma |= _DECIMAL_COMMA.fullmatch(cell) is not None
+            point |= _DECIMAL_POINT.fullmatch(cell) is not None
+    if unclear and comma == point:
+        raise ValueError(
+            f"{name}: {row_list(list(unclear))} {'has' if len(unclear) == 1 else 'have'} a comma that may be a decimal "
+            f"sign or one of thousands ({next(iter(unclear.values()))!r}), and the other numbers do not tell; write "
+            "decimals with a point, and thousands without a sign"
+        )
+    return comma and not point
+
+
+def _with_point(cell: str) -> str:
+    number = cell.strip()
+    decimal = _THOUSAND_OR_DECIMAL.fullmatch(number) or _DECIMAL_COMMA.fullmatch(number)
+    return number.replace(",", ".") if decimal else cell
 
 
 def _row_labels(column: pd.Series) -> bool:

@@ -1,18 +1,24 @@
 """Files that training leaves behind, as tables: Hugging Face, Weights & Biases, MLflow, TensorBoard, lm-eval.
 
 Each becomes a frame with columns that :mod:`bayescale.runs.columns` knows. Checkpoints of a run stay one run: they
-share their ``run_id``, and ``step`` tells them apart.
+share their ``run_id``, and ``step`` tells them apart. Runs that are folders have the folder's name, or its path below
+the source where two folders have one name.
 """
 
-import json
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
 import pandas as pd
 
+from bayescale.runs.columns import INPUTS, recognise
+from bayescale.runs.lm_eval import is_results, read_results
 from bayescale.runs.mlflow_store import is_store, read_store
+from bayescale.runs.run_names import folder_names
+from bayescale.runs.tables import read_json
 
 Form = Literal["table", "wandb", "mlflow", "trainer", "tensorboard", "lm-eval"]
 FORMS: tuple[str, ...] = get_args(Form)
@@ -20,6 +26,7 @@ FORMS: tuple[str, ...] = get_args(Form)
 _STATE = "trainer_state.json"
 #: How Weights & Biases names the columns of a history chart: "run - metric", and its bounds over seeds.
 _HISTORY = re.compile(r"^(?P<run>.+) - (?P<metric>.+?)(?P<bound>__(?:MIN|MAX))?$")
+_STEPS = ("step", "_step")
 _PREFIXES = {"mlflow": ("params.", "metrics."), "wandb": ("config.", "summary.")}
 
 
@@ -50,7 +57,7 @@ def detect(source: str | Path) -> Form:
         if next(path.rglob("results*.json"), None):
             return "lm-eval"
         return "mlflow" if is_store(path) else "table"
-    if path.suffix == ".json" and path.is_file() and _is_lm_eval(path):
+    if path.suffix == ".json" and path.is_file() and is_results(path):
         return "lm-eval"
     return "table"
 
@@ -77,7 +84,7 @@ def read_tracker(source: str | Path, form: Form) -> pd.DataFrame:
     readers: dict[str, Callable[[Path], pd.DataFrame]] = {
         "trainer": _trainer,
         "tensorboard": _tensorboard,
-        "lm-eval": _lm_eval,
+        "lm-eval": read_results,
         "mlflow": read_store,
     }
     return readers[form](Path(source))
@@ -94,11 +101,81 @@ def tidy(frame: pd.DataFrame, form: Form | None = None) -> pd.DataFrame:
     """
     if form in (None, "mlflow") and {"run_id"} <= set(frame) and _has(frame, "metrics."):
         return _mlflow(frame)
-    if form in (None, "wandb") and _is_history(frame):
+    if is_history(frame, form):
         return _history(frame)
     if form == "wandb" or (form is None and _has(frame, "config.")):
         return _unprefixed(frame, _PREFIXES["wandb"])
     return frame
+
+
+def is_history(frame: pd.DataFrame, form: Form | None = None) -> bool:
+    """Whether a table is the history of a chart of Weights & Biases: steps, and a column for each run and metric.
+
+    Examples
+    --------
+    >>> is_history(pd.DataFrame({"Step": [1], "small - val/loss": [2.5]}))
+    True
+    """
+    names = list(map(str, frame))
+    return (
+        form in (None, "wandb")
+        and len(names) > 1
+        and names[0].lower() in _STEPS
+        and all(map(_HISTORY.match, names[1:]))
+        # Steps alone are no history: as a table they are told to lack a loss.
+        and bool(_metrics(frame))
+    )
+
+
+def at_losses(
+    frame: pd.DataFrame, columns: Mapping[str, str] | None = None, place: str = "table"
+) -> pd.DataFrame:
+    """Rows of a history at which a loss was measured, with what training had seen by then.
+
+    Loggers write the loss of evaluations at other steps than the tokens. Params, tokens, flops and examples that are
+    missing beside a loss are interpolated linearly in ``step``, between the values that the same run logged before and
+    after, if these never fall. Nothing is extrapolated, and nothing else is filled in: what is still missing is told as
+    in any table.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        With ``run_id`` and ``step``. Without losses it is returned as it is.
+    columns : mapping, optional
+        As for :func:`bayescale.read_runs`.
+    place : str
+        Place to name in errors.
+
+    Examples
+    --------
+    >>> log = {"run_id": "a", "step": [1, 2, 3], "tokens": [1e6, None, 3e6], "loss": [None, 2.5, None]}
+    >>> at_losses(pd.DataFrame(log))["tokens"].tolist()
+    [2000000.0]
+    """
+    # The rest may be columns of a table that is joined later.
+    given = {name: column for name, column in (columns or {}).items() if column in frame}
+    chosen = recognise(frame.columns, given, source=place)
+    loss = chosen.get("loss")
+    if loss not in frame or not frame[loss].notna().any():
+        return frame
+    if {"run_id", "step"} <= set(frame):
+        sizes = [chosen[name] for name in INPUTS if name in chosen]
+        frame = frame.assign(**{name: _between(frame, name) for name in sizes})
+    return frame[frame[loss].notna()].reset_index(drop=True)
+
+
+def _between(frame: pd.DataFrame, name: str) -> pd.Series:
+    """A column with what is missing between its values, run by run, where they never fall."""
+    values = frame[name].copy()
+    if values.notna().all() or not pd.api.types.is_numeric_dtype(values):
+        return values
+    for _, rows in frame.groupby("run_id"):
+        known = rows.dropna(subset=["step", name]).sort_values("step")
+        if len(known) > 1 and known[name].is_monotonic_increasing:
+            ends = {"left": np.nan, "right": np.nan}
+            found = np.interp(rows["step"], known["step"], known[name], **ends)
+            values.loc[rows.index] = rows[name].fillna(pd.Series(found, index=rows.index))
+    return values
 
 
 def _has(frame: pd.DataFrame, prefix: str) -> bool:
@@ -133,30 +210,28 @@ def _mlflow(frame: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def _is_history(frame: pd.DataFrame) -> bool:
-    names = list(map(str, frame))
-    return (
-        len(names) > 1
-        and names[0].lower() in ("step", "_step")
-        and all(map(_HISTORY.match, names[1:]))
-    )
-
-
 def _history(frame: pd.DataFrame) -> pd.DataFrame:
-    """A chart's export, one column a run and metric, as one row a checkpoint."""
+    """A chart's export, one column a run and metric, as one row a step at which a run logged something."""
     step = frame.columns[0]
+    rows = [
+        pd.DataFrame({"run_id": run, "step": frame[step], **metrics}).dropna(
+            subset=list(metrics), how="all"
+        )
+        for run, metrics in _metrics(frame).items()
+    ]
+    return pd.concat(rows, ignore_index=True)
+
+
+def _metrics(frame: pd.DataFrame) -> dict[str, dict[str, pd.Series]]:
+    """Columns of a chart's export by run and metric."""
     found: dict[str, dict[str, pd.Series]] = {}
     for name in map(str, frame.columns[1:]):
         match = _HISTORY.match(name)
         assert match is not None
         # Every metric comes with its bounds over a group; the step of each is the chart's own.
-        if match["bound"] is None and match["metric"] not in ("_step", "Step"):
+        if match["bound"] is None and match["metric"].lower() not in _STEPS:
             found.setdefault(match["run"], {})[match["metric"]] = frame[name]
-    rows = [
-        pd.DataFrame({"run_id": run, "step": frame[step], **metrics}).dropna(subset=list(metrics))
-        for run, metrics in found.items()
-    ]
-    return pd.concat(rows, ignore_index=True)
+    return found
 
 
 def _trainer(path: Path) -> pd.DataFrame:
@@ -165,14 +240,16 @@ def _trainer(path: Path) -> pd.DataFrame:
     # Every checkpoint folder repeats the history so far: the last holds all of it.
     last: dict[Path, Path] = {}
     for each in states:
-        run = each.parent.parent if each.parent.name.startswith("checkpoint-") else each.parent
+        # One may stand in the folder, whose name is '.' then.
+        folder = Path(os.path.abspath(each)).parent
+        run = folder.parent if folder.name.startswith("checkpoint-") else folder
         if run not in last or _step_of(each) > _step_of(last[run]):
             last[run] = each
     if not last:
         raise FileNotFoundError(f"{path}: no {_STATE} in it")
     rows = []
-    for run, file in last.items():
-        state = _json(file)
+    for name, file in zip(folder_names(last, path), last.values(), strict=True):
+        state = read_json(file)
         history = state.get("log_history") if isinstance(state, dict) else None
         if not isinstance(state, dict) or not isinstance(history, list):
             raise ValueError(f"{file}: expected the state of a Trainer, with 'log_history'")
@@ -181,7 +258,7 @@ def _trainer(path: Path) -> pd.DataFrame:
         for entry in history:
             if key not in entry:
                 continue
-            row = {"run_id": run.name, "step": entry.get("step"), "loss": entry[key]}
+            row = {"run_id": name, "step": entry.get("step"), "loss": entry[key]}
             if "num_input_tokens_seen" in entry:
                 row["tokens"] = entry["num_input_tokens_seen"]
             if whole and steps:
@@ -196,12 +273,9 @@ def _trainer(path: Path) -> pd.DataFrame:
 
 
 def _step_of(file: Path) -> float:
-    tail = file.parent.name.rpartition("-")[2]
-    return (
-        float(tail)
-        if tail.isdigit() and file.parent.name.startswith("checkpoint-")
-        else float("inf")
-    )
+    name = Path(os.path.abspath(file)).parent.name
+    step = name.removeprefix("checkpoint-")
+    return float(step) if step != name and step.isdigit() else float("inf")
 
 
 def _tensorboard(path: Path) -> pd.DataFrame:
@@ -219,7 +293,7 @@ def _tensorboard(path: Path) -> pd.DataFrame:
         else sorted({each.parent for each in path.rglob("*tfevents*")})
     )
     tables = []
-    for folder in folders:
+    for name, folder in zip(folder_names(folders, path), folders, strict=True):
         events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
         events.Reload()
         series = {
@@ -228,79 +302,7 @@ def _tensorboard(path: Path) -> pd.DataFrame:
         }
         if series:
             table = pd.DataFrame(series).rename_axis("step").reset_index()
-            tables.append(table.assign(run_id=folder.name))
+            tables.append(table.assign(run_id=name))
     if not tables:
         raise ValueError(f"{path}: the event files hold no scalars")
     return pd.concat(tables, ignore_index=True)
-
-
-def _is_lm_eval(path: Path) -> bool:
-    try:
-        found = _json(path)
-    except ValueError:
-        return False
-    return isinstance(found, dict) and isinstance(found.get("results"), dict) and "config" in found
-
-
-def _lm_eval(path: Path) -> pd.DataFrame:
-    """Scores of the evaluation harness: one row a model, one column acc_TASK a task."""
-    files = [path] if path.is_file() else sorted(path.rglob("results*.json"))
-    if not files:
-        raise FileNotFoundError(f"{path}: no results*.json in it")
-    rows: dict[str, dict[str, object]] = {}
-    for file in files:
-        found = _json(file)
-        if not isinstance(found, dict) or not isinstance(found.get("results"), dict):
-            raise ValueError(f"{file}: expected what lm-evaluation-harness writes, with 'results'")
-        name = found.get("model_name") or (found.get("config") or {}).get("model_args") or file.stem
-        model = str(name).removeprefix("pretrained=").split(",")[0].rpartition("/")[2]
-        row = rows.setdefault(model, {"run_id": model})
-        for task, scores in found["results"].items():
-            # "acc,none" since 0.4, "acc" before; the normalised one where lengths of answers differ.
-            for metric in ("acc_norm,none", "acc_norm", "acc,none", "acc", "exact_match,none"):
-                if metric in scores:
-                    row[f"acc_{task}"] = float(scores[metric])
-                    break
-            samples = (found.get("n-samples") or {}).get(task)
-            if isinstance(samples, dict):
-                row[f"n_{task}"] = samples.get("effective")
-    return pd.DataFrame(list(rows.values()))
-
-
-def _json(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: this is not JSON ({error})") from error
-
-
-def joined(frame: pd.DataFrame, other: pd.DataFrame, place: str, other_place: str) -> pd.DataFrame:
-    """Columns of another table beside those of the same run, by name.
-
-    Examples
-    --------
-    >>> runs = pd.DataFrame({"run_id": ["a", "b"], "loss": [2.5, 2.4]})
-    >>> scores = pd.DataFrame({"run_id": ["b"], "acc_piqa": [0.7]})
-    >>> joined(runs, scores, "runs.csv", "results.json")["acc_piqa"].tolist()
-    [nan, 0.7]
-    """
-    for table, where in ((frame, place), (other, other_place)):
-        if "run_id" not in table:
-            raise ValueError(
-                f"{where}: to join two tables both need a column 'run_id'; this one has "
-                f"{', '.join(map(repr, table))}"
-            )
-    repeated = other["run_id"][other["run_id"].duplicated()].unique()
-    if len(repeated):
-        raise ValueError(
-            f"{other_place}: run {repeated[0]!r} is there more than once; join one row a run"
-        )
-    left, right = frame["run_id"].astype(str), other["run_id"].astype(str)
-    if not left.isin(right).any():
-        raise ValueError(
-            f"{other_place}: none of its runs ({', '.join(right[:4])}, ...) is in {place} "
-            f"({', '.join(left[:4])}, ...); name them alike in 'run_id'"
-        )
-    fresh = [name for name in other if name not in frame]
-    added = other.assign(run_id=right)[["run_id", *fresh]]
-    return frame.assign(run_id=left).merge(added, on="run_id", how="left")
