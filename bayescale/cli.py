@@ -25,6 +25,7 @@ from bayescale.cli_options import (
     Columns,
     Family,
     FitFile,
+    FixedSeed,
     Force,
     From,
     Join,
@@ -37,6 +38,7 @@ from bayescale.cli_options import (
     Seed,
     TokensPerByte,
     Unit,
+    as_read,
     check_apart,
     check_figure,
     complete_model,
@@ -134,7 +136,8 @@ def runs(
 
     summary = summarise_runs(read_table(table, column, form, join, unit, tokens_per_byte))
     render.out(summary, json, render.runs_summary)
-    render.next_step(json or quiet, f"bayescale fit {quoted(table)}")
+    again = as_read(table, column, form, join, unit, tokens_per_byte)
+    render.next_step(json or quiet, f"bayescale fit {again}")
 
 
 @app.command()
@@ -390,7 +393,7 @@ def demo(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for the figure, the fit and the numbers.")
     ] = Path("bayescale-demo"),
-    seed: Annotated[int, typer.Option(help="Same seed, same numbers.")] = 1,
+    seed: FixedSeed = 1,
     json: Json = False,
 ) -> None:
     """Answer a real question on 30 published runs: fit, check, forecast, decide."""
@@ -502,8 +505,12 @@ def backtest(
     ] = None,
     figure: Annotated[Path | None, typer.Option(help="Draw it: .png, .pdf or .svg.")] = None,
     draws: Annotated[int, typer.Option(help="Draws kept of each chain.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", help="Same seed, same numbers.")] = 0,
+    seed: FixedSeed = 0,
     column: Columns = None,
+    form: From = None,
+    join: Join = None,
+    unit: Unit = None,
+    tokens_per_byte: TokensPerByte = None,
     quiet: Quiet = False,
     json: Json = False,
     force: Force = False,
@@ -515,7 +522,7 @@ def backtest(
         check_figure(figure, "--figure ")
     chosen = [Model.load(each) for each in model] if model else None
     cuts = [size("--cut", each) for each in cut] if cut else None
-    runs = read_table(table, column)
+    runs = read_table(table, column, form, join, unit, tokens_per_byte)
     from bayescale import render, render_backtest
     from bayescale.validate import backtest as run_backtest
 
@@ -539,7 +546,8 @@ def backtest(
         if not json:
             typer.echo(f"figure: {figure}")
     named = f" --model {quoted(model[0])}" if model else ""
-    render.next_step(json or quiet, f"bayescale fit {quoted(table)}{named}")
+    again = as_read(table, column, form, join, unit, tokens_per_byte)
+    render.next_step(json or quiet, f"bayescale fit {again}{named}")
     status = found["status"].values
     if (status == "interrupted").any():
         raise typer.Exit(EXIT_INTERRUPTED)

@@ -85,7 +85,10 @@ Quiet = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Exit 0 even if the fit did not converge.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same numbers.")]
+# What every generator of random numbers takes; a saved fit and JSON hold it exactly.
+_SEED = typer.Option("--seed", min=0, max=2**32 - 1, help="Same seed, same numbers.")
+Seed = Annotated[int | None, _SEED]
+FixedSeed = Annotated[int, _SEED]
 Columns = Annotated[
     list[str] | None,
     typer.Option(
@@ -191,6 +194,40 @@ def quoted(path: str | Path) -> str:
     return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
 
 
+def as_read(
+    table: str,
+    column: list[str] | None,
+    form: str | None = None,
+    join: str | None = None,
+    unit: str | None = None,
+    tokens_per_byte: float | None = None,
+) -> str:
+    """A table with the options that it was read with, in a command that is shown to be copied.
+
+    Examples
+    --------
+    >>> as_read("my runs.csv", ["loss=ppl"], unit="perplexity")
+    "'my runs.csv' --column loss=ppl --unit perplexity"
+    """
+    given = _given(column, form, join, unit, tokens_per_byte)
+    return " ".join((quoted(table), *(f"{name} {shlex.quote(value)}" for name, value in given)))
+
+
+def _given(
+    column: list[str] | None,
+    form: str | None,
+    join: str | None,
+    unit: str | None,
+    tokens_per_byte: float | None,
+) -> list[tuple[str, str]]:
+    """Options of reading that were given, with their values."""
+    options = {"--from": form, "--join": join, "--unit": unit, "--tokens-per-byte": tokens_per_byte}
+    return [
+        *(("--column", each) for each in column or []),
+        *((name, str(value)) for name, value in options.items() if value is not None),
+    ]
+
+
 def check_figure(path: Path, option: str = "") -> None:
     """Raise ValueError if a figure cannot be written there, before the work that it shows is done."""
     from bayescale.saving import check_folder
@@ -247,6 +284,14 @@ def read_table(
     if not Path(table).exists() and not Path(table).suffix and Path(table).name == table:
         known = list_datasets()["name"].tolist()
         if table in known:
+            given = dict.fromkeys(
+                name for name, _ in _given(column, form, join, unit, tokens_per_byte)
+            )
+            if given:
+                raise ValueError(
+                    f"{table}: a data set has its columns and units already; got {', '.join(given)}: leave out what "
+                    "says how to read a table, or name a file"
+                )
             return load_dataset(table)
         near = difflib.get_close_matches(table, known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""

@@ -28,6 +28,7 @@ from bayescale.cli_options import (
     RunsFile,
     TokensPerByte,
     Unit,
+    as_read,
     check_apart,
     finish,
     held,
@@ -181,10 +182,7 @@ def init(
     from bayescale.starting import write_files
 
     runs = read_table(table, column, form, join, unit, tokens_per_byte)
-    options = {"--from": form, "--join": join, "--unit": unit, "--tokens-per-byte": tokens_per_byte}
-    given = [part for name, value in options.items() if value for part in (name, str(value))]
-    columns = [part for each in column or [] for part in ("--column", each)]
-    again = shlex.join([table, *columns, *given])
+    again = as_read(table, column, form, join, unit, tokens_per_byte)
     found = write_files(runs, table, output, again=again, model=model, force=force)
     render.out(asdict(found), json, lambda _: _tell(found))
     steps = [f"bayescale fit {again} --model {shlex.quote(found.model)} -o fit.nc"]

@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -21,8 +22,10 @@ from typer.testing import CliRunner
 
 import bayescale as bs
 from bayescale import cli, cli_options, laws, links
+from bayescale.inference.many import Job, Outcome
 from bayescale.model import Model, shipped
 from bayescale.notes import Note, dump_notes
+from bayescale.validate.score import Predictive, score_runs
 
 inference = importlib.import_module("bayescale.inference")
 
@@ -210,6 +213,62 @@ def test_runs_takes_a_data_sets_name() -> None:
     assert facts("runs", "pile")["runs"] == 30
 
 
+@pytest.fixture
+def perplexities(table: Path) -> tuple[Path, list[str]]:
+    """The same runs in other words, and the options that read them."""
+    frame = pd.read_csv(table)
+    sizes = frame[["run_id", "params", "tokens", "flops"]]
+    sizes.to_csv(table.parent / "my sizes.csv", index=False)
+    frame = frame[["run_id", "loss"]].assign(loss=np.exp(frame["loss"]))
+    frame.rename(columns={"loss": "val ppl"}).to_csv(table, index=False)
+    options = ["--column", "loss=val ppl", "--join", str(table.parent / "my sizes.csv")]
+    return table, [*options, "--unit", "perplexity"]
+
+
+def test_the_next_command_reads_the_table_as_it_was_read(
+    perplexities: tuple[Path, list[str]], sampled: list
+) -> None:
+    table, options = perplexities
+    line = invoke("runs", table, *options).stdout.rstrip().splitlines()[-1]
+    program, *again = shlex.split(line.removeprefix("next: "))
+    assert (program, *again[:2]) == ("bayescale", "fit", str(table))
+    invoke(*again, "-o", table.parent / "out.nc")
+    (call,) = sampled
+    assert call["runs"]["loss"].max() < 10
+    assert dict(call["runs"].sizes) == {"run": 29}
+
+
+def test_the_next_command_names_every_option_of_reading() -> None:
+    found = cli_options.as_read("-runs.csv", ["loss=a", "N=b"], "table", "s.csv", "bit/byte", 0.25)
+    assert found == (
+        "./-runs.csv --column loss=a --column N=b --from table --join s.csv --unit bit/byte "
+        "--tokens-per-byte 0.25"
+    )
+    assert cli_options.as_read("runs.csv", None) == "runs.csv"
+
+
+@pytest.mark.parametrize("verb", ["runs", "fit", "init", "backtest"])
+def test_a_data_set_is_not_read_in_other_ways(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = {
+        "--column": "loss=foo",
+        "--from": "wandb",
+        "--join": "nothing.csv",
+        "--unit": "perplexity",
+        "--tokens-per-byte": "0.25",
+    }
+    message = fails(verb, "pile", *(part for each in options.items() for part in each))
+    assert message == (
+        f"pile: a data set has its columns and units already; got {', '.join(options)}: leave out what says how to "
+        "read a table, or name a file"
+    )
+    for name, value in options.items():
+        assert f"got {name}: " in fails(verb, "pile", name, value)
+    assert not written(tmp_path)
+
+
 def test_columns_can_be_named(table: Path, tmp_path: Path) -> None:
     other = tmp_path / "odd.csv"
     pd.read_csv(table).rename(columns={"loss": "final", "params": "size"}).to_csv(
@@ -286,6 +345,18 @@ def test_fit_saves_and_sums_up(table: Path, sampled: list, fit: xr.DataTree) -> 
     )
     quiet = invoke("fit", table, "-o", output, "--quiet").stdout
     assert "next:" not in quiet
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**64])
+@pytest.mark.parametrize("verb", ["fit", "backtest", "demo"])
+def test_a_seed_that_no_generator_takes_is_bad_input(
+    verb: str, seed: int, table: Path, sampled: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(table.parent)
+    result = invoke(verb, *([] if verb == "demo" else [table]), "--seed", seed, code=2)
+    assert "Invalid value for '--seed'" in result.stderr
+    assert not sampled
+    assert written(table.parent) == {"runs.csv"}
 
 
 def test_quiet_leaves_the_next_verb_out_of_every_verb_that_names_one(table: Path) -> None:
@@ -906,6 +977,90 @@ def test_bad_input_to_backtest(
     monkeypatch.chdir(table.parent)
     assert message in fails("backtest", table, *options)
     assert written(table.parent) == {"runs.csv"}
+
+
+@pytest.fixture
+def backtested(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+    """What ``backtest`` fits; forecasts as good as the runs' scatter come back at once."""
+    jobs: list[Job] = []
+
+    def fit_many(given: list[Job], **_: object) -> list[Outcome]:
+        jobs.extend(given)
+        done = []
+        for job in given:
+            loss = job.aside["loss"].values
+            table = score_runs(Predictive(np.log(loss)[None, None], np.full((1, 1, 1), 0.01)), loss)
+            value = {str(name): each.values for name, each in table.items()}
+            done.append(Outcome(job.name, value={**value, "converged": np.array(True)}, seconds=1))
+        return done
+
+    monkeypatch.setattr(
+        importlib.import_module("bayescale.validate.backtest"), "fit_many", fit_many
+    )
+    return jobs
+
+
+def test_backtest_reads_a_table_as_fit_does(
+    perplexities: tuple[Path, list[str]], backtested: list[Job]
+) -> None:
+    options = {name: of for name, of in reading("fit").items() if of.startswith("--")}
+    assert set(options.values()) == {"--column", "--from", "--join", "--unit", "--tokens-per-byte"}
+    assert reading("backtest") == reading("runs") == reading("init") == options
+    table, given = perplexities
+    text = invoke("backtest", table, *given, "-m", "power", "--cut", "1e21").stdout
+    (job,) = backtested
+    assert job.runs["loss"].max() < 10
+    again = shlex.join(["bayescale", "fit", str(table), *given, "--model", "power"])
+    assert text.rstrip().splitlines()[-1] == f"next: {again}"
+
+
+def reading(verb: str) -> dict[str, str]:
+    """Options of a verb that say how a table is read."""
+    names = ("column", "form", "join", "unit", "tokens_per_byte")
+    params = get_command(cli.app).commands[verb].params
+    return {each.name: each.opts[0] for each in params if each.name in names}
+
+
+def test_the_verdict_on_one_run_is_that_it_cannot_tell(table: Path, backtested: list[Job]) -> None:
+    runs = pd.read_csv(table).drop_duplicates("flops").sort_values("flops")
+    runs.to_csv(table, index=False)
+    call = ["backtest", table, "-m", "power", "--cut", f"{runs['flops'].iloc[-2]:.17g}"]
+    found = facts(*call)
+    assert found["cuts"][0]["held_out"] == 1
+    told = "\n".join(found["verdict"])
+    for each in ("nan", "fine", "0 % to 100 %", "not recommended"):
+        assert each not in told
+    for level in (90, 50):
+        assert f"one run cannot tell whether {level} % intervals are too narrow or too wide" in told
+    assert "(on one run, which cannot tell)" in told
+    assert [each["width"] for each in found["recalibration"]] == ["untold", "untold"]
+
+
+@pytest.mark.parametrize(("gap", "lost"), [(0.5, False), (5.0, True)])
+def test_a_model_loses_to_a_baseline_by_more_than_two_errors(gap: float, lost: bool) -> None:
+    from bayescale.validate import verdict
+
+    own, other = np.zeros(8), gap + np.tile([-2.0, 2.0], 4)
+    names, runs = ["power", "persistence"], np.arange(8)
+    both = ("model", "cut")
+    found = xr.Dataset(
+        {
+            "of_model": ("forecast", np.repeat(names, 8)),
+            "of_cut": ("forecast", np.full(16, 1e21)),
+            "of_run": ("forecast", np.tile(runs, 2)),
+            "of_run_id": ("forecast", np.tile(runs.astype(str), 2)),
+            "lpd": ("forecast", np.concatenate([own, other])),
+            "pit": ("forecast", np.full(16, 0.5)),
+            "decades_beyond": ("forecast", np.full(16, 0.5)),
+            "is_fit": ("model", [True, False]),
+            "status": (both, np.full((2, 1), "done")),
+            "converged": (both, np.full((2, 1), True)),
+        },
+        {"model": names, "cut": [1e21]},
+    )
+    told = "\n".join(verdict(found))
+    assert f"below persistence by {gap:.2f} ± 0.76" in told
+    assert ("It loses to persistence: not recommended" in told) == lost
 
 
 def test_the_demonstration_tells_and_writes(

@@ -12,7 +12,10 @@ from fake_fit import fake_fit
 from bayescale import diminishing, load, load_dataset, next_runs, predict, returns, save, stack
 from bayescale.forecast import inputs_along
 from bayescale.inference.fit import prior_tree
+from bayescale.inference.many import Job, Outcome
+from bayescale.model import Model
 from bayescale.notes import Note, dump_notes, get_notes
+from bayescale.validate.score import Predictive, score_runs
 from bayescale.validate.stack import stacking_weights
 
 AT = {"params": [7e9, 70e9], "tokens": 1.4e12}
@@ -175,8 +178,12 @@ def test_a_stack_is_saved_whole(both: xr.DataTree, tmp_path) -> None:
         (lambda fits: stack({"low": fits["low"]}), "at least two fits; got low"),
         (
             lambda fits: stack(fits, weights={"low": 1.0}),
-            "one number of zero or more for each of low, high",
+            "one finite number of zero or more for each of low, high",
         ),
+        (lambda fits: stack(fits, weights={"low": np.inf, "high": 1.0}), "one finite number"),
+        (lambda fits: stack(fits, weights={"low": np.nan, "high": 1.0}), "one finite number"),
+        (lambda fits: stack(fits, weights={"low": 1e308, "high": 1e308}), "one finite number"),
+        (lambda fits: stack(fits, weights={"low": 0.0, "high": 0.0}), "not zero for all"),
         (lambda fits: stack(fits, weights={"low": -1.0, "high": 1.0}), "zero or more"),
         (
             lambda fits: stack({"a": stack(fits, weights={"low": 1, "high": 1}), "b": fits["low"]}),
@@ -276,3 +283,37 @@ def test_weights_need_a_forecast_that_all_share(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         weighed(monkeypatch, believed, status, [0, 0, 0, 0])
+
+
+def test_two_fits_of_one_model_are_weighed_by_the_names_they_have_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = load_dataset("pile")
+    power = Model.load("power")
+    level = {"dist": "LogNormal", "kwargs": {"median": "runs", "sigma": 1.0}}
+    wide = power.changed(priors={"level": level})
+    fits = {"A": prior_tree(runs, power, draws=100), "C": prior_tree(runs, wide, draws=100)}
+    module = importlib.import_module("bayescale.validate.backtest")
+    jobs: list[Job] = []
+
+    def fit_many(given: Sequence[Job], **_: object) -> list[Outcome]:
+        jobs.extend(given)
+        # C forecasts as sharply as the runs deserve, A is off by far.
+        done = []
+        for job in given:
+            center = np.log(job.aside["loss"].values) + (0.0 if job.model.name == "C" else 0.2)
+            forecast = Predictive(center[None, None], np.full((1, 1, 1), 0.01))
+            table = score_runs(forecast, job.aside["loss"].values)
+            value = {str(name): each.values for name, each in table.items()}
+            done.append(Outcome(job.name, value={**value, "converged": np.array(True)}))
+        return done
+
+    monkeypatch.setattr(module, "fit_many", fit_many)
+    weights = json.loads(stack(fits, cuts=[1e21]).attrs["stack"])
+    assert list(weights) == ["A", "C"]
+    assert weights["C"] > 0.9
+    # Under another name each is still the model of its fit.
+    assert [(job.model.name, job.model.priors) for job in jobs] == [
+        ("A", power.priors),
+        ("C", wide.priors),
+    ]

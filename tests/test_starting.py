@@ -1,6 +1,7 @@
 """``bayescale init``: files that can be run as they stand, that say what they hold, and that never replace others unasked."""
 
 import json
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -80,6 +81,16 @@ def test_nothing_is_replaced_unasked_and_both_or_none_are_written(
         "model.toml",
         "runs.csv",
     ]
+
+
+def test_the_command_to_copy_reads_the_table_as_it_was_read(table: Path, tmp_path: Path) -> None:
+    runs = pd.read_csv(table)
+    runs.assign(ppl=runs.pop("loss").map(math.exp)).to_csv(table, index=False)
+    options = ["--column", "loss=ppl", "--unit", "perplexity"]
+    text = invoke("init", table, "-o", tmp_path / "start", *options)
+    wanted = f"bayescale fit {table} --column loss=ppl --unit perplexity --model "
+    assert wanted in " ".join(text.split())
+    assert wanted in (tmp_path / "start" / "model.toml").read_text(encoding="utf-8")
 
 
 def test_a_model_that_the_table_cannot_feed_is_refused(table: Path, tmp_path: Path) -> None:

@@ -84,7 +84,11 @@ def stack(
     notes = [note for fit in fits.values() for note in get_notes(fit)]
     if weights is None:
         runs = first["constant_data"].to_dataset().assign(loss=first["observed_data"]["loss"])
-        chosen = [Model.from_toml(fit.attrs["model"], where=name) for name, fit in fits.items()]
+        # Two fits may be of one model, with other priors: each goes by the name that it has here.
+        chosen = [
+            Model.from_toml(fit.attrs["model"], where=name).changed(name=name)
+            for name, fit in fits.items()
+        ]
         found = backtest(
             runs.assign_attrs(source=first.attrs.get("source", "runs")),
             chosen,
@@ -206,10 +210,11 @@ def _normal(fits: Mapping[str, xr.DataTree], weights: Mapping[str, float]) -> di
     if (
         set(weights) != set(fits)
         or any(not value >= 0 for value in weights.values())
-        or not sum(weights.values()) > 0
+        or not 0 < sum(weights.values()) < np.inf
     ):
         raise ValueError(
-            f"weights: give one number of zero or more for each of {', '.join(fits)}; got {dict(weights)}"
+            f"weights: give one finite number of zero or more for each of {', '.join(fits)}, not zero for all; "
+            f"got {dict(weights)}"
         )
     total = sum(weights.values())
     return {name: float(weights[name]) / total for name in fits}

@@ -12,7 +12,7 @@ from bayescale.validate.score import CALIBRATION_LEVELS, held, scores
 #: Levels at which coverage over all cuts is given.
 NOMINAL = tuple(sorted({0.1, 0.2, 0.3, 0.4, *CALIBRATION_LEVELS}))
 
-Width = Literal["too narrow", "fine", "too wide"]
+Width = Literal["too narrow", "fine", "too wide", "untold"]
 
 
 def summarise_backtest(result: xr.Dataset, *, largest: int | None = None) -> xr.Dataset:
@@ -68,7 +68,7 @@ def calibration(result: xr.Dataset) -> xr.Dataset:
         pits = _table(result, str(name))["pit"].values
         if pits.size:
             shares[index] = [held(pits, level).mean() for level in NOMINAL]
-    runs = np.unique(result["of_run"].values).size
+    runs = np.unique(result["of_run_id"].values).size
     usual = np.array([honest_range(level, runs) for level in NOMINAL])
     return xr.Dataset(
         {
@@ -107,7 +107,8 @@ class Recalibration:
         Distinct held-out runs: most are forecast from several cuts.
     low, high : float
         Range of :func:`honest_range`.
-    width : {"too narrow", "fine", "too wide"}
+    width : {"too narrow", "fine", "too wide", "untold"}
+        "untold" where every share is usual for honest intervals: the runs are too few to tell.
     """
 
     model: str
@@ -135,12 +136,14 @@ def recalibration(result: xr.Dataset, model: str, level: float = 0.9) -> Recalib
         *How to read it*: "fine" means that these runs do not tell otherwise.
     """
     table = _table(result, model)
-    runs = np.unique(table["of_run"].values).size
+    runs = np.unique(table["of_run_id"].values).size
     if runs == 0:
         raise ValueError(f"model {model!r} forecast nothing: all of its fits failed")
     share = float(held(table["pit"].values, level).mean())
     low, high = honest_range(level, runs)
     width: Width = "too narrow" if share < low else "too wide" if share > high else "fine"
+    if (low, high) == (0, 1):
+        width = "untold"
     return Recalibration(model, level, share, runs, low, high, width)
 
 
@@ -156,7 +159,8 @@ def verdict(result: xr.Dataset) -> list[str]:
     -------
     list of str
         How many held-out losses the 90 % intervals held, near and far; whether they are too narrow, fine or too
-        wide; whether the model beats the others; what failed.
+        wide, or that so few runs cannot tell; whether another forecasts them better by more than two standard errors;
+        what failed.
     """
     told = []
     done = [
@@ -167,16 +171,12 @@ def verdict(result: xr.Dataset) -> list[str]:
     for near, which in ((True, beyond <= 1), (False, beyond > 1)):
         if which.any():
             farthest = beyond[which].max()
-            far = f"1 to {farthest:.2g} decades"
+            far = "1 decade" if f"{farthest:.2g}" == "1" else f"1 to {farthest:.2g} decades"
             if near:
                 far = "up to a decade" if farthest > 0.95 else f"up to {farthest:.2g} decades"
             told.append(_counts(result, main, done, near, far))
     for level in (0.9, 0.5):
-        found = recalibration(result, main, level)
-        told.append(
-            f"{main}: {_percent(level)} intervals are {found.width}: they held {_percent(found.share)} of the losses, "
-            f"{_percent(found.low)} to {_percent(found.high)} is usual for honest ones of {found.runs} independent runs"
-        )
+        told.append(_judged(recalibration(result, main, level)))
     told.append(
         "forecasts from one fit share its errors: read these shares as less certain than so many runs"
     )
@@ -190,6 +190,18 @@ def verdict(result: xr.Dataset) -> list[str]:
         if bad.any():
             told.append(f"{bad.sum()} of {int(result['is_fit'].sum()) * bad.shape[1]} fits {what}")
     return told
+
+
+def _judged(found: Recalibration) -> str:
+    """Whether the intervals of a level are as wide as they should be, if so many runs can tell."""
+    which = f"{_percent(found.level)} intervals"
+    if found.width == "untold":
+        runs = "one run" if found.runs == 1 else f"{found.runs} runs"
+        return f"{found.model}: {runs} cannot tell whether {which} are too narrow or too wide"
+    return (
+        f"{found.model}: {which} are {found.width}: they held {_percent(found.share)} of the losses, "
+        f"{_percent(found.low)} to {_percent(found.high)} is usual for honest ones of {found.runs} independent runs"
+    )
 
 
 def _counts(result: xr.Dataset, main: str, done: list[str], near: bool, far: str) -> str:
@@ -214,30 +226,30 @@ def _comparison(result: xr.Dataset, main: str, done: list[str]) -> str:
     others = [name for name in done if name != main]
     pairs = {name: _difference(result, main, name) for name in others}
     told = [
-        f"{'above' if mean > 0 else 'below'} {name} by {abs(mean):.2f} ± {error:.2f}"
+        f"{'above' if mean > 0 else 'below'} {name} by {abs(mean):.2f} {_error(error)}"
         for name, (mean, error) in pairs.items()
     ]
     own = float(_table(result, main)["lpd"].mean())
     text = f"{main}: mean log predictive density {own:.2f}"
     text += f"; {', '.join(told)}" if told else ""
-    lost = [
-        name
-        for name, (mean, _) in pairs.items()
-        if mean < 0 and not bool(result["is_fit"].sel(model=name))
-    ]
+    better = [name for name, (mean, error) in pairs.items() if mean + 2 * error < 0]
+    lost = [name for name in better if not bool(result["is_fit"].sel(model=name))]
     if lost:
         return f"{text}. It loses to {' and to '.join(lost)}: not recommended for these runs"
-    better = [name for name, (mean, error) in pairs.items() if mean + 2 * error < 0]
     return f"{text}. {better[0]} forecasts these runs better" if better else text
+
+
+def _error(error: float) -> str:
+    return f"± {error:.2f}" if np.isfinite(error) else "(on one run, which cannot tell)"
 
 
 def _difference(result: xr.Dataset, main: str, other: str) -> tuple[float, float]:
     """Mean over shared forecasts of the difference in log density, and its standard error over distinct runs."""
     tables = [_table(result, name).to_dataframe() for name in (main, other)]
-    both = tables[0].merge(tables[1], on=["of_cut", "of_run"])
-    gap = (both["lpd_x"] - both["lpd_y"]).groupby(both["of_run"]).agg(["sum", "size"])
+    both = tables[0].merge(tables[1], on=["of_cut", "of_run", "of_run_id"])
+    gap = (both["lpd_x"] - both["lpd_y"]).groupby(both["of_run_id"]).agg(["sum", "size"])
     mean = float(gap["sum"].sum() / gap["size"].sum())
-    # Forecasts of one run from several cuts share its luck: the run is the unit.
+    # Forecasts of one run from several cuts, or of its checkpoints, share its luck: the run is the unit.
     left = gap["sum"] - mean * gap["size"]
     runs = len(gap)
     if runs < 2:
