@@ -16,6 +16,7 @@ from bayescale.cli_options import (
     At,
     Family,
     FitFile,
+    FixedSeed,
     Force,
     Json,
     Kind,
@@ -37,9 +38,6 @@ class Target(StrEnum):
     gain = "gain"
     onset = "onset"
     optimal_params = "optimal_params"
-
-
-DecideSeed = Annotated[int, typer.Option("--seed", help="Same seed, same numbers.")]
 
 
 def allocate(
@@ -133,7 +131,7 @@ def target(
     ] = Kind.curve,
     at: At = None,
     family: Family = None,
-    seed: DecideSeed = 0,
+    seed: FixedSeed = 0,
     quiet: Quiet = False,
     json: Json = False,
     force: Force = False,
@@ -182,7 +180,7 @@ def budget(
     scenario: Annotated[
         Path, typer.Argument(metavar="SCENARIO", help="TOML file; --example prints one.")
     ],
-    seed: DecideSeed = 0,
+    seed: FixedSeed = 0,
     example: Annotated[
         bool,
         typer.Option(
@@ -220,7 +218,10 @@ def next_runs(
     fit: FitFile,
     budget: Annotated[str, typer.Option(help="FLOP that there are for the next runs: 1e21.")],
     flops: Annotated[
-        str | None, typer.Option(help="Compute at which the target is asked [FLOP].")
+        str | None,
+        typer.Option(
+            help="Compute at which the target is asked, or up to 1e4 times which an onset is sought \\[FLOP]."
+        ),
     ] = None,
     target: Annotated[
         Target,
@@ -245,7 +246,7 @@ def next_runs(
     path: PathOption = None,
     at: At = None,
     family: Family = None,
-    seed: DecideSeed = 0,
+    seed: FixedSeed = 0,
     quiet: Quiet = False,
     json: Json = False,
     force: Force = False,
@@ -286,13 +287,17 @@ def next_runs(
     )
     facts = render_decide.next_facts(tree, found)
     render.out(facts, json, render_decide.next_table)
-    worthless = any(note["code"] == "not_worth_a_run" for note in facts["notes"])
-    render.next_step(
-        json or quiet,
-        f"bayescale budget {fit} {scenario}"
-        if worthless
-        else "make these runs, add them to the table, and bayescale fit again",
-    )
+    codes = {note["code"] for note in facts["notes"]}
+    steps = ["make these runs, add them to the table, and bayescale fit again"]
+    if "not_worth_a_run" in codes and scenario is not None:
+        steps = [f"bayescale budget {quoted(fit)} {quoted(scenario)}"]
+    elif "no_run_tells" in codes:
+        given = "other runs" if table is not None else "a table of other runs"
+        steps = [
+            f"ask again with a larger --budget, or with {given} as --candidates",
+            f"bayescale report {quoted(fit)}",
+        ]
+    render.next_step(json or quiet, *steps)
     finish(tree, force)
 
 
@@ -310,7 +315,7 @@ def compare_recipes(
     kind: Annotated[
         Kind, typer.Option(help="curve: the laws; run: one run of each, with its luck.")
     ] = Kind.curve,
-    seed: DecideSeed = 0,
+    seed: FixedSeed = 0,
     quiet: Quiet = False,
     json: Json = False,
     force: Force = False,

@@ -29,7 +29,7 @@ CODES: dict[str, str] = {
     "not_converged": "the sampler's result failed a convergence check",
     "escalated": "the sampler was re-run with more careful settings",
     "partial": "work was interrupted; what was finished is kept",
-    "prior_dominated": "the answer rests on the prior more than on the runs",
+    "prior_dominated": "the answer moves much with its prior",
     "lack_of_fit": "the runs scatter about the law in a way that the model does not expect",
     "influential_runs": "a few runs decide the fit (high Pareto k-hat)",
     "below_the_floor": "the drift of the slope takes the forecast past the law's own irreducible loss",
@@ -43,7 +43,7 @@ CODES: dict[str, str] = {
     "bare_law": "the forecast trusts the law exactly, with no discrepancy",
     "default_model": "no model was named; the default for these columns was taken",
     "models_disagree": "the averaged models give answers further apart than their intervals",
-    "checkpoints": "checkpoints of a run were averaged, and share an effect of their run",
+    "checkpoints": "rows share the name of a run: checkpoints, which count for less than runs, or none at all",
     "running_minimum_table": "the table looks like running minima, not raw losses",
     "multimodal": "chains settled in different modes",
     "evidence_uncertain": "populations of sequential Monte Carlo disagree about the marginal likelihood",
@@ -51,6 +51,7 @@ CODES: dict[str, str] = {
     "bound_decides": "an allocation lies at a bound or at the end of the grid of sizes",
     "same_runs": "two fits that are compared were given some of the same runs",
     "not_worth_a_run": "seeing no run before the decision is worth its price",
+    "no_run_tells": "the chosen runs leave the target as uncertain as it is",
     "refit_needed": "what the next runs would tell is more than the posterior draws can say; fit again between them",
 }
 

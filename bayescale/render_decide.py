@@ -310,7 +310,8 @@ def next_facts(tree: xr.DataTree, found: xr.Dataset) -> dict[str, Facts]:
         told = ("spent", "sd_after", "sd_after_reweighted", "effective_size")
         row = {key: each for key, each in candidate(int(index)).items() if key != "chosen"}
         picks.append({"candidate": int(index), **row, **{name: float(here[name]) for name in told}})
-    kept = ("target", "unit", "flops", "path", "family", "budget", "spent", "rule")
+    asked = ("target", "unit", "flops", "gain_below", "horizon", "path", "family")
+    kept = (*asked, "budget", "spent", "rule")
     return {
         **verdict_facts(tree),
         **{key: found.attrs[key] for key in kept if key in found.attrs},
@@ -325,16 +326,36 @@ def _runs(count: int) -> str:
     return "1 run" if count == 1 else f"{count} runs"
 
 
+def _asked(facts: Mapping[str, Facts]) -> str:
+    """What the next runs are to tell, in words."""
+    target = str(facts["target"])
+    if target == "onset":
+        return (
+            f"the onset, from which a doubling buys less than {number(facts['gain_below'])}, sought up to "
+            f"{number(facts['horizon'], 3)} {facts['unit'].removeprefix('ln(').removesuffix(')')}"
+        )
+    named = {"gain": "what a doubling buys", "optimal_params": "the compute-optimal parameters"}
+    at = f" at {number(facts['flops'], 3)} FLOP" if "flops" in facts else ""
+    return f"{named.get(target, target)}{at}"
+
+
+def _as_factors(facts: Mapping[str, Facts]) -> str:
+    """Standard deviations of a logarithm as the factors that they are."""
+    if not str(facts["unit"]).startswith("ln("):
+        return ""
+    before, after = (number(float(np.exp(facts[f"sd_{when}"])), 3) for when in ("before", "after"))
+    return f" (a factor of {before} now, {after} after)"
+
+
 def next_table(facts: Mapping[str, Facts], most: int = 20) -> None:
     """Show the next runs."""
     print_verdict(facts)
     shown = console()
-    at = f" at {number(facts['flops'], 3)} FLOP" if "flops" in facts else ""
-    unit = "" if facts["unit"] == "1" else f" {escape(facts['unit'])}"
+    unit = escape(facts["unit"])
     shown.print(
-        f"what they are to tell: {escape(facts['target'])}{at}; standard deviation {number(facts['sd_before'], 3)} "
-        f"now, {number(facts['sd_after'], 3)}{unit} after {_runs(len(facts['picks']))} of "
-        f"{number(facts['spent'], 3)} FLOP"
+        f"what they are to tell: {escape(_asked(facts))}; standard deviation {number(facts['sd_before'], 3)} now, "
+        f"{number(facts['sd_after'], 3)} {unit} after {_runs(len(facts['picks']))} of "
+        f"{number(facts['spent'], 3)} FLOP{_as_factors(facts)}"
     )
     told = "candidate cost share value_per_flop evsi money p_changes spent sd_after sd_after_reweighted effective_size"
     hidden = told.split()
@@ -345,7 +366,7 @@ def next_table(facts: Mapping[str, Facts], most: int = 20) -> None:
         "FLOP",
         *([escape(f"price [{facts['unit']}]"), "worth alone"] if deciding else []),
         "alone takes",
-        "sd after",
+        f"sd after {escape(f'[{facts["unit"]}]')}",
         "draws that count",
         box=None,
         pad_edge=False,
@@ -423,9 +444,24 @@ def recipes_table(facts: Mapping[str, Facts]) -> None:
             f"{row['decades_beyond']:.2f}",
         )
     shown.print(table)
-    crossing = facts["crossing"]
-    shown.print(
-        f"the curves cross at {_interval(crossing)}; P(not between {number(facts['start'], 3)} and "
-        f"{number(facts['horizon'], 3)}) = {facts['p_never']:.1%}"
-    )
+    shown.print(_crossing(facts))
     print_notes(facts["notes"])
+
+
+def _crossing(facts: Mapping[str, Facts]) -> str:
+    """Where two curves cross, or that they do not."""
+    crossing = facts["crossing"]
+    between = f"between {number(facts['start'], 3)} and {number(facts['horizon'], 3)}"
+    if facts["p_never"] == 1:
+        return f"the curves do not cross {between} FLOP"
+    if np.isfinite(crossing["median"]):
+        return f"the curves cross at {_interval(crossing)} FLOP; P(not {between}) = {facts['p_never']:.1%}"
+    met = 1 - facts["p_never"]
+    chance = "less than 0.1%" if met < 0.001 else f"{met:.1%}"
+    # The quantiles are among all draws, so that a finite one says by when that many have crossed.
+    by = [
+        f"by {number(crossing[key], 3)} with {QUANTILES[key]:.0%}"
+        for key in ("q05", "q25")
+        if np.isfinite(crossing[key])
+    ]
+    return f"the curves cross {between} FLOP with probability {chance}{''.join(f', {each}' for each in by)}"

@@ -63,6 +63,7 @@ def folder(tree: xr.DataTree, tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"run_id": ["GPT-3", "Chinchilla"], "params": ["175B", "70B"], "tokens": ["300B", "1.4T"]}
     )
     models.to_csv(found / "models.csv", index=False)
+    pd.DataFrame({"params": [1e8], "tokens": [2e9]}).to_csv(found / "small.csv", index=False)
     return found
 
 
@@ -83,7 +84,8 @@ CALLS = {
 @pytest.mark.parametrize("verb", CALLS)
 def test_the_json_keys_are_those_of_the_table(verb: str) -> None:
     found = {key for key in facts(*CALLS[verb]) if not key.endswith("_mcse")}
-    assert found == json_keys()[verb] - ({"budget"} if verb == "target" else set())
+    optional = {"target": {"budget"}, "next": {"gain_below", "horizon"}}
+    assert found == json_keys()[verb] - optional.get(verb, set())
 
 
 @pytest.mark.parametrize("verb", CALLS)
@@ -223,14 +225,40 @@ def test_where_no_size_is_so_safe_it_says_what_to_do() -> None:
 
 def test_the_table_of_scores_has_units_and_no_minus_zero() -> None:
     text = invoke("capability", "tasks.nc", "--flops", "1e24").stdout
-    assert "a step takes off [nat/token]" in text
+    assert "takes off [nat/token]" in text
     assert "<0.1" in text
     assert "-0.0 " not in text
 
 
 def test_next_may_ask_about_the_onset() -> None:
     call = [*CALLS["next"], "--budget", "1e21", "--target", "onset", "--gain-below", "0.01"]
-    assert facts(*call)["target"] == "onset"
+    found = facts(*call)
+    assert (found["target"], found["unit"]) == ("onset", "ln(FLOP)")
+    assert {key for key in found if not key.endswith("_mcse")} == json_keys()["next"]
+    told = " ".join(invoke(*call).stdout.split())
+    assert "the onset, from which a doubling buys less than 0.01, sought up to 1e+28 FLOP;" in told
+    assert "onset at" not in told
+    assert f"{found['sd_after']:.3g} ln(FLOP) after" in told
+    assert f"(a factor of {np.exp(found['sd_before']):.3g} now" in told
+
+
+def test_next_says_what_the_optimal_size_is_told_in() -> None:
+    call = [*CALLS["next"], "--target", "optimal_params"]
+    found, told = facts(*call), " ".join(invoke(*call).stdout.split())
+    assert "the compute-optimal parameters at 1e+24 FLOP; standard deviation" in told
+    assert f"{found['sd_after']:.3g} ln(parameters) after" in told
+    assert "sd after [ln(parameters)]" in told
+
+
+def test_next_advises_no_run_that_tells_nothing(folder: Path) -> None:
+    bs.save(fake_fit("chinchilla", 2, 200, jitter=0.01, sigma=1.0), folder / "vague.nc")
+    call = ["next", "vague.nc", "--budget", "1e21", "--flops", "1e24"]
+    told = invoke(*call).stdout
+    assert "no_run_tells" in told
+    assert "next: ask again with a larger --budget, or with a table of other runs as" in told
+    assert "make these runs" not in told
+    assert "other runs as" in invoke(*call, "--candidates", "small.csv").stdout
+    assert "next: make these runs" in invoke(*CALLS["next"]).stdout
 
 
 def test_next_may_ask_about_a_decision() -> None:
@@ -248,6 +276,15 @@ def test_recipes_may_be_families_of_one_fit(tree: xr.DataTree) -> None:
     own = decide.compare_recipes({"a": (tree, "gpt"), "b": (tree, "pythia")}, flops=1e24)
     assert found["rows"][0]["p_better"] == float(own["p_better"].item())
     assert found["p_never"] == float(own["p_never"])
+
+
+def test_recipes_that_do_not_cross_say_so() -> None:
+    call = ["compare-recipes", "fit.nc", "--family", "gpt", "--family", "pythia", "--flops", "1e24"]
+    found, told = facts(*call), invoke(*call).stdout
+    assert found["p_never"] == 1
+    between = f"between {found['start']:.3g} and {found['horizon']:.3g} FLOP"
+    assert f"the curves do not cross {between}\n" in told
+    assert "∞" not in told
 
 
 @pytest.mark.parametrize("verb", ["allocate", "target", "next", "compare-recipes"])

@@ -140,7 +140,11 @@ def test_the_onset_is_a_target(uncertain: xr.DataTree) -> None:
     noise = 0.02**2 * np.exp(2 * 0.01**2) * 7 / 5
     expected = slope**2 / (seen.var(axis=0, ddof=1) + noise) / values.var(ddof=1)
     np.testing.assert_allclose(found["share"], expected, rtol=1e-3)
-    assert found.attrs["unit"] == "1"
+    assert found.attrs["unit"] == found["sd_after"].attrs["units"] == "ln(FLOP)"
+    assert (found.attrs["gain_below"], found.attrs["horizon"]) == (0.015, 1e28)
+    size = next_runs(uncertain, TABLE, budget=1e24, target="optimal_params", flops=1e24)
+    assert size.attrs["unit"] == "ln(parameters)"
+    assert not {"gain_below", "horizon"} & set(size.attrs)
 
 
 def test_the_batch_is_near_the_best_of_all(uncertain: xr.DataTree) -> None:
@@ -199,6 +203,91 @@ def test_generated_candidates_span_the_budget() -> None:
     assert "refit_needed" in codes(found)
     power = next_runs(fake_fit("power", 2, 100, jitter=0.05), budget=1e21, flops=1e24)
     assert float(power["flops"].max()) == pytest.approx(1e21)
+
+
+def on_a_ray(sizes: np.ndarray) -> xr.DataTree:
+    """A fit to runs at 20 tokens for each parameter, which does not know what each of them buys apart."""
+    share = 0.15 + 0.03 * np.random.default_rng(5).standard_normal((2, 500))
+    return fake_fit(
+        "chinchilla",
+        2,
+        500,
+        shares=(0.7, share, 0.3 - share),
+        level=2.5 * np.exp(1e-3 * np.random.default_rng(6).standard_normal((2, 500))),
+        alpha=0.35,
+        beta=0.35,
+        runs=xr.Dataset({"params": ("run", sizes), "tokens": ("run", 20 * sizes)}),
+    )
+
+
+def test_generated_candidates_leave_the_ray_of_the_runs() -> None:
+    sizes = np.geomspace(7e7, 3e9, 8)
+    asked = {"budget": 1e21, "target": "optimal_params", "flops": 1e24}
+    found = next_runs(on_a_ray(sizes), **asked)
+    params, tokens = found["params"].values, found["tokens"].values
+    ratio = tokens / params
+    assert (ratio.min(), ratio.max()) == pytest.approx((5, 80))
+    assert params.min() >= 7e7 * (1 - 1e-9)
+    assert tokens.min() >= 1.4e9 * (1 - 1e-9)
+    # The smallest run leaves no room for another ratio; 4 times its compute leaves them all.
+    roomy = found["cost"].values > 4 * 6 * 7e7 * 1.4e9
+    at = np.log(found["cost"].values[roomy]).round(6)
+    assert all(np.ptp(np.log(ratio[roomy][at == each])) > np.log(15) for each in np.unique(at))
+    assert (found["cost"].values < 1.01 * 6 * 7e7 * 1.4e9).sum() == 1
+    # No run is offered twice, in the guise of rounding.
+    assert (
+        len({(f"{p:.6g}", f"{t:.6g}") for p, t in zip(params, tokens, strict=True)}) == ratio.size
+    )
+    along = next_runs(on_a_ray(sizes), {"params": sizes, "tokens": 20 * sizes}, **asked)
+    assert along.attrs["sd_after"] > 0.98 * along.attrs["sd_before"]
+    assert found.attrs["sd_after"] < 0.3 * found.attrs["sd_before"]
+
+
+@pytest.mark.parametrize(
+    ("ratios", "expected"), [((10, 40), (5, 80)), ((2, 60), (2, 60)), ((20, 80), (10, 160))]
+)
+def test_generated_ratios_span_a_factor_of_16(
+    ratios: tuple[float, float], expected: tuple[float, float]
+) -> None:
+    sizes = np.array([1e8, 1e8, 1e9])
+    columns = {"params": sizes, "tokens": sizes * [ratios[0], ratios[1], ratios[0]]}
+    runs = xr.Dataset({name: ("run", values) for name, values in columns.items()})
+    fit = fake_fit("chinchilla", 2, 100, jitter=0.05, runs=runs)
+    ratio = (found := next_runs(fit, budget=1e21, flops=1e24))["tokens"] / found["params"]
+    assert (float(ratio.min()), float(ratio.max())) == pytest.approx(expected)
+
+
+def test_a_budget_of_the_smallest_run_buys_that_run() -> None:
+    sizes = np.geomspace(7e7, 3e9, 8)
+    found = next_runs(on_a_ray(sizes), budget=6 * 7e7 * 1.4e9 * (1 + 1e-15), flops=1e24)
+    assert found.sizes["candidate"] == found.sizes["pick"] == 1
+    assert float(found["params"][0]) == pytest.approx(7e7)
+
+
+def test_that_no_run_tells_is_said() -> None:
+    vague = fake_fit("chinchilla", 2, 500, jitter=0.01, sigma=1.0)
+    for table in (TABLE, None):
+        found = next_runs(vague, table, budget=1e21, flops=1e24)
+        (note,) = [note for note in get_notes(found) if note.code == "no_run_tells"]
+        assert note.severity == "warning"
+        before, after = (f"{found.attrs[key]:.3g}" for key in ("sd_before", "sd_after"))
+        assert f"is {before} nat/token now and {after} after the chosen" in note.message
+        assert "decide as things stand" in note.advice
+    told = next_runs(fake_fit("chinchilla", 2, 500, jitter=0.01), TABLE, budget=1e24, flops=1e24)
+    assert "no_run_tells" not in codes(told)
+
+
+def test_no_run_is_advised_that_tells_nothing_of_the_target() -> None:
+    # Every run tells much about the law's level, which is no part of the optimal size.
+    sizes = np.geomspace(7e7, 3e9, 8)
+    table = {"params": np.repeat(sizes, 8), "tokens": 20 * np.repeat(sizes, 8)}
+    fit = on_a_ray(sizes)
+    fit["posterior"] = fit["posterior"].to_dataset().assign(sigma=lambda each: each["sigma"] * 0.01)
+    found = next_runs(fit, table, budget=1e22, target="optimal_params", flops=1e24)
+    notes = {note.code: note for note in get_notes(found)}
+    assert notes["no_run_tells"].severity == "warning"
+    assert notes["refit_needed"].severity == "info"
+    assert "make the first" not in notes["refit_needed"].advice
 
 
 def test_a_stack_learns_which_member_holds() -> None:
@@ -422,6 +511,14 @@ def test_one_stops_where_no_run_can_change_the_decision(uncertain: xr.DataTree) 
     (note,) = [note for note in get_notes(named) if note.code == "not_worth_a_run"]
     assert note.severity == "warning"
     assert note.message.startswith("no run by itself is worth its price")
+    # What a run is worth to a decision is money, not variance.
+    assert "no_run_tells" not in codes(named)
+    known = fake_fit("chinchilla", 2, 300, jitter=0.05)
+    dear = replace(clear, fixed_cost=1e15)
+    notes = {note.code: note for note in get_notes(next_runs(known, budget=1e21, target=dear))}
+    checked = notes["refit_needed"]
+    assert "not_worth_a_run" in notes
+    assert (checked.severity, checked.advice) == ("info", "keep more draws to check more of them")
 
 
 # --- Bad input -----------------------------------------------------------------------------------------------------------

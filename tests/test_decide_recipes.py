@@ -11,11 +11,12 @@ from bayescale.decide import compare_recipes
 from bayescale.inference.fit import prior_tree
 from bayescale.model import Model
 from bayescale.notes import get_notes
+from bayescale.render_decide import recipes_facts, recipes_table
 
 SAMPLE = ("chain", "draw")
 
 
-def power(A: float, gamma: float, **options: object) -> xr.DataTree:
+def power(A: float, gamma: float | np.ndarray, **options: object) -> xr.DataTree:
     return fake_fit("power", 2, 100, terms={"E": 1.5, "A": A}, gamma=gamma, **options)
 
 
@@ -40,6 +41,32 @@ def test_parallel_curves_never_cross() -> None:
     assert float(found["p_never"]) == 1
     assert np.isinf(found["crossing_quantile"]).all()
     assert float(found["p_ahead"]) == float(found["p_ahead_at_horizon"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [
+        (1.0, "the curves cross at {at} ({at} to {at}) FLOP; P(not between {ends}) = 0.0%"),
+        (0.3, "the curves cross between {ends} FLOP with probability 30.0%, by {at} with 5%, by {at} with 25%"),
+        (0.1, "the curves cross between {ends} FLOP with probability 10.0%, by {at} with 5%"),
+        (0.02, "the curves cross between {ends} FLOP with probability 2.0%"),
+        (0.0, "the curves do not cross between {ends} FLOP"),
+    ],
+)  # fmt: skip
+def test_the_table_says_whether_the_curves_cross(
+    share: float, told: str, capsys: pytest.CaptureFixture
+) -> None:
+    # Where B is the steeper it catches up at x = 1.1^(1 / .03), a ratio to the reference.
+    gamma = np.where(np.arange(200).reshape(2, 100) < 200 * share, 0.33, 0.29)
+    fits = {"A": power(1.0, 0.3), "B": power(1.1, gamma)}
+    found = compare_recipes(fits, flops=1e24)
+    recipes_table(recipes_facts(list(fits.values()), found))
+    at = f"{1.2e20 * 1.1 ** (1 / 0.03):.3g}"
+    ends = f"{found.attrs['start']:.3g} and {found.attrs['horizon']:.3g}"
+    (line,) = [
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("the curves")
+    ]
+    assert line == told.format(at=at, ends=ends)
 
 
 def test_a_recipe_against_itself_is_a_tie() -> None:

@@ -1,6 +1,6 @@
 """What runs are to tell: draws of one or several named quantities, and the log losses that they depend on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -48,6 +48,8 @@ class Aim:
         These points, where they are runs with sizes of their own.
     flops : float, optional
         Compute at which a named quantity is asked [FLOP].
+    gain_below, horizon : float, optional
+        Of an onset: what a doubling is to buy [nat/token], and where the search for it ends [FLOP].
     scenario : Scenario, optional
     """
 
@@ -60,6 +62,8 @@ class Aim:
     points: np.ndarray
     runs: xr.Dataset | None = None
     flops: float | None = None
+    gain_below: float | None = None
+    horizon: float | None = None
     scenario: Scenario | None = None
 
     def inputs(self, part: Part) -> dict[str, np.ndarray]:
@@ -124,7 +128,8 @@ def read_aim(
         raise ValueError(f"flops: at which compute is {TARGETS[target]} asked? Give flops=1e24")
     along = "compute-optimal" if target == "optimal_params" else path
     draws = read_draws(fit, along, family, random_seed, at)
-    scale = read_flops(flops, draws.saved).values[None, :1]
+    asked = read_flops(flops, draws.saved)
+    scale, compute = asked.values[None, :1], asked.attrs["units"]
     if target == "optimal_params":
         values = np.log(optimal_params(draws, scale, Feasible(np.zeros((1, 1)))))
         # The optimum is the law's alone.
@@ -141,10 +146,11 @@ def read_aim(
         middle = np.full((1, 1), float(onset.median()))
         points = np.column_stack([middle, 2 * middle])
         logs = np.log(onset.values.reshape(-1, 1))
-        return _along("onset", "1", draws, logs, points, flops=scale.item())
+        aim = _along("onset", f"ln({compute})", draws, logs, points, flops=scale.item())
+        return replace(aim, gain_below=gain_below, horizon=float(found.attrs["horizon"]))
     else:
         values, points = loss_along(draws, scale), scale
-    unit = "1" if target == "optimal_params" else draws.saved.units
+    unit = "ln(parameters)" if target == "optimal_params" else draws.saved.units
     flat = as_draws(draws, values[:, 0]).values.reshape(-1, 1)
     return _along(target, unit, draws, flat, points, flops=scale.item())
 

@@ -13,6 +13,9 @@ from bayescale.forecast.scales import Scales, as_dataset, positive, read_scales
 
 #: Generated candidates: levels of compute, and of tokens per parameter.
 _LEVELS, _RATIOS = 16, 5
+#: Least factor between the tokens per parameter that generated candidates may have: runs that lie closer to one ray
+#: leave open what parameters and tokens each buy, which others on that ray do not tell either.
+_SPAN = 16.0
 
 
 def read_candidates(
@@ -77,7 +80,9 @@ def read_runs_to_come(draws: Draws, given: Scales, where: str) -> xr.Dataset:
 def generated(draws: Draws, limit: float) -> Mapping[str, np.ndarray]:
     """A grid from the smallest run to one that takes the whole budget, over the runs' tokens per parameter.
 
-    No model is smaller than the smallest of the runs, and none is trained on fewer tokens than they were.
+    Where the runs' tokens per parameter span less than a factor of 16, the grid reaches to a factor of 4 either side of
+    their middle. No model is smaller than the smallest of the runs, and none is trained on fewer tokens than they were:
+    of runs on one ray, the smallest leaves no other ratio, and one of 4 times its compute leaves them all.
     """
     saved = _sized(draws)
     smallest = float(compute_of(saved, saved.runs).min())
@@ -86,7 +91,7 @@ def generated(draws: Draws, limit: float) -> Mapping[str, np.ndarray]:
             f"budget = {limit:.4g} pays for no candidate: it is less than the smallest run ({smallest:.4g}); raise it, "
             "or give a table of smaller runs"
         )
-    levels = np.geomspace(smallest, limit, _LEVELS)
+    levels = _between(smallest, limit, _LEVELS)
     columns = saved.model.inputs
     sizes = {columns["params"], columns["tokens"]} if saved.has_compute else set()
     needed = [set(part.whole.model.inputs.values()) for part in draws.parts]
@@ -105,16 +110,29 @@ def generated(draws: Draws, limit: float) -> Mapping[str, np.ndarray]:
         return {"flops": levels}
     params, tokens = (saved.runs[columns[name]].values for name in ("params", "tokens"))
     # Of C = 6 N D and r = D / N follow D^2 = r C / 6 and N^2 = C / (6 r).
-    low = np.maximum((tokens / params).min(), training_flops(tokens.min(), tokens.min()) / levels)
-    high = np.minimum((tokens / params).max(), levels / training_flops(params.min(), params.min()))
-    ratios = np.geomspace(low, np.maximum(low, high), _RATIOS, axis=1)
-    grid = np.unique(np.column_stack([np.repeat(levels, _RATIOS), ratios.ravel()]), axis=0)
-    params = params_at_ratio(grid[:, 0], grid[:, 1])
+    lowest, highest = _widened(tokens / params)
+    low = np.maximum(lowest, training_flops(tokens.min(), tokens.min()) / levels)
+    high = np.minimum(highest, levels / training_flops(params.min(), params.min()))
+    ratios = [_between(*ends, _RATIOS) for ends in zip(low, high, strict=True)]
+    flops, ratio = np.repeat(levels, [each.size for each in ratios]), np.concatenate(ratios)
+    params = params_at_ratio(flops, ratio)
     # The largest pays the whole budget, to the last bit.
-    tokens = params * grid[:, 1] * (1 - 1e-12)
+    tokens = params * ratio * (1 - 1e-12)
     found = {columns["params"]: params, columns["tokens"]: tokens}
     # A member that grows with compute reads it from a column.
-    return found | ({"flops": grid[:, 0]} if any("flops" in names for names in needed) else {})
+    return found | ({"flops": flops} if any("flops" in names for names in needed) else {})
+
+
+def _widened(ratios: np.ndarray) -> tuple[float, float]:
+    """Ends of the runs' tokens per parameter, or of a span about their middle if that is wider."""
+    low, high = float(ratios.min()), float(ratios.max())
+    middle, half = (low * high) ** 0.5, _SPAN**0.5
+    return min(low, middle / half), max(high, middle * half)
+
+
+def _between(low: float, high: float, count: int) -> np.ndarray:
+    """Values at equal factors; one where the ends differ by rounding, lest one run be offered several times."""
+    return np.geomspace(low, high, count) if high > low * (1 + 1e-9) else np.array([low])
 
 
 def _sized(draws: Draws) -> Saved:

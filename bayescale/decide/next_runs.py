@@ -38,6 +38,10 @@ from bayescale.forecast.predict import predict
 from bayescale.forecast.scales import Scales, group_of, read_flops
 from bayescale.notes import Note, dump_notes
 
+#: Share of the standard deviation from which what a batch leaves counts as all of it: 2 % is the error of the
+#: deviation of a thousand draws.
+_IDLE = 0.98
+
 
 def next_runs(
     fit: xr.DataTree,
@@ -61,7 +65,9 @@ def next_runs(
         From :func:`bayescale.fit` or :func:`bayescale.stack`.
     candidates : Dataset, DataFrame or mapping, optional
         Runs that can be made: columns of the law's inputs; ``family`` where the model pools; ``cost`` [FLOP], else
-        ``flops``, else 6 * params * tokens. Left out, a grid over the range of the runs and of the budget.
+        ``flops``, else 6 * params * tokens. Left out, a grid from the smallest run to one that takes the whole budget,
+        over the runs' tokens per parameter; where these span less than a factor of 16, to a factor of 4 either side of
+        their middle.
     budget : float
         FLOP that there are for all of them.
     target : {"loss", "gain", "onset", "optimal_params"}, Scenario, Dataset, DataFrame or mapping
@@ -69,7 +75,8 @@ def next_runs(
         table, with columns like those of the candidates, about the losses of runs to come, of which the mean variance
         counts.
     flops : float
-        Compute at which the target is asked [FLOP]; not with a scenario or a table, which have their own.
+        Compute at which the target is asked [FLOP], or up to 1e4 times which an onset is sought; not with a scenario or
+        a table, which have their own.
     gain_below : float
         Of the target "onset" [nat/token].
     path : str, Path or table, optional
@@ -105,7 +112,10 @@ def next_runs(
         no check of ``sd_after``, which follows the frontier.
 
         In attrs: ``target``, ``unit``, ``sd_before``, ``sd_after``; ``budget``, ``spent``, ``rule`` (which greedy order
-        won), ``path``, ``model``, ``notes``.
+        won), ``path``, ``model``, ``notes``; of an onset also ``gain_below`` and ``horizon``, where the search for it
+        ends [FLOP]. The unit of a target that is a logarithm reads ``ln(FLOP)`` or ``ln(parameters)``: a deviation of
+        0.7 there is a factor of 2. The note ``no_run_tells`` says that the whole batch leaves the target as uncertain
+        as it is.
 
     Raises
     ------
@@ -187,11 +197,15 @@ def next_runs(
             if name != "cost"
         }
     )
-    notes += _refit_note(size, draws.samples)
+    if about.scenario is None:
+        notes += _idle_note(about, before, float(np.sqrt(after[-1])), len(picks))
+    worthless = any(note.code in ("not_worth_a_run", "no_run_tells") for note in notes)
+    notes += _refit_note(size, draws.samples, worthless)
+    named = {"flops": about.flops, "gain_below": about.gain_below, "horizon": about.horizon}
     return result.assign_attrs(
         target=about.name,
         unit=about.unit,
-        **({} if about.flops is None else {"flops": about.flops}),
+        **{name: value for name, value in named.items() if value is not None},
         sd_before=before,
         sd_after=float(np.sqrt(after[-1])),
         budget=limit,
@@ -337,7 +351,24 @@ def _read(
     return _Asked(table, cost, seen, noise, covariance, outlook)
 
 
-def _refit_note(size: np.ndarray, samples: int) -> list[Note]:
+def _idle_note(about: Aim, before: float, after: float, count: int) -> list[Note]:
+    """The note that a batch tells nothing, if so: it spends the budget, whatever that is good for."""
+    if after < _IDLE * before:
+        return []
+    runs = "run" if count == 1 else f"{count} runs"
+    return [
+        Note(
+            "no_run_tells",
+            "warning",
+            f"the standard deviation of the target is {before:.3g} {about.unit} now and {after:.3g} after the chosen "
+            f"{runs}: no run that the budget pays for tells much",
+            "a larger budget or other candidates may tell more; else decide as things stand",
+        )
+    ]
+
+
+def _refit_note(size: np.ndarray, samples: int, worthless: bool) -> list[Note]:
+    """The note that the draws cannot check all of a batch, if so; no advice to make runs that are worth nothing."""
     few = np.flatnonzero(size < LEAST_EFFECTIVE)
     if not few.size:
         return []
@@ -345,9 +376,11 @@ def _refit_note(size: np.ndarray, samples: int) -> list[Note]:
     return [
         Note(
             "refit_needed",
-            "warning",
+            "info" if worthless else "warning",
             f"the draws can check the first {checked} of {size.size} runs: after one more, {size[checked]:.0f} of "
             f"{samples} draws would count, and what the later runs tell is a normal approximation",
-            f"make the first {'run' if checked < 2 else checked}, fit again, and ask again; or keep more draws",
+            "keep more draws to check more of them"
+            if worthless
+            else f"make the first {'run' if checked < 2 else checked}, fit again, and ask again; or keep more draws",
         )
     ]

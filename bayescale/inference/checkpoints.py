@@ -12,6 +12,7 @@ from bayescale import drift
 from bayescale.inference.arrays import law_inputs, task_names
 from bayescale.model import Model
 from bayescale.notes import Note
+from bayescale.runs.screen import LEVEL
 
 #: Means kept of each run. Two dozen resolve any bend that a drift can follow.
 MEANS = 24
@@ -97,7 +98,11 @@ def _check_curves(
             f"row{'s' if counts[0] > 1 else ''}; name every run"
         )
     for size in ("params", "active_params"):
-        several = _differs(runs[size].values, index) if size in runs else np.zeros(names.size, bool)
+        several = (
+            _differs(runs[size].values, index, LEVEL)
+            if size in runs
+            else np.zeros(names.size, bool)
+        )
         if several.any():
             first = int(several.argmax())
             held = runs[size].values[index == first]
@@ -125,13 +130,13 @@ def _check_curves(
         )
 
 
-def _differs(values: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Whether rows of a run differ by more than rounding, by run; missing numbers do not."""
+def _differs(values: np.ndarray, index: np.ndarray, share: float = 1e-6) -> np.ndarray:
+    """Whether rows of a run differ by more than a share of the largest, by run; missing numbers do not."""
     low, high = np.full(index.max() + 1, np.inf), np.full(index.max() + 1, -np.inf)
     known = np.isfinite(values.astype(float))
     np.minimum.at(low, index[known], values[known])
     np.maximum.at(high, index[known], values[known])
-    return high - low > 1e-6 * np.abs(high)
+    return high - low > share * np.abs(high)
 
 
 def _means(values: np.ndarray, place: np.ndarray, *, geometric: bool) -> np.ndarray:
