@@ -256,7 +256,9 @@ def test_infinite_replicates_of_a_rate_lie_in_its_interval(fit: xr.DataTree) -> 
 
 def test_a_run_that_decides_the_fit_is_named(fit: xr.DataTree) -> None:
     """Importance ratios of a run with a Pareto tail of shape 1: no finite mean without it."""
-    draws = fit["log_likelihood"]["loss"].values.copy()
+    # Beside it no run weighs much.
+    rng = np.random.default_rng(1)
+    draws = 0.1 * rng.standard_normal(fit["log_likelihood"]["loss"].shape)
     ratios = stats.pareto(1.0).rvs(draws.shape[:2], random_state=np.random.default_rng(0))
     draws[..., 17] = -np.log(ratios)
     table = bs.check(changed(fit, "log_likelihood", loss=draws))
@@ -264,7 +266,16 @@ def test_a_run_that_decides_the_fit_is_named(fit: xr.DataTree) -> None:
     assert row["verdict"] == "warn"
     assert row["value"] == pytest.approx(1.0, abs=0.25)
     name = str(fit["constant_data"]["run_id"].values[17])
-    assert row["advice"].startswith(f"{name} alone decides part of the fit (")
+    assert row["advice"].startswith(f"{name} alone decides part of the fit: look at it")
+    several = draws.copy()
+    for place, shape in ((3, 0.9), (8, 1.4)):
+        tail = stats.pareto(shape).rvs(draws.shape[:2], random_state=np.random.default_rng(place))
+        several[..., place] = -np.log(tail)
+    worse = bs.check(changed(fit, "log_likelihood", loss=several)).loc["PSIS-LOO k-hat", "advice"]
+    heaviest = str(fit["constant_data"]["run_id"].values[3])
+    assert worse.startswith(
+        f"3 runs each decide part of the fit, most of all {heaviest}: look at them, or fit without them"
+    )
     assert row["code"] == "influential_runs"
     nameless = changed(fit, "log_likelihood", loss=draws)
     nameless["constant_data"] = xr.DataTree(
@@ -299,7 +310,7 @@ def test_an_outlier_under_normal_noise_is_named(spoilt: xr.Dataset) -> None:
     table = bs.check(tree)
     row = table.loc["PSIS-LOO k-hat"]
     assert row["verdict"] == "warn"
-    assert row["advice"].startswith("run-2 alone decides part of the fit (")
+    assert row["advice"].startswith("run-2 alone decides part of the fit:")
 
 
 def test_a_fit_that_rests_on_its_prior_says_on_which(fit: xr.DataTree) -> None:
@@ -314,7 +325,31 @@ def test_a_fit_that_rests_on_its_prior_says_on_which(fit: xr.DataTree) -> None:
     ]
     assert row["verdict"] == "warn"
     assert row["value"] > 3 * module_check.PRIOR_SENSITIVITY_MAX
-    assert row["advice"].startswith("alpha moves with its prior")
+    assert row["advice"].startswith("alpha moves with its prior: state that prior with care")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"k": 0.2, "E": 0.01, "alpha": 0.3}, "alpha and k move with their priors: state those"),
+        (
+            dict(zip("abcdefg", np.linspace(0.7, 0.1, 7), strict=True)),
+            "a, b, c, d, e and 2 more move with their priors: state those priors with care",
+        ),
+        # Nobody states the prior of an offset.
+        ({"level_offset": 0.4, "k": 0.2, "E": 0.1}, "k and E move with their priors"),
+        ({"level_offset": 0.4, "k": 0.02}, "level_offset moves with its prior"),
+    ],
+)
+def test_every_parameter_that_moves_with_its_prior_is_named(
+    values: dict[str, float], said: str, fit: xr.DataTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to five of them, the most sensitive first."""
+    found = xr.Dataset({name: xr.DataArray(value) for name, value in values.items()})
+    monkeypatch.setattr(module_check, "psense", lambda *_, **__: found)
+    row = bs.check(fit).loc["prior sensitivity"]
+    assert row["advice"].startswith(said)
+    assert row["value"] == max(values.values())
 
 
 def test_a_sampler_without_energy_has_no_row_of_it(fit: xr.DataTree) -> None:

@@ -55,6 +55,15 @@ def test_pile_families_have_the_designs_they_are_known_for():
     assert runs["tokens"][runs["family"].str.startswith("pythia")].nunique() == 1
 
 
+def test_runs_are_known_by_what_a_fit_records_of_them(folder):
+    runs = load_dataset("pile")
+    assert datasets.dataset_of(runs.attrs["source"], runs.attrs["sha256"]) == "pile"
+    assert datasets.dataset_of("pile_runs.csv", "0" * 64) is None
+    assert datasets.dataset_of(f"data/{runs.attrs['source']}", runs.attrs["sha256"]) is None
+    assert datasets.dataset_of("benchmark.vision.csv", "0" * 64) == "revisiting-vision"
+    assert datasets.dataset_of("", "") is None
+
+
 # The registry -------------------------------------------------------------------------------
 
 

@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 import bayescale as bs
 from bayescale import cli
 from bayescale.forecast.montecarlo import probability_mcse
+from bayescale.notes import Note
 from bayescale.report.answer import PLAIN
-from bayescale.report.words import percent, spread, times
+from bayescale.report.words import number, percent, spread, times
 from bayescale.saving import save
 
 EVIL = "<script>alert(1)</script>--><img src=x onerror=alert(2)>|\"'"
@@ -87,6 +88,7 @@ def test_the_answer_comes_first_and_is_the_fits_own(plain: xr.DataTree, tmp_path
     assert not any("nothing else was said" in each for each in facts["basis"])
     assert facts["numbers"]["probability"] == pytest.approx(float(answer["probability"]))
     assert facts["numbers"]["gain"]["median"] == pytest.approx(float(gain.sel(quantile=0.5)))
+    assert facts["numbers"]["horizon"] == answer.attrs["horizon"]
     keys = [section["key"] for section in facts["sections"]]
     assert keys == [
         "loss", "allocation", "doubts", "assumptions", "trust", "prior", "checklist", "model", "reproduce",
@@ -104,7 +106,9 @@ def test_the_first_screen_needs_no_statistician(plain: xr.DataTree, tmp_path: Pa
         shown = " ".join([*facts["answer"], *facts["basis"], *PLAIN.values()])
         assert not re.search(r"R-hat|ESS|BFMI|k-hat|PSIS|elasticity", shown)
     beyond = float(bs.diminishing(plain, beyond=1e25, gain_below=0.01)["decades_beyond"])
-    assert f"That is {times(10**beyond)} the compute of the largest run" in facts["answer"][1]
+    assert f"1e25 FLOP is {times(10**beyond)} the compute of the largest run" in facts["answer"][1]
+    # A loss there is that of the curve; no one run has promised it.
+    assert facts["answer"][1].startswith("The law's curve, about which single runs scatter, is at")
 
 
 def test_the_page_stands_alone(page: str) -> None:
@@ -252,6 +256,8 @@ def test_the_checklist_is_filled_in_and_says_what_it_cannot_know(
         "How are parameters counted (embeddings)?",
         "Were hyper-parameters tuned at each scale?",
     } <= unknown
+    (sampled,) = [question for question in answers if "sampled itself (centred)" in question]
+    assert sampled.startswith("Which values of family have their own level sampled itself")
     known = answers.keys() - unknown
     assert len(known) > 20
 
@@ -272,11 +278,60 @@ def test_it_can_be_made_again(plain: xr.DataTree, tmp_path: Path) -> None:
     assert shlex.split(fit)[:5] == [
         "bayescale",
         "fit",
-        plain.attrs["source"],
+        "pile",
         "--model",
         "model.toml",
     ]
-    assert fit.endswith("--seed 1 --draws 1000 --chains 4 --sampler nutpie -o fit.nc")
+    # The report is of the fit that the command before it writes.
+    assert fit.endswith("--seed 1 --draws 1000 --chains 4 --sampler nutpie -o 'a fit.nc'")
+    assert rows["runs"] == ["data set pile (pile_runs.csv)"]
+    texts = [block.get("text") for block in section(facts, "reproduce")]
+    assert "The data set pile has 30 runs, the fit 29: give it the same ones." in texts
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("data/my runs.csv", ["data/my runs.csv"]),
+        ("-runs.csv", ["./-runs.csv"]),
+        ("runs.csv with sizes.csv", ["runs.csv", "--join", "sizes.csv"]),
+        ("pile_runs.csv", ["pile_runs.csv"]),  # Another file of that name.
+        ("pandas DataFrame", ["RUNS.csv"]),
+        ("", ["RUNS.csv"]),
+    ],
+)
+def test_the_command_takes_the_runs_that_were_fitted(
+    source: str, words: list[str], tmp_path: Path
+) -> None:
+    tree = fake_fit("chinchilla", draws=50, jitter=0.05)
+    tree.attrs |= {"source": source, "sha256": "0" * 64}
+    blocks = section(told(bs.write_report(tree, tmp_path / "a.json")), "reproduce")
+    command = shlex.split(blocks[-1]["code"].splitlines()[0])
+    assert command[: command.index("--model")] == ["bayescale", "fit", *words]
+    said = "The runs were no file that is known: save them as RUNS.csv."
+    assert (said in [block.get("text") for block in blocks]) == (words == ["RUNS.csv"])
+
+
+def test_the_command_is_one_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = fake_fit("chinchilla", draws=50, jitter=0.05)
+    pile = bs.load_dataset("pile")
+    tree.attrs |= {name: pile.attrs[name] for name in ("source", "sha256")}
+    facts = told(bs.write_report(tree, tmp_path / "report.json"))
+    command = shlex.split(section(facts, "reproduce")[-1]["code"].splitlines()[0])
+    monkeypatch.chdir(tmp_path)
+    (model,) = section(facts, "model")
+    Path("model.toml").write_text(model["code"])
+    fitted: dict = {}
+
+    def sample(runs: xr.Dataset, model: str, **options: object) -> xr.DataTree:
+        fitted.update(options, runs=runs, model=Path(model).read_text())
+        raise ValueError("far enough")
+
+    monkeypatch.setattr("bayescale.inference.fit", sample)
+    result = CliRunner().invoke(cli.app, command[1:])
+    assert "far enough" in result.stderr
+    xr.testing.assert_identical(fitted["runs"], pile)
+    assert fitted["model"].strip() == tree.attrs["model"].strip()
 
 
 def test_targets_are_answered_where_they_are_asked(plain: xr.DataTree, tmp_path: Path) -> None:
@@ -301,6 +356,36 @@ def test_the_onset_is_told_with_its_unit_and_the_sign_of_infinity(tmp_path: Path
     (alt,) = [each for each in alts if each.startswith("From where")]
     assert "buys less than 1e-06 nat/token, between" in alt
     assert "median ∞, 90 %: ∞ to ∞;" in alt
+    (onset,) = [each for each in facts["answer"] if each.startswith("By ")]
+    assert re.search(r"for good with probability less than [\d.]+ %\.$", onset)
+
+
+@pytest.mark.parametrize(
+    ("worth", "form"),
+    [
+        (0.003, ": with 5 % from {0} FLOP on."),
+        (0.006, ": with 5 % from {0} FLOP on, with 25 % from {1} FLOP on."),
+        (0.0137, ": from {2} FLOP on in the median (90 %: at most 1e23 FLOP to {4} FLOP)."),
+        (0.06, ""),
+    ],
+)
+def test_the_onset_is_a_probability_first(worth: float, form: str, tmp_path: Path) -> None:
+    """Near one half its median moves with where the search ends."""
+    tree = fake_fit("chinchilla", draws=200, jitter=0.3)
+    facts = told(bs.write_report(tree, tmp_path / "a.json", beyond=1e23, gain_below=worth))
+    found = bs.diminishing(tree, beyond=1e23, gain_below=worth)
+    (onset,) = [each for each in facts["answer"] if "1e27 FLOP, where the search ends" in each]
+    if not form:
+        chance = percent(float(found["p_already"]), float(found["p_already_mcse"]))
+        assert onset.startswith(f"Most probably ({chance}) a doubling buys less than {worth:g} all")
+        return
+    chance = percent(1 - float(found["p_never"]), float(found["p_never_mcse"]))
+    places = [number(float(each), 2) for each in found["onset"]]
+    assert onset == (
+        f"By 1e27 FLOP, where the search ends, a doubling buys less than {worth:g} for good with probability {chance}"
+        + form.format(*places)
+    )
+    assert float(found["p_never"]) <= 0.25 or "median" not in onset
 
 
 def test_a_doubt_is_told_once(plain: xr.DataTree, tmp_path: Path) -> None:
@@ -309,6 +394,81 @@ def test_a_doubt_is_told_once(plain: xr.DataTree, tmp_path: Path) -> None:
     far = [each["message"] for each in doubts if each["code"] == "far_extrapolation"]
     assert len(far) == 1
     assert far[0].startswith("the scale lies more than a decade beyond")
+
+
+DOMINATED_MESSAGE = (
+    "rests on the prior of model 'x': its sensitivity to the prior's power is -0.34 sd"
+)
+
+
+def test_doubts_are_told_in_the_words_of_their_notes(tmp_path: Path) -> None:
+    notes = (
+        Note("prior_dominated", "warning", f"the optimal tokens per parameter {DOMINATED_MESSAGE}"),
+        Note("loss_may_rise", "warning", "in 10.6% of draws more compute raises the loss at 1e+25"),
+        Note(
+            "new_family", "warning", "family: 'pythai' has no runs: the forecast is for a new one"
+        ),
+        Note("not_converged", "error", "R-hat of alpha is 1.3: do not use it"),
+    )
+    tree = fake_fit(draws=50, jitter=0.05, notes=notes)
+    tree["log_prior"] = xr.DataTree(xr.zeros_like(tree["log_prior"].to_dataset()))
+    facts = told(bs.write_report(tree, tmp_path / "a.json"))
+    assert facts["basis"][-1] == (
+        "Before acting read the doubts: the sampler's result failed a convergence check; in 10.6 % of draws more "
+        "compute raises the loss at 1e25 FLOP; family: 'pythai' has no runs; the optimal tokens per parameter rests "
+        "in part on the prior (moved by it by more than 0.3)."
+    )
+    messages = [each["message"] for each in section(facts, "doubts")[0]["notes"]]
+    assert "in 10.6 % of draws more compute raises the loss at 1e25 FLOP" in messages
+    # The gain is asked of one scale twice, and moves with this prior.
+    tree = fake_fit(draws=50, jitter=0.05, notes=notes[:1])
+    gain = bs.returns(tree, flops=[facts["numbers"]["beyond"]])["gain"].isel(flops=0, drop=True)
+    steep = (gain / gain.std()).reset_coords(drop=True)
+    tree["log_prior"] = xr.DataTree(xr.Dataset({"alpha": steep}))
+    facts = told(bs.write_report(tree, tmp_path / "a.json"))
+    (doubts,) = (each["notes"] for each in section(facts, "doubts"))
+    assert len([each for each in doubts if each["message"].startswith("the gain at ")]) == 1
+    where = number(facts["numbers"]["beyond"])
+    assert re.search(rf"the gain at {where} FLOP.* rest in part on the prior", facts["basis"][-1])
+    assert "more than on the runs" not in (tmp_path / "a.json").read_text()
+
+
+def test_a_share_below_zero_is_explained(tmp_path: Path) -> None:
+    wild = fake_fit("skaling-drift", draws=200, jitter=0.02, kappa=0.03)
+    facts = told(bs.write_report(wild, tmp_path / "a.json", beyond=1e26))
+    below = (bs.returns(wild, flops=[1e26])["share_left"] < 0).mean().item()
+    assert below > 0.01
+    texts = [block.get("text", "") for block in section(facts, "loss")]
+    (footnote,) = [text for text in texts if text.startswith("Reducible share below 0: the drift")]
+    assert f"{percent(below)} of draws at 1e26 FLOP" in footnote
+    (doubts,) = (each["notes"] for each in section(facts, "doubts"))
+    (note,) = [each for each in doubts if each["code"] == "below_the_floor"]
+    assert note["message"].startswith(
+        f"in {percent(below)} of draws the drift of the slope carries"
+    )
+    calm = told(bs.write_report(fake_fit(draws=50, jitter=0.05), tmp_path / "b.json"))
+    assert "below_the_floor" not in json.dumps(calm)
+    assert "below 0" not in json.dumps(calm["sections"][0])
+
+
+def test_the_figure_of_priors_shows_what_decides_far_bands(tmp_path: Path) -> None:
+    tree = fake_fit("skaling-drift", draws=50, jitter=0.05, kappa=0.01)
+    rate = np.random.default_rng(0).exponential(0.2, (2, 50))
+    for group in ("posterior", "prior"):
+        known = tree[group].to_dataset()
+        tree[group] = xr.DataTree(known.assign(drift_rate=(("chain", "draw"), rate)))
+    facts = told(bs.write_report(tree, tmp_path / "a.json"))
+    (picture,) = [block for block in section(facts, "prior") if "figure" in block]
+    assert "; drift_rate " in picture["alt"]
+    assert picture["figure"].endswith("far beyond the runs hangs on drift_rate.")
+
+
+def test_two_measures_of_the_prior_are_told_apart(plain: xr.DataTree, tmp_path: Path) -> None:
+    facts = told(bs.write_report(plain, tmp_path / "a.json"))
+    for key in ("trust", "prior"):
+        texts = " ".join(block.get("text", "") for block in section(facts, key))
+        assert "'prior sensitivity'" in texts
+        assert "distance" in texts
 
 
 @pytest.mark.parametrize("name", ["fit.nc", "fit.zarr", "runs.csv", "other.json"])

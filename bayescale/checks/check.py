@@ -16,6 +16,8 @@ type Row = tuple[str, float, str, Verdict, str, str]
 VERDICTS: tuple[Verdict, ...] = ("ok", "warn", "fail")
 #: Power-scaling sensitivity above which a posterior is said to move with its prior: Kallioinen et al. 2021, 2107.14054.
 PRIOR_SENSITIVITY_MAX = 0.05
+#: Parameters that move with their priors, of which so many are named.
+NAMED = 5
 INTERVAL = 0.9
 GROUPS = (
     "posterior",
@@ -163,8 +165,7 @@ def _fit_rows(fit: xr.DataTree) -> list[Row]:
             float(score.good_k),
             "warn",
             "influential_runs",
-            f"{name} alone decides part of the fit ({int((khat > score.good_k).sum())} such runs): look at it, or "
-            "fit without it and compare",
+            _deciding(name, int((khat > score.good_k).sum())),
         ),
         _judged(
             "coverage of the runs",
@@ -178,6 +179,15 @@ def _fit_rows(fit: xr.DataTree) -> list[Row]:
     ]
 
 
+def _deciding(name: str, count: int) -> str:
+    if count > 1:
+        return (
+            f"{count} runs each decide part of the fit, most of all {name}: look at them, or fit without them and "
+            "compare"
+        )
+    return f"{name} alone decides part of the fit: look at it, or fit without it and compare"
+
+
 def _prior_row(fit: xr.DataTree) -> Row:
     prior = fit["log_prior"].data_vars
     sensitivity = dict.fromkeys(prior, 0.0)
@@ -188,13 +198,26 @@ def _prior_row(fit: xr.DataTree) -> Row:
             warnings.simplefilter("ignore", UserWarning)
             table = psense(fit, var_names=list(prior), group="prior")
         sensitivity = {name: float(values.max()) for name, values in table.data_vars.items()}
-    worst = max(sensitivity, key=lambda name: sensitivity[name])
+    # The most sensitive first.
+    ranked = sorted(map(str, sensitivity), key=lambda name: -sensitivity[name])
+    moved = [name for name in ranked if sensitivity[name] > PRIOR_SENSITIVITY_MAX]
+    # What a group's offset is drawn from is how a model spreads groups: no prior that anybody would state.
+    moved = [name for name in moved if not name.endswith("_offset")] or moved
     return _judged(
         "prior sensitivity",
-        sensitivity[worst],
+        sensitivity[ranked[0]],
         "<=",
         PRIOR_SENSITIVITY_MAX,
         "warn",
         "prior_dominated",
-        f"{worst} moves with its prior: state that prior with care, and read the prior-dependence of each answer",
+        _moving(moved or ranked[:1]),
     )
+
+
+def _moving(names: list[str]) -> str:
+    then = "and read the prior-dependence of each answer"
+    if len(names) == 1:
+        return f"{names[0]} moves with its prior: state that prior with care, {then}"
+    shown = [*names[:NAMED], *([f"{len(names) - NAMED} more"] if len(names) > NAMED else [])]
+    told = f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return f"{told} move with their priors: state those priors with care, {then}"

@@ -111,6 +111,29 @@ def list_datasets() -> pd.DataFrame:
     )
 
 
+def dataset_of(source: str, sha256: str) -> str | None:
+    """Name of the set that runs were loaded from, by what they carry of it; None if they are of no set.
+
+    Parameters
+    ----------
+    source, sha256 : str
+        As in the attrs of the runs.
+
+    Examples
+    --------
+    >>> runs = load_dataset("pile")
+    >>> dataset_of(runs.attrs["source"], runs.attrs["sha256"])
+    'pile'
+    """
+    for name, entry in DATASETS.items():
+        # Of the authors' files no checksum is established.
+        if (source, sha256) == (entry.file, entry.sha256) or (
+            entry.prepare is not None and source == _authors_file(entry)
+        ):
+            return name
+    return None
+
+
 def data_folder() -> Path | None:
     """Folder with tables at hand: ``BAYESCALE_DATA``, else the tables beside a source checkout, else None.
 

@@ -1,15 +1,33 @@
 """The answer in words with numbers, and the same numbers for a script."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
-from bayescale.notes import CODES
+from bayescale.forecast.sensitivity import DOMINATED
+from bayescale.notes import CODES, Note
 from bayescale.report.question import Case
-from bayescale.report.words import decades, levels, more, number, percent, size, spread, times
+from bayescale.report.words import (
+    decades,
+    levels,
+    listed,
+    more,
+    number,
+    percent,
+    size,
+    spread,
+    times,
+)
+
+#: P(the onset lies beyond the search) up to which its median is told: near one half that moves with the search's end.
+NEVER_MAX = 0.25
+#: Words of those who sample, for which the meaning of the note's code stands.
+_STATISTICIANS = re.compile(r"R-hat|ESS|BFMI|k-hat|PSIS|elasticity")
+#: Shortest part of a note's message that says something by itself [character].
+_CLAUSE = 25
 
 #: A check that does not pass, for those who need not know its name.
 PLAIN = {
@@ -18,9 +36,9 @@ PLAIN = {
     "tail ESS": "too few independent draws for the intervals",
     "divergences": "the sampler could not reach all of the posterior",
     "E-BFMI": "the sampler moved too slowly",
-    "PSIS-LOO k-hat": "a few runs decide part of the fit",
+    "PSIS-LOO k-hat": "single runs decide part of the fit",
     "coverage of the runs": "too many runs lie outside of their own intervals",
-    "prior sensitivity": "a parameter moves with its prior",
+    "prior sensitivity": "parameters move with their priors",
 }
 
 
@@ -50,25 +68,40 @@ def _returns(case: Case) -> Iterator[str]:
         if beyond > 0
         else f"within the runs: up to {largest}"
     )
-    yield f"The loss there is {spread(here['loss'], loss_unit)}. That is {where}."
+    yield (
+        f"The law's curve, about which single runs scatter, is at a loss of {spread(here['loss'], loss_unit)} there. "
+        f"{number(case.beyond)}{unit} is {where}."
+    )
+    yield _onset(case)
+
+
+def _onset(case: Case) -> str:
+    """From where on a step is worth too little: a probability first, for quantiles hang on where the search ends."""
+    answer, unit = case.answer, case.unit
+    buys = f"{more(case.asked.step)} buys less than {case.worth:g}"
+    start, horizon = (f"{number(answer.attrs[name])}{unit}" for name in ("start", "horizon"))
     already, never = float(answer["p_already"]), float(answer["p_never"])
-    onset = answer["onset"]
     if already > 0.5:
-        start = f"{number(answer.attrs['start'])}{unit}"
-        yield f"Most probably ({percent(already)}) it buys less than that all the way from {start} on."
-    elif np.isinf(float(onset.sel(quantile=0.5))):
-        horizon = f"{number(answer.attrs['horizon'])}{unit}"
-        chance = percent(never)
-        yield f"Where the search ends, at {horizon}, it still buys more with probability {chance}."
-    else:
-        middle = f"{number(float(onset.sel(quantile=0.5)), 2)}{unit}"
-        yield f"From about {middle} on it buys less than that (90 %: {_range(onset, answer, unit)})."
+        chance = percent(already, float(answer["p_already_mcse"]))
+        return f"Most probably ({chance}) {buys} all the way from {start} to {horizon}, where the search ends."
+    chance = percent(1 - never, float(answer["p_never_mcse"]))
+    said = f"By {horizon}, where the search ends, {buys} for good with probability {chance}"
+    onset = answer["onset"]
 
+    def place(level: float) -> str:
+        value = float(onset.sel(quantile=level))
+        if np.isinf(value):
+            return "never within the search"
+        return f"at most {start}" if value <= answer.attrs["start"] else f"{number(value, 2)}{unit}"
 
-def _range(onset: xr.DataArray, answer: xr.Dataset, unit: str) -> str:
-    low, high = float(onset.sel(quantile=0.05)), float(onset.sel(quantile=0.95))
-    start = "at once" if low <= answer.attrs["start"] else f"{number(low, 2)}{unit}"
-    return f"{start} to {'never within the search' if np.isinf(high) else number(high, 2) + unit}"
+    if never <= NEVER_MAX:
+        return f"{said}: from {place(0.5)} on in the median (90 %: {place(0.05)} to {place(0.95)})."
+    early = [
+        f"with {level:.0%} from {place(level)} on".replace("%", " %")
+        for level in (0.05, 0.25)
+        if np.isfinite(float(onset.sel(quantile=level)))
+    ]
+    return f"{said}{': ' if early else ''}{', '.join(early)}."
 
 
 def _division(case: Case) -> Iterator[str]:
@@ -127,9 +160,32 @@ def basis(case: Case) -> Iterator[str]:
             else "all checks pass"
         )
         yield f"{verdict}; {told}."
-    doubts = [CODES[note.code] for note in case.notes if note.severity != "info"]
+    doubts = list(_doubts(note for note in case.notes if note.severity != "info"))
     if doubts:
         yield f"Before acting read the doubts: {'; '.join(dict.fromkeys(doubts))}."
+
+
+def _doubts(notes: Iterable[Note]) -> Iterator[str]:
+    """Each doubt in the note's own words, as short as they can be."""
+    resting = []
+    for note in notes:
+        if note.code == "prior_dominated":
+            resting.append(note.message.partition(" rests on the prior of")[0])
+        elif _STATISTICIANS.search(note.message):
+            yield CODES[note.code]
+        else:
+            yield _first_clause(note.message)
+    if resting:
+        verb = "rests" if len(resting) == 1 else "rest"
+        yield f"{listed(resting)} {verb} in part on the prior (moved by it by more than {DOMINATED:g})"
+
+
+def _first_clause(message: str) -> str:
+    """The beginning of a note's message; a name before a colon says nothing by itself."""
+    for end in re.finditer(r"[:;] ", message):
+        if end.start() >= _CLAUSE:
+            return message[: end.start()]
+    return message
 
 
 def numbers(case: Case) -> dict[str, Any]:
@@ -153,6 +209,8 @@ def numbers(case: Case) -> dict[str, Any]:
     found |= {name: float(answer[name]) for name in scalars}
     found |= {
         "onset": levels(answer["onset"]),
+        "start": float(answer.attrs["start"]),
+        "horizon": float(answer.attrs["horizon"]),
         "path": str(answer.attrs["path"]),
         "family": str(answer.attrs["family"]),
     }

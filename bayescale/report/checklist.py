@@ -148,13 +148,22 @@ def _fitting(case: Case) -> Answers:
     )
     yield "With which settings?", ", then ".join(settings) or MISSING
     for name, groups in json.loads(fit.attrs.get("centered", "{}")).items():
-        yield f"Which groups of {name} are centred?", ", ".join(groups) or "none"
+        yield _sampled(name, case), ", ".join(groups) or "none: all are offsets"
     sizes = fit["posterior"].sizes
     yield (
         "How was it started?",
         f"{sizes['chain']} chains, {sizes['draw']} draws kept of each, seed {fit.attrs['seed']}",
     )
     yield "Did it converge?", "yes" if fit.attrs["converged"] else "NO"
+
+
+def _sampled(name: str, case: Case) -> str:
+    over = next((each for each in case.saved.pooled if name.endswith(f"_{each}")), "")
+    what, groups = (name.removesuffix(f"_{over}"), over) if over else (name, "its groups")
+    return (
+        f"Which values of {groups} have their own {what} sampled itself (centred), not as an offset from the common "
+        "one?"
+    )
 
 
 def _checked(case: Case) -> Answers:

@@ -12,7 +12,7 @@ from bayescale.forecast import capability, inputs_along, predict, returns, summa
 from bayescale.forecast.montecarlo import probability_mcse
 from bayescale.report.content import FULL, LOW, WIDE, Blocks, Picture, Table
 from bayescale.report.question import GRID, Case
-from bayescale.report.words import levels, more, number, percent, size, spread
+from bayescale.report.words import levels, listed, more, number, percent, size, spread
 
 #: Times what a step has to be worth, to show how much hangs on that number.
 _WORTHS = (0.5, 1.0, 2.0)
@@ -66,6 +66,7 @@ def loss_and_returns(case: Case) -> Blocks:
         ),
         tuple(rows),
     )
+    yield from _past_floor(case)
     worths = [factor * case.worth for factor in _WORTHS]
     yield Table(
         f"How probable it is that {more(case.asked.step)} buys less than so much [{unit}]",
@@ -80,8 +81,24 @@ def loss_and_returns(case: Case) -> Blocks:
     )
     yield Picture(
         plots.plot_onset(case.answer, size=LOW),
-        f"From where on {more(case.asked.step)} buys less than {case.worth:g} {unit} for good.",
+        f"From where on {more(case.asked.step)} buys less than {case.worth:g} {unit} for good. The search ends at "
+        f"{number(case.answer.attrs['horizon'])}{case.unit}.",
     )
+
+
+def _past_floor(case: Case) -> Blocks:
+    """What a negative share of the loss means, and in how many draws there is one."""
+    shares = (case.several["share_left"] < 0).mean(("chain", "draw"))
+    told = [
+        f"{percent(float(share))} of draws at {number(float(scale))}{case.unit}"
+        for scale, share in zip(shares["flops"].values, shares.values, strict=True)
+        if share > 0
+    ]
+    if told:
+        yield (
+            "Reducible share below 0: the drift of the slope carries the draw under the law's own floor, in "
+            f"{listed(told)}."
+        )
 
 
 def _chance(holds: xr.DataArray) -> str:

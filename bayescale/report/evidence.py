@@ -12,7 +12,7 @@ from bayescale.forecast.path import PATHS
 from bayescale.forecast.sensitivity import DOMINATED, prior_sensitivity
 from bayescale.report.content import Blocks, Picture, Table
 from bayescale.report.question import Case
-from bayescale.report.words import decades, number, percent, spread
+from bayescale.report.words import decades, listed, number, percent, spread
 
 #: What the parameters say that belong to no law.
 _OTHERS = {
@@ -25,6 +25,8 @@ _OTHERS = {
     "break_rate": "breaks of the elasticity in a decade",
     "break_change": "share by which the elasticity changes at a break",
 }
+#: Those of them that decide how wide bands are far beyond the runs.
+_DRIFT = ("drift_rate", "break_rate", "break_change")
 
 
 def doubts(case: Case) -> Blocks:
@@ -102,6 +104,12 @@ def trust(case: Case) -> Blocks:
         ]
         header = ("check", "value", "expected", "verdict", "what to do")
         yield Table("Checks of the sampler and of the fit", header, tuple(rows))
+        if "prior sensitivity" in table.index:
+            yield (
+                "The check 'prior sensitivity' is a distance: how far the whole distribution of a parameter moves when "
+                "all priors are raised to a power. What is called 'moved by the prior' below is another measure, of "
+                "mean and spread, with a limit of its own."
+            )
     yield Picture(
         plots.plot_residuals(case.runs, fitted),
         "What the law leaves over. A trend would be a law that bends otherwise than the runs do.",
@@ -145,7 +153,7 @@ def _answers_before(case: Case) -> Blocks:
     yield (
         f"Moved by: standard deviations by which the mean, or shares by which the spread, changes for a unit of the "
         f"power that the prior or the likelihood is raised to (arXiv 2107.14054). Above {DOMINATED:g} for the prior, "
-        "an answer rests on the prior."
+        "an answer rests in part on the prior. It is not the distance of the check 'prior sensitivity' above."
     )
 
 
@@ -214,9 +222,16 @@ def _parameters(case: Case) -> Blocks:
         "moved by the runs",
     )
     yield Table("Parameters before and after the runs", header, tuple(rows))
-    shown = [name for name in names if name in before][:6]
+    drawn = [name for name in names if name in before]
+    wide = [name for name in _DRIFT if name in drawn]
+    shown = [*[name for name in drawn if name not in wide][:6], *wide]
     if shown:
         yield Picture(
             plots.plot_prior(case.fit, shown),
-            "Posterior over prior: where they agree, the runs have said nothing.",
+            "Posterior over prior: where they agree, the runs have said nothing."
+            + (
+                f" How wide the bands are far beyond the runs hangs on {listed(wide)}."
+                if wide
+                else ""
+            ),
         )

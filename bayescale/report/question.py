@@ -1,7 +1,8 @@
 """What a report is asked, and the answers that several of its sections share."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,12 +12,14 @@ import xarray as xr
 
 from bayescale.checks import check
 from bayescale.decide import allocate, compute_for
+from bayescale.decide.target import PAST_FLOOR
 from bayescale.forecast import diminishing, returns, summarise
 from bayescale.forecast.curve import Saved, compute_of, read_fit
 from bayescale.forecast.held import hold_inputs
 from bayescale.forecast.path import PathLike, parse_path, resolve_path
 from bayescale.forecast.scales import group_of
 from bayescale.notes import SEVERITIES, Note, get_notes
+from bayescale.report.words import in_words, number, percent
 
 #: What a step has to be worth unless the reader says otherwise [unit of the loss].
 WORTH = 0.01
@@ -203,9 +206,31 @@ class Case:
             except ValueError:  # The section that asks for it says why.
                 continue
             carriers += [] if found is None else [found]
+        here = f"at {number(self.beyond)}{self.unit}"
         told: dict[tuple[str, str], Note] = {}
-        for note in (note for each in carriers for note in get_notes(each)):
+        for note in (*(note for each in carriers for note in get_notes(each)), *self._past_floor()):
+            # The returns are asked of one scale, of which the other answers say the same by its number.
+            message = note.message.replace("at the largest scale", here)
+            message = message.replace("the largest scale has", f"the path {here} has")
+            message = in_words(message, self.unit)
             # Every answer tells the distance of its own scales; that of the scale asked about says it.
-            about = "" if note.code == "far_extrapolation" else note.message
-            told.setdefault((note.code, about), note)
+            about = "" if note.code == "far_extrapolation" else message
+            told.setdefault((note.code, about), replace(note, message=message))
         return tuple(sorted(told.values(), key=lambda note: -SEVERITIES.index(note.severity)))
+
+    def _past_floor(self) -> list[Note]:
+        """The note that the drift takes the loss asked about under the law's own floor, if it does."""
+        with suppress(ValueError):  # The section that asks for it says why.
+            share = float((self.one["share_left"] < 0).mean())
+            if share >= PAST_FLOOR:
+                return [
+                    Note(
+                        "below_the_floor",
+                        "warning",
+                        f"in {percent(share)} of draws the drift of the slope carries the loss at "
+                        f"{number(self.beyond)}{self.unit} under the law's own floor",
+                        "larger runs tell floor and drift apart; a fit with discrepancy none takes the floor for "
+                        "certain",
+                    )
+                ]
+        return []

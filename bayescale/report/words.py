@@ -1,6 +1,7 @@
 """Numbers as people write them."""
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -117,6 +118,32 @@ def more(step: float) -> str:
     ('a doubling', '10 times the compute')
     """
     return "a doubling" if step == 2 else f"{step:g} times the compute"
+
+
+def listed(items: Sequence[str]) -> str:
+    """Several things in a sentence.
+
+    Examples
+    --------
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def in_words(message: str, unit: str) -> str:
+    """A note's message with its numbers as a report writes them, and a scale with its unit.
+
+    Examples
+    --------
+    >>> in_words("in 10.6% of draws the loss rises at 1e+25", " FLOP")
+    'in 10.6 % of draws the loss rises at 1e25 FLOP'
+    >>> in_words("the optimum at 6.4e+22 FLOP", " FLOP")
+    'the optimum at 6.4e22 FLOP'
+    """
+    found = re.sub(r"(?<=\d)e\+0*(?=\d)", "e", message)
+    found = re.sub(r"(?<=\d)%", " %", found)
+    return re.sub(rf"(?<=\bat )(\d[\d.]*e\d+)\b(?!{unit})", rf"\1{unit}", found) if unit else found
 
 
 def levels(values: xr.DataArray) -> dict[str, float]:
