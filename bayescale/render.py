@@ -176,18 +176,13 @@ def runs_summary(facts: Mapping[str, Facts]) -> None:
     table = Table(
         "column", "from", "unit", "least", "most", "decades", "levels", box=None, pad_edge=False
     )
-    for name, entry in facts["inputs"].items():
+    loss = {} if facts["loss"] is None else {"loss": facts["loss"]}
+    for name, entry in {**facts["inputs"], **loss}.items():
         source = facts["columns"].get(name, "derived")
-        row = (
-            name,
-            source,
-            entry["unit"],
-            entry["min"],
-            entry["max"],
-            entry["decades"],
-            entry["levels"],
-        )
-        table.add_row(*(escape(each) if isinstance(each, str) else number(each) for each in row))
+        # Decades and levels are of a design, not of what came of it.
+        spread = [number(entry[key]) if key in entry else "" for key in ("decades", "levels")]
+        told = (name, source, entry["unit"], number(entry["min"]), number(entry["max"]), *spread)
+        table.add_row(*map(escape, told))
     shown.print(table)
     if facts.get("families"):
         families = ", ".join(f"{name} ({count})" for name, count in facts["families"].items())
@@ -203,9 +198,11 @@ def fit_facts(tree: xr.DataTree, output: Path) -> dict[str, Facts]:
     scalars = {
         name: values.values for name, values in posterior.data_vars.items() if values.ndim == 2
     }
+    units = _parameter_units(tree)
     parameters = {
         name: {"mean": values.mean(), "sd": values.std()}
         | {key: np.quantile(values, level) for key, level in QUANTILES.items()}
+        | ({"unit": units[name]} if name in units else {})
         for name, values in scalars.items()
     }
     return {
@@ -221,12 +218,30 @@ def fit_facts(tree: xr.DataTree, output: Path) -> dict[str, Facts]:
     }
 
 
+def _parameter_units(tree: xr.DataTree) -> dict[str, str]:
+    """Units of the parameters that have one; of the scatter, what it is the scatter of."""
+    from bayescale.model import Model
+
+    model = Model.from_toml(tree.attrs["model"])
+    law = model.law_object
+    loss = str(tree["observed_data"]["loss"].attrs.get("units", "nat/token"))
+    units = {law.posterior_name(each.name): each.unit for each in law.params if each.unit != "1"}
+    # Laws are stated in nats per token; losses of another unit make their terms so.
+    units = {name: loss if unit == "nat/token" else unit for name, unit in units.items()}
+    if model.noise.dist == "LogitNormal":
+        units["sigma"] = "logit"
+    elif not model.noise.of_rate:
+        units["sigma"] = "log loss"
+    return units
+
+
 def fit_summary(facts: Mapping[str, Facts]) -> None:
     """Show a fit in five lines, and its doubts: verdict, runs, exponents and floor, scale, file."""
     shown = console()
     print_verdict(facts)
     told = [
-        f"{name} {number(row['median'], 3)} ({number(row['q05'], 3)} to {number(row['q95'], 3)})"
+        f"{_headed(name, row.get('unit'))} {number(row['median'], 3)} "
+        f"({number(row['q05'], 3)} to {number(row['q95'], 3)})"
         for name, row in facts["parameters"].items()
         if name not in _ASIDE and not name.endswith(_ASIDE_ENDS)
     ]
@@ -237,6 +252,17 @@ def fit_summary(facts: Mapping[str, Facts]) -> None:
     print_evidence(facts)
     print_notes(facts["notes"])
     shown.print(f"saved: {escape(facts['fit'])}", soft_wrap=True)
+
+
+def _headed(name: str, unit: str | None) -> str:
+    """A name with its unit, unless it says it itself.
+
+    Examples
+    --------
+    >>> _headed("flops", "FLOP"), _headed("tokens", "tokens"), _headed("alpha", None)
+    ('flops [FLOP]', 'tokens', 'alpha')
+    """
+    return name if unit in (None, "", "1", name) else f"{name} [{unit}]"
 
 
 def check_facts(tree: xr.DataTree, table: pd.DataFrame) -> dict[str, Facts]:
@@ -312,14 +338,21 @@ def forecast_facts(tree: xr.DataTree, loss: xr.DataArray, where: xr.Dataset) -> 
 
 def forecast_table(facts: Mapping[str, Facts]) -> None:
     """Show a forecast."""
+    from bayescale.runs.columns import COLUMNS
+
     print_verdict(facts)
     shown = console()
     what = {"curve": "where the law runs", "run": "what one more run would give"}[facts["kind"]]
     shown.print(f"loss [{facts['units']}], {what}; path {escape(facts['path'])}", markup=False)
     hidden = (*QUANTILES, "mcse", "decades_beyond")
-    scales = [name for name in facts["rows"][0] if name not in hidden]
+    first = facts["rows"][0]
+    scales = [name for name in first if name not in hidden]
+    # A law of one input has its own scale there, which is no FLOP and has a column of its own.
+    if any(first[name] == first.get("flops") for name in scales if name != "flops"):
+        scales.remove("flops")
+    units = {name: COLUMNS[name].unit for name in scales if name in COLUMNS}
     table = Table(
-        *scales,
+        *(escape(_headed(name, units.get(name))) for name in scales),
         "median",
         "5 %",
         "25 %",
@@ -433,16 +466,19 @@ def capability_table(facts: Mapping[str, Facts]) -> None:
     """Show what compute buys in loss and in capability."""
     print_verdict(facts)
     shown = console()
+    more = "a doubling" if facts["step"] == 2 else f"{facts['step']:g}x compute"
     shown.print(
-        f"a step is {facts['step']:g}x the compute, path {escape(facts['path'])}; medians, and 90 % of the draws"
+        f"what {more} takes off the loss, and adds to the chance that every step of a task succeeds; path "
+        f"{escape(facts['path'])}; medians, and 90 % of the draws",
+        soft_wrap=True,
     )
     table = Table(
         "compute",
-        escape(f"a step takes off [{facts['loss_unit']}]"),
+        escape(f"{more} takes off [{facts['loss_unit']}]"),
         "task",
-        "steps",
+        "steps of the task",
         "chance [%]",
-        "a step adds [points]",
+        escape(f"{more} adds [points]"),
         box=None,
         pad_edge=False,
     )
@@ -467,11 +503,11 @@ def capability_table(facts: Mapping[str, Facts]) -> None:
         )
     shown.print(table)
     shown.print(
-        f"\nwhere a step adds most, from the largest run {number(facts['start'], 3)} to {number(facts['horizon'], 3)}"
+        f"\nwhere {more} adds most, from the largest run {number(facts['start'], 3)} to {number(facts['horizon'], 3)}"
     )
     table = Table(
         "task",
-        "steps",
+        "steps of the task",
         "median",
         "5 %",
         "95 %",
@@ -531,12 +567,14 @@ def returns_table(facts: Mapping[str, Facts]) -> None:
 
     chance(f"P(it holds at {facts['beyond']:.3g})", "probability")
     chance(f"P(it holds from there to {facts.get('to') or 0:.3g})", "probability_throughout")
-    chance(f"P(it already holds at {facts['start']:.3g}, the start of the search)", "p_already")
-    chance(f"P(not before {facts['horizon']:.3g})", "p_never")
+    chance(
+        f"P(it holds all the way from {facts['start']:.3g} to {facts['horizon']:.3g})", "p_already"
+    )
+    chance(f"P(it never holds for good before {facts['horizon']:.3g})", "p_never")
     chance("P(the loss rises)", "p_loss_rises")
     onset = facts["onset"]
     table.add_row(
-        f"onset, asked up to {facts['horizon']:.3g}: 5 %, 50 %, 95 %",
+        f"onset, from where it holds for good, to {facts['horizon']:.3g}: 5 %, 50 %, 95 %",
         ", ".join(number(onset[key], 3) for key in ("q05", "median", "q95")),
         "",
     )

@@ -474,7 +474,7 @@ def test_the_verbs_ask_for_tasks(known: xr.DataTree, tmp_path: Path) -> None:
     assert 0 <= facts["probability"] <= 1
     shown = CliRunner().invoke(cli.app, ["capability", str(path), "--flops", "1e23"])
     assert shown.exit_code == 0
-    assert "a step adds" in shown.output
+    assert "a doubling adds" in shown.output
     wrong = CliRunner().invoke(cli.app, ["target", str(path), "--accuracy", "high"])
     assert "--accuracy 'high': expected numbers" in wrong.stderr
 

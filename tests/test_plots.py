@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from bayescale import diminishing, predict, returns, summarise
 from bayescale.forecast import inputs_along
 from bayescale.plots import alt_text, plot_forecast
-from bayescale.plots.style import FAMILIES
+from bayescale.plots.style import BEYOND, FAMILIES, HALF, WIDE
 from bayescale.plots.wording import chance
 
 GRID = np.geomspace(1e18, 1e25, 15)
@@ -205,6 +205,13 @@ def test_colours_stay_apart_in_greyscale_or_by_marker() -> None:
     assert len({marker for _, marker in FAMILIES}) == len(FAMILIES)
     light = [np.dot(to_rgb(color), (0.2126, 0.7152, 0.0722)) for color, _ in FAMILIES]
     assert max(light) < 0.75, "too pale for print"
+
+
+def test_families_stand_out_from_the_bands_that_their_runs_lie_on() -> None:
+    for band in (WIDE, HALF, BEYOND):
+        for color, _ in FAMILIES:
+            apart = np.linalg.norm(np.subtract(to_rgb(color), to_rgb(band)))
+            assert apart > 0.4, f"{color} fades on {band}"
 
 
 def test_letters_are_large_enough_and_inside_the_page(figure: Figure) -> None:

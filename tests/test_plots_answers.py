@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ from fake_fit import fake_fit, with_tasks
 from matplotlib.figure import Figure
 
 import bayescale as bs
-from bayescale import plots
+from bayescale import plots, render, render_backtest
+from bayescale.model import Model
+from bayescale.plots.style import FAMILIES
+from bayescale.runs import summarise_runs
 
 GRID = np.geomspace(1e19, 1e25, 12)
 LOW, MIDDLE, HIGH = 0.05, 0.5, 0.95
@@ -46,9 +50,30 @@ def test_gain_and_the_probability_that_it_is_too_small(fit: xr.DataTree) -> None
     assert any(np.allclose(each.get_ydata(), 0.02) for each in above.lines)
 
 
+def test_the_threshold_is_named_where_no_band_can_lie(fit: xr.DataTree) -> None:
+    table = bs.returns(fit, flops=GRID)
+    for threshold in (0.02, 0.05):
+        figure = plots.plot_returns(bs.summarise(table), table["flops"] * 0, threshold=threshold)
+        figure.draw_without_rendering()
+        above = figure.axes[0]
+        (label,) = above.texts
+        assert label.get_text() == f"threshold\n{threshold:g}"
+        assert label.get_window_extent().x0 >= above.get_window_extent().x1
+        assert label.get_window_extent().x1 <= figure.bbox.x1
+
+
+def beside(figure: Figure) -> None:
+    """The legend lies outside the axes."""
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    (axis,) = figure.axes
+    assert axis.get_legend() is None
+    assert not legend.get_window_extent().overlaps(axis.get_window_extent())
+
+
 def test_the_onset_keeps_its_two_masses_apart(fit: xr.DataTree) -> None:
     answer = bs.diminishing(fit, beyond=1e24, gain_below=0.02)
-    left, middle, right = plots.plot_onset(answer, bins=20).axes
+    _, middle, _ = plots.plot_onset(answer, bins=20).axes
     (stairs,) = middle.patches
     values, edges, _ = stairs.get_data()
     draws = answer["onset_draws"].values
@@ -60,8 +85,12 @@ def test_the_onset_keeps_its_two_masses_apart(fit: xr.DataTree) -> None:
     for shown, cuts in ((answer, 0), (cut, 1)):
         last = plots.plot_onset(shown, bins=200).axes[2]
         assert [each.get_label() for each in last.collections] == ["_cut"] * cuts
-    written = [axis.texts[0].get_text() for axis in (left, right)]
-    assert written == [f"{float(answer[name]):.0%}" for name in ("p_already", "p_never")]
+    for masses, told in (((0.35, 0.2), ["35 %", "20 %"]), ((0.005, 1e-5), ["0.5 %", "<0.1 %"])):
+        figure = plots.plot_onset(
+            answer.assign(dict(zip(("p_already", "p_never"), masses, strict=True)))
+        )
+        assert [axis.texts[0].get_text() for axis in figure.axes[::2]] == told
+        assert f"already with {told[0]}" in figure.get_label()
 
 
 def test_a_budget_is_divided(fit: xr.DataTree, runs: xr.Dataset) -> None:
@@ -91,13 +120,16 @@ def test_bowls_mark_the_near_optimal_set(fit: xr.DataTree) -> None:
         {"flops": budgets},
     )
     summary = bs.summarise(bs.predict(fit, table)).assign_coords(params=table["params"])
-    (axis,) = plots.plot_isoflops(summary, found).axes
+    figure = plots.plot_isoflops(summary, found)
+    (axis,) = figure.axes
     for place, label in enumerate(("1e21 FLOP", "1e23 FLOP")):
         (bowl,) = lines(axis, label)
         np.testing.assert_allclose(bowl[:, 0], sizes[place])
         np.testing.assert_allclose(
             bowl[:, 1], summary["loss"].isel(flops=place).sel(quantile=MIDDLE)
         )
+    assert not {each.get_color() for each in axis.lines} & {color for color, _ in FAMILIES}
+    beside(figure)
     near = [each[:, 0] for each in lines(axis, "_near")]
     np.testing.assert_allclose(near, found["near_params"].values)
     narrow = bs.allocate(fit, flops=budgets, near=1e-12)
@@ -106,7 +138,8 @@ def test_bowls_mark_the_near_optimal_set(fit: xr.DataTree) -> None:
     half = found.copy(deep=True)
     half["near_params"][0] = np.nan
     (axis,) = plots.plot_isoflops(summary, half).axes
-    assert axis.get_title(loc="left").endswith("of the optimum with 90%; none at 1e21 FLOP")
+    said = "within 0.05 nat/token of the optimum with probability 90 %; none at 1e21 FLOP"
+    assert axis.get_title(loc="left").endswith(said)
     assert len(lines(axis, "_near")) == 1
 
 
@@ -166,6 +199,17 @@ def test_loss_beside_capability(fit: xr.DataTree) -> None:
         plots.plot_capability(summary, task="acc_other")
 
 
+def test_a_chance_too_small_for_its_line_to_be_seen_is_told(fit: xr.DataTree) -> None:
+    found = bs.capability(fit, flops=GRID[4:], length=[1, 10, 100])
+    summary = bs.summarise(found[["loss_gain", "gain", "score"]])
+    for most, told in ((0.0003, "0.1 %"), (0.004, "1 %")):
+        low = summary.copy(deep=True)
+        low["score"].loc[{"length": 100}] = most
+        figure = plots.plot_capability(low, task="acc_hard")
+        labels = [each.get_text() for each in figure.legends[0].get_texts()]
+        assert labels[-3:] == ["1 step", "10 steps", f"100 steps, below {told}"]
+
+
 def test_a_forest_is_relative_to_the_posterior(fit: xr.DataTree) -> None:
     summary = bs.summarise(fit["posterior"].to_dataset()[["alpha", "beta"]])
     (axis,) = plots.plot_forest(summary, published={"alpha": (0.3478, 0.02)}).axes
@@ -204,7 +248,13 @@ def test_a_frontier_ends_where_nothing_meets_the_target(fit: xr.DataTree) -> Non
     compute = found["compute"].copy()
     compute[:, :100, 1] = np.inf
     found = found.assign(compute=compute)
-    (axis,) = plots.plot_frontier(found, price=1e-18).axes
+    figure = plots.plot_frontier(found, price=1e-18)
+    (axis,) = figure.axes
+    beside(figure)
+    # No line, dot or label lies where the budget and the confidence are named.
+    for label, place in zip(axis.texts, ("x1", "y1"), strict=True):
+        box, frame = label.get_window_extent(), axis.get_window_extent()
+        assert getattr(box, place.replace("1", "0")) >= getattr(frame, place), label.get_text()
     (easy,), (hard,) = lines(axis, "loss 2.2"), lines(axis, "loss 1.9")
     assert easy[-1, 1] == 1.0
     never = float(np.isinf(compute[..., 1]).mean())
@@ -266,3 +316,98 @@ def test_heavy_tails_do_not_explode_the_axes(fit: xr.DataTree) -> None:
     )
     tree["posterior"]["E"][0, 0] = 1e9
     assert plots.plot_prior(tree).axes[0].get_xlim()[1] < 100
+
+
+# The same answers as tables ----------------------------------------------------------------------
+
+
+def test_the_range_of_the_loss_is_shown_in_its_unit(
+    runs: xr.Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = runs[["params", "tokens", "loss"]].to_dataframe()
+    rows = []
+    for unit in ("nat/token", "bit/token"):
+        found = bs.read_runs(frame, unit=unit)
+        render.runs_summary(summarise_runs(found))
+        (row,) = (line for line in capsys.readouterr().out.splitlines() if line[:5] == "loss ")
+        low, high = float(found["loss"].min()), float(found["loss"].max())
+        assert row.split() == ["loss", "loss", "nat/token", f"{low:.4g}", f"{high:.4g}"]
+        rows.append(row)
+    assert rows[0] != rows[1]
+    render.runs_summary(summarise_runs(bs.read_runs(frame.drop(columns="loss"), need=())))
+    assert "\nloss " not in capsys.readouterr().out
+
+
+def test_holding_somewhere_and_for_good_are_told_apart(
+    fit: xr.DataTree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {"beyond": 1e24, "gain_below": 0.02, "horizon": 1e29}
+    answer, table = bs.diminishing(fit, **asked), bs.returns(fit, flops=[1e24])
+    render.returns_table(render.returns_facts(fit, answer, table))
+    text = capsys.readouterr().out
+    for each in (
+        "P(it holds at 1e+24)",
+        f"P(it holds all the way from {answer.attrs['start']:.3g} to 1e+29)",
+        "P(it never holds for good before 1e+29)",
+        "onset, from where it holds for good, to 1e+29: 5 %, 50 %, 95 %",
+    ):
+        assert each in text
+
+
+def test_a_doubling_of_compute_and_a_step_of_a_task_have_names_of_their_own(
+    fit: xr.DataTree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for step, more in ((2.0, "a doubling"), (10.0, "10x compute")):
+        found = bs.capability(fit, flops=[1e24], length=[1, 10], step=step)
+        render.capability_table(render.capability_facts(fit, found))
+        text = capsys.readouterr().out
+        assert f"{more} takes off [nat/token]" in text
+        assert f"{more} adds [points]" in text
+        assert f"where {more} adds most" in text
+        assert text.count("steps of the task") == 2
+        assert "a step " not in text
+
+
+def test_parameters_and_scales_have_their_units(
+    fit: xr.DataTree, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = render.fit_facts(fit, tmp_path / "fit.nc")
+    units = {name: row.get("unit") for name, row in facts["parameters"].items()}
+    assert (units["E"], units["sigma"], units["alpha"]) == ("nat/token", "log loss", None)
+    render.fit_summary(facts)
+    text = capsys.readouterr().out
+    assert "E [nat/token] " in text
+    assert "sigma [log loss] " in text
+    where = bs.inputs_along(fit, [1e24])
+    render.forecast_table(render.forecast_facts(fit, bs.predict(fit, where), where))
+    assert "flops [FLOP]  params [parameters]  tokens  " in capsys.readouterr().out
+
+
+def test_a_scale_that_is_no_compute_is_not_called_so(capsys: pytest.CaptureFixture[str]) -> None:
+    tree = fake_fit(Model.load("power").changed(inputs={"scale": "examples"}))
+    where = bs.inputs_along(tree, [1e24])
+    facts = render.forecast_facts(tree, bs.predict(tree, where), where)
+    render.forecast_table(facts)
+    assert "FLOP" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("pits", "said"),
+    [
+        (np.linspace(0.01, 0.29, 7), "7 of 7 losses fell below their median forecast"),
+        (np.linspace(0.7, 0.99, 7), "its forecasts are too low"),
+        (np.linspace(0.05, 0.95, 7), None),
+        (np.full(3, 0.1), None),  # By chance in one of four.
+    ],
+)
+def test_losses_all_on_one_side_of_their_forecasts_are_told(
+    pits: np.ndarray, said: str | None
+) -> None:
+    runs = np.arange(pits.size)
+    found = xr.Dataset(
+        {"pit": ("forecast", pits)}
+        | dict.fromkeys(("of_run", "of_run_id"), ("forecast", runs))
+        | {"of_model": ("forecast", np.full(pits.size, "law"))}
+    )
+    told = render_backtest._aside(found, "law")
+    assert (said in told[0]) if said else not told

@@ -75,7 +75,7 @@ def plot_allocation(
                     marker=marker,
                     color=color,
                     ls="none",
-                    ms=4,
+                    ms=5,
                     mec="white",
                     mew=0.4,
                     label=family if axis is axes[0] else f"_{family}",

@@ -82,7 +82,7 @@ def plot_capability(
                 color=color,
                 ls=dashes,
                 lw=1.4,
-                label=f"{length} {'step' if length == 1 else 'steps'}",
+                label=f"{length} {'step' if length == 1 else 'steps'}{_flat(high, name)}",
             )
             shown += [low, high]
             if name == "gain":
@@ -108,3 +108,11 @@ def plot_capability(
         f"{what} adds to it; {'; '.join(told)}."
     )
     return figure
+
+
+def _flat(high: np.ndarray, name: str) -> str:
+    """What to say of a chance so small that its line lies on the axis [%]."""
+    most = float(high.max())
+    if name != "score" or most >= 1:
+        return ""
+    return f", below {0.1 if most < 0.1 else 1:g} %"

@@ -26,7 +26,7 @@ _CURVE = (
 _FEW = 3  # held-out runs that are named in the figure
 
 _Style = dict[str, Any]
-_RUN: _Style = {"ms": 5, "mec": "white", "mew": 0.4, "ls": "none", "zorder": 4}
+_RUN: _Style = {"ms": 6, "mec": "white", "mew": 0.4, "ls": "none", "zorder": 4}
 _STAR: _Style = {"marker": "*", "ms": 10, "mfc": style.STAR, "mew": 0.8, "ls": "none", "zorder": 6}
 _END: _Style = {"marker": "_", "ms": 7, "ls": "none", "zorder": 5}
 

@@ -98,11 +98,13 @@ def plot_frontier(
             said.append(f"{target} {value:.4g} is met by {reached.mean():.0%} of draws at most")
     axis.axhline(confidence, color="0.45", lw=0.8, ls=(0, (2, 2)), zorder=1)
     axis.annotate(
-        f"confidence {confidence:.0%}",
-        (0, confidence),
+        f"confidence\n{style.percent_text(confidence)}",
+        # Beside the axes, where no dot can cover it.
+        (1, confidence),
         xycoords=("axes fraction", "data"),
-        xytext=(4, 3),
+        xytext=(4, 0),
         textcoords="offset points",
+        va="center",
         fontsize=style.SMALL,
         color="0.35",
     )
@@ -112,10 +114,11 @@ def plot_frontier(
         axis.axvline(budget, color=style.THRESHOLD, lw=1.0, ls=(0, (6, 2)), zorder=2)
         axis.annotate(
             "budget",
-            (budget, 0.02),
+            (budget, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(4, 0),
+            xytext=(0, 2),
             textcoords="offset points",
+            ha="center",
             fontsize=style.SMALL,
             color=style.THRESHOLD,
         )
@@ -126,7 +129,14 @@ def plot_frontier(
     axis.yaxis.set_major_formatter(FuncFormatter(style.percent_text))
     axis.set_xlabel(f"{'compute' if price is None else 'money'} [{unit}]", fontsize=style.NORMAL)
     axis.set_ylabel("P(target met)", fontsize=style.NORMAL)
-    axis.legend(fontsize=style.SMALL, frameon=False, loc="lower right")
+    # Lines and the budget may lie in any corner.
+    figure.legend(
+        *axis.get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=4,
+        fontsize=style.SMALL,
+        frameon=False,
+    )
     figure.set_label(
         f"Probability that each target is met, against {'compute' if price is None else 'money'}: {'; '.join(said)}."
     )

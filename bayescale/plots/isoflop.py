@@ -46,18 +46,17 @@ def plot_isoflops(
     figure = style.new_figure(size)
     axis = figure.subplots()
     told, shown, unsafe = [], [], []
-    for place, flops in enumerate(found["flops"].values):
-        color, marker = style.FAMILIES[place % len(style.FAMILIES)]
+    colors = style.in_order(found.sizes["flops"])
+    for place, (flops, color) in enumerate(zip(found["flops"].values, colors, strict=True)):
         budget = f"{flops:.2g} FLOP".replace("+", "")
         loss, sizes = summary["loss"].isel(flops=place), summary["params"].isel(flops=place).values
         low, middle, high = (style.quantile(loss, level) for level in (0.05, 0.5, 0.95))
         axis.fill_between(sizes, low, high, color=color, alpha=0.18, lw=0, label="_band")
-        axis.plot(sizes, middle, color=color, lw=1.4, label=budget)
+        dashes = style.DASHES[place % len(style.DASHES)]
+        axis.plot(sizes, middle, color=color, ls=dashes, lw=1.4, label=budget)
         best = float(found["params"][place])
         at = float(np.interp(np.log(best), np.log(sizes), middle))
-        axis.plot(
-            [best], [at], marker=marker, color=color, ms=7, mec="white", mew=0.6, label="_best"
-        )
+        axis.plot([best], [at], marker="o", color=color, ms=7, mec="white", mew=0.6, label="_best")
         shown += [low, high]
         if "near_params" not in found:
             continue
@@ -88,7 +87,14 @@ def plot_isoflops(
         fontsize=style.SMALL,
         color="0.35",
     )
-    axis.legend(fontsize=style.SMALL, frameon=False, loc="upper right")
+    # Bowls are wide: none of the corners is free of bands.
+    figure.legend(
+        *axis.get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=4,
+        fontsize=style.SMALL,
+        frameon=False,
+    )
     figure.set_label(f"Loss against parameters at fixed budgets. {'; '.join(told)}.")
     return figure
 
@@ -97,7 +103,9 @@ def _marked(found: xr.Dataset, unsafe: list[str]) -> list[str]:
     """What the bars are, and where there is none."""
     if "near_params" not in found:
         return []
-    within = f"within {found.attrs['near']:g} of the optimum with {found.attrs['probability']:.0%}"
+    unit = found.attrs.get("units", "nat/token")
+    sure = style.percent_text(found.attrs["probability"])
+    within = f"within {found.attrs['near']:g} {unit} of the optimum with probability {sure}"
     if len(unsafe) == found.sizes["flops"]:
         return [f"no size is {within}"]
     none = f"; none at {', '.join(unsafe)}" if unsafe else ""

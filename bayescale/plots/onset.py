@@ -72,7 +72,7 @@ def plot_onset(
         axis.set_xlim(-0.6, 0.6)
         axis.tick_params(length=0)
         axis.annotate(
-            f"{share:.0%}",
+            _mass(share),
             (0, min(share, 1.25 * top)),
             xytext=(0, 2),
             textcoords="offset points",
@@ -95,7 +95,22 @@ def plot_onset(
     low, middle_at, high = ("∞" if np.isinf(each) else f"{each:.3g}" for each in levels)
     figure.set_label(
         f"From where on {sense}, between {start:.3g} and {horizon:.3g} {unit}: median "
-        f"{middle_at}, 90 %: {low} to {high}; already with {already:.0%}, "
-        f"not before the horizon with {never:.0%}."
+        f"{middle_at}, 90 %: {low} to {high}; already with {_mass(already)}, "
+        f"not before the horizon with {_mass(never)}."
     )
     return figure
+
+
+def _mass(share: float) -> str:
+    """A probability, of which what is small or nearly all is not rounded away.
+
+    Examples
+    --------
+    >>> [_mass(share) for share in (0.0, 0.0002, 0.005, 0.35, 0.9976, 1.0)]
+    ['0 %', '<0.1 %', '0.5 %', '35 %', '99.8 %', '100 %']
+    """
+    if 0 < share < 0.001:
+        return "<0.1 %"
+    if 0.999 < share < 1:
+        return ">99.9 %"
+    return f"{100 * share:.{1 if 0 < share < 0.01 or 0.99 < share < 1 else 0}f} %"

@@ -48,16 +48,15 @@ def plot_returns(
     style.draw_bands(above, flops, gain)
     above.axhline(threshold, color=style.THRESHOLD, lw=1.0, ls=(0, (6, 2)), zorder=3.5)
     above.annotate(
-        f"threshold {threshold:g}",
+        f"threshold\n{threshold:g}",
+        # Beside the axes: the bands may lie anywhere within them.
         (1, threshold),
         xycoords=("axes fraction", "data"),
-        xytext=(-4, 3),
+        xytext=(4, 0),
         textcoords="offset points",
-        ha="right",
+        va="center",
         fontsize=style.SMALL,
         color=style.THRESHOLD,
-        path_effects=style.halo(),
-        zorder=4,
     )
     style.limit(
         above, np.append(np.concatenate([style.quantile(gain, q) for q in (0.05, 0.95)]), threshold)

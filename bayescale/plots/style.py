@@ -1,7 +1,8 @@
 """Colours, markers and bands that the figures share.
 
-Families take the palette of Okabe and Ito 2008, without yellow, which fades on white, and without the blue of the
-bands. Each colour has a marker of its own, so that families stay apart in greyscale.
+Families take the palette of Okabe and Ito 2008, without yellow, which fades on white, and without its two blues, which
+fade on the bands; Tol's olive stands for them. Each colour has a marker of its own, so that families stay apart in
+greyscale.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patheffects import AbstractPathEffect, withStroke
@@ -26,9 +28,9 @@ FAMILIES = (
     ("#009E73", "s"),
     ("#E69F00", "^"),
     ("#CC79A7", "D"),
-    ("#56B4E9", "v"),
-    ("#6B6B6B", "P"),
     ("#000000", "X"),
+    ("#6B6B6B", "v"),
+    ("#999933", "P"),
 )
 #: Of lines that a colour alone would tell apart.
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1, 1.5)))
@@ -71,6 +73,19 @@ def families(runs: xr.Dataset) -> Iterator[tuple[str, np.ndarray, str, str]]:
         yield shown, family == name, color, marker
     if len(own) < len(names):
         yield f"{len(names) - len(own)} other families", ~np.isin(family, own), *FAMILIES[-1]
+
+
+def in_order(count: int) -> list[str]:
+    """Colours of what has an order, such as budgets: from light to dark, and none of a family.
+
+    Examples
+    --------
+    >>> in_order(3), in_order(1)
+    (['#7fafd4', '#457faa', '#0b4f80'], ['#0b4f80'])
+    """
+    # The ends are colours that a page may turn for a dark screen; what lies between is seen on both.
+    light, dark = np.array(to_rgb(HALF)), np.array(to_rgb(MEDIAN))
+    return [to_hex(light + (dark - light) * shade) for shade in np.linspace(1, 0, count)[::-1]]
 
 
 def limit(axis: Axes, values: np.ndarray) -> None:
