@@ -13,8 +13,6 @@ from bayescale.render import Facts, console, number, print_notes
 
 #: So many of the largest held-out runs of a cut are counted apart.
 LARGEST = 10
-#: Share of the losses on one side of their median forecasts from which on the verdict says so.
-ASIDE = 0.85
 _SCORES = ("mean_lpd", "mean_crps", "rmsle", "msce")
 
 
@@ -44,28 +42,9 @@ def backtest_facts(result: xr.Dataset) -> dict[str, Facts]:
         ],
         "scores": rows,
         "recalibration": [asdict(recalibration(result, main, level)) for level in (0.5, 0.9)],
-        "verdict": [*verdict(result), *_aside(result, main)],
+        "verdict": verdict(result),
         "notes": [asdict(note) for note in get_notes(result)],
     }
-
-
-def _aside(result: xr.Dataset, model: str) -> list[str]:
-    """That nearly all losses fell on one side of their median forecasts, which a coverage does not show."""
-    from bayescale.validate.verdict import recalibration
-
-    pits = result["pit"].values[result["of_model"].values == model]
-    below = int((pits < 0.5).sum())
-    count, side, bias = max(
-        (below, "below", "high"), (pits.size - below, "above", "low"), key=lambda each: each[0]
-    )
-    # Half of the losses lie below the median, as half lie within the 50 % interval: what is usual is so for both.
-    usual = recalibration(result, model, 0.5)
-    if count / pits.size < ASIDE or count / pits.size <= usual.high:
-        return []
-    return [
-        f"{model}: {count} of {pits.size} losses fell {side} their median forecast: its forecasts are too {bias}; of "
-        f"{usual.runs} independent runs {100 * usual.low:.0f} to {100 * usual.high:.0f} % do so by chance"
-    ]
 
 
 def _row(at: xr.Dataset, where: Mapping[str, Facts], top: xr.Dataset) -> dict[str, Facts]:

@@ -25,7 +25,13 @@ from bayescale.plots.backtest import plot_backtest
 from bayescale.validate import baselines, score
 from bayescale.validate.backtest import backtest, default_cuts
 from bayescale.validate.score import Predictive, score_runs, scores
-from bayescale.validate.verdict import honest_range, recalibration, summarise_backtest, verdict
+from bayescale.validate.verdict import (
+    _aside,
+    honest_range,
+    recalibration,
+    summarise_backtest,
+    verdict,
+)
 
 BACKTEST = sys.modules["bayescale.validate.backtest"]
 #: Chinchilla's published law, arXiv 2404.10102: what simulated sweeps follow here.
@@ -379,6 +385,28 @@ def test_checkpoints_held_out_count_as_their_runs(sampled) -> None:
     (note,) = [note for note in get_notes(found) if note.code == "checkpoints"]
     assert note.message.startswith("the 20 rows held out are checkpoints of 2 runs")
     assert "checkpoints" not in [note.code for note in get_notes(result())]
+
+
+@pytest.mark.parametrize(
+    ("pits", "said"),
+    [
+        (np.linspace(0.01, 0.29, 7), "7 of 7 losses fell below their median forecast"),
+        (np.linspace(0.7, 0.99, 7), "its forecasts are too low"),
+        (np.linspace(0.05, 0.95, 7), None),
+        (np.full(3, 0.1), None),  # By chance in one of four.
+    ],
+)
+def test_losses_all_on_one_side_of_their_forecasts_are_told(
+    pits: np.ndarray, said: str | None
+) -> None:
+    runs = np.arange(pits.size)
+    found = xr.Dataset(
+        {"pit": ("forecast", pits)}
+        | dict.fromkeys(("of_run", "of_run_id"), ("forecast", runs))
+        | {"of_model": ("forecast", np.full(pits.size, "law"))}
+    )
+    told = _aside(found, "law")
+    assert (said in told[0]) if said else not told
 
 
 def test_a_result_goes_through_a_file(sampled, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from fake_fit import fake_fit, with_tasks
 from matplotlib.figure import Figure
 
 import bayescale as bs
-from bayescale import plots, render, render_backtest
+from bayescale import plots, render
 from bayescale.model import Model
 from bayescale.plots.style import FAMILIES
 from bayescale.runs import summarise_runs
@@ -389,25 +389,3 @@ def test_a_scale_that_is_no_compute_is_not_called_so(capsys: pytest.CaptureFixtu
     facts = render.forecast_facts(tree, bs.predict(tree, where), where)
     render.forecast_table(facts)
     assert "FLOP" not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("pits", "said"),
-    [
-        (np.linspace(0.01, 0.29, 7), "7 of 7 losses fell below their median forecast"),
-        (np.linspace(0.7, 0.99, 7), "its forecasts are too low"),
-        (np.linspace(0.05, 0.95, 7), None),
-        (np.full(3, 0.1), None),  # By chance in one of four.
-    ],
-)
-def test_losses_all_on_one_side_of_their_forecasts_are_told(
-    pits: np.ndarray, said: str | None
-) -> None:
-    runs = np.arange(pits.size)
-    found = xr.Dataset(
-        {"pit": ("forecast", pits)}
-        | dict.fromkeys(("of_run", "of_run_id"), ("forecast", runs))
-        | {"of_model": ("forecast", np.full(pits.size, "law"))}
-    )
-    told = render_backtest._aside(found, "law")
-    assert (said in told[0]) if said else not told

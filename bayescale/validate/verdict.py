@@ -9,6 +9,8 @@ from scipy.stats import binom
 
 from bayescale.validate.score import CALIBRATION_LEVELS, held, scores
 
+#: Share of the losses on one side of their median forecasts beyond which the verdict says so.
+ASIDE = 0.85
 #: Levels at which coverage over all cuts is given.
 NOMINAL = tuple(sorted({0.1, 0.2, 0.3, 0.4, *CALIBRATION_LEVELS}))
 
@@ -177,6 +179,7 @@ def verdict(result: xr.Dataset) -> list[str]:
             told.append(_counts(result, main, done, near, far))
     for level in (0.9, 0.5):
         told.append(_judged(recalibration(result, main, level)))
+    told += _aside(result, main)
     told.append(
         "forecasts from one fit share its errors: read these shares as less certain than so many runs"
     )
@@ -190,6 +193,21 @@ def verdict(result: xr.Dataset) -> list[str]:
         if bad.any():
             told.append(f"{bad.sum()} of {int(result['is_fit'].sum()) * bad.shape[1]} fits {what}")
     return told
+
+
+def _aside(result: xr.Dataset, model: str) -> list[str]:
+    """That nearly all losses fell on one side of their median forecasts, which a coverage does not show."""
+    pits = _table(result, model)["pit"].values
+    below = int((pits < 0.5).sum())
+    count, side, bias = max((below, "below", "high"), (pits.size - below, "above", "low"))
+    # Half of the losses lie below the median, as half lie within the 50 % interval: what is usual is so for both.
+    usual = recalibration(result, model, 0.5)
+    if count / pits.size <= max(ASIDE, usual.high):
+        return []
+    return [
+        f"{model}: {count} of {pits.size} losses fell {side} their median forecast: its forecasts are too {bias}; "
+        f"{_percent(usual.low)} to {_percent(usual.high)} is usual for honest ones of {usual.runs} independent runs"
+    ]
 
 
 def _judged(found: Recalibration) -> str:
