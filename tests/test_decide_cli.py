@@ -301,6 +301,11 @@ def test_another_input_of_a_law_is_held(verb: str, folder: Path) -> None:
     facts(*call, "--at", "unique_tokens=1T")
 
 
+@pytest.mark.parametrize("verb", [verb for verb in CALLS if verb != "allocate"])
+def test_a_seed_that_no_generator_takes_is_bad_input(verb: str) -> None:
+    assert "Invalid value for '--seed'" in invoke(*CALLS[verb], "--seed", "-1", code=2).stderr
+
+
 @pytest.mark.parametrize("verb", CALLS)
 def test_what_did_not_converge_is_no_decision(verb: str) -> None:
     call = [each if each != "fit.nc" else "bad.nc" for each in CALLS[verb]]
