@@ -97,12 +97,8 @@ def _check_curves(
             f"{where}: column 'run_id' names the runs whose rows are checkpoints, and is empty in {counts[0]} "
             f"row{'s' if counts[0] > 1 else ''}; name every run"
         )
-    for size in ("params", "active_params"):
-        several = (
-            _differs(runs[size].values, index, LEVEL)
-            if size in runs
-            else np.zeros(names.size, bool)
-        )
+    for size in [each for each in ("params", "active_params") if each in runs]:
+        several = _differs(runs[size].values, index, LEVEL)
         if several.any():
             first = int(several.argmax())
             held = runs[size].values[index == first]
