@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -57,7 +57,7 @@ VERSIONED = (
     *("pandas", "xarray", "arviz-stats", "h5netcdf", "typer"),
 )
 #: Not needed, but loaded by xarray where they are installed.
-EXTRAS = ("dask", "distributed", "pyarrow")
+EXTRAS = ("dask", "distributed")
 SAMPLER = ("numba", "nutpie", "pymc", "pytensor")
 
 
@@ -119,12 +119,13 @@ def commands(runs: xr.Dataset, repeats: int) -> list[Figure]:
             "import typer": [*python, "import typer"],
             "--help": [*bayescale, "--help"],
         }
+        environment = plain(folder)
         wall: dict[str, list[float]] = {name: [] for name in timed}
         cpu: dict[str, list[float]] = {name: [] for name in timed}
         for repeat in range(-1, repeats):
             tell(f"commands: {'warming up' if repeat < 0 else f'repeat {repeat + 1} of {repeats}'}")
             for name, command in timed.items():
-                seconds, used = clock(command, folder)
+                seconds, used = clock(command, folder, environment)
                 if repeat >= 0:
                     wall[name].append(seconds)
                     cpu[name].append(used)
@@ -158,14 +159,12 @@ def plain(folder: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": os.pathsep.join(path)}
 
 
-def clock(command: Sequence[str], folder: str) -> tuple[float, float]:
+def clock(
+    command: Sequence[str], folder: str, environment: Mapping[str, str]
+) -> tuple[float, float]:
     """Seconds on the wall, and of processor time, that a command takes."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    # Modules are compiled once, as where they are installed, whatever this shell says of it.
-    bytecode = {
-        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
-    }
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=bytecode)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
