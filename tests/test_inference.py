@@ -21,13 +21,14 @@ import pymc as pm
 import pytensor.tensor as pt
 import pytest
 import xarray as xr
+from arviz_stats import mcse
 from scipy import special, stats
 
 import bayescale as bs
 from bayescale import laws
 from bayescale.checks import sampler
 from bayescale.inference import build
-from bayescale.inference.arrays import graph_data, log_jacobian, reference
+from bayescale.inference.arrays import graph_data, log_jacobian, marginal, reference
 from bayescale.inference.checkpoints import average_checkpoints
 from bayescale.inference.columns import check_columns
 from bayescale.inference.compile import PLAIN, Compiled, compile_model, nutpie_model, unconstrain
@@ -69,6 +70,14 @@ VARIANTS = {
     "excess": """
         format = 1
         law = "chinchilla"
+        [noise]
+        dist = "ExGaussian"
+        slope = { dist = "Normal", kwargs = { mu = 0.0, sigma = 0.2 } }
+    """,
+    "drift-excess": """
+        format = 1
+        law = "chinchilla"
+        discrepancy = "drift"
         [noise]
         dist = "ExGaussian"
         slope = { dist = "Normal", kwargs = { mu = 0.0, sigma = 0.2 } }
@@ -309,7 +318,7 @@ def shares_of(draws: dict[str, np.ndarray]) -> list[np.ndarray]:
 
 
 def law_at_runs(runs: xr.Dataset, model: Model, draws: dict[str, np.ndarray]) -> np.ndarray:
-    """Log of the law at the runs, dims (draw, run), from named draws by NumPy alone."""
+    """Log of the law at the runs, and its drift if drawn, dims (draw, run), from named draws by NumPy alone."""
     law = model.law_object
     scale = reference(runs, model)
     ratios = [runs[model.inputs[slot]].values / scale[slot] for slot in law.input_names]
@@ -336,7 +345,10 @@ def law_at_runs(runs: xr.Dataset, model: Model, draws: dict[str, np.ndarray]) ->
         shares = shares_of(draws)
         level = values.pop("level")
         values |= law.terms_from_shares(level, [each[..., None] for each in shares], values)
-    return np.log(law.loss(*ratios, **values))
+    location = np.log(law.loss(*ratios, **values))
+    if model.discrepancy is None or "drift" not in draws:
+        return location
+    return location + draws["kappa"][:, None] * (draws["drift"] @ marginal(runs, model).design.T)
 
 
 def noise_at_runs(runs: xr.Dataset, model: Model, draws: dict[str, np.ndarray]) -> np.ndarray:
@@ -351,6 +363,18 @@ def noise_at_runs(runs: xr.Dataset, model: Model, draws: dict[str, np.ndarray]) 
     if model.noise.known is not None:
         sigma = np.hypot(sigma, (runs[model.noise.known] / runs["loss"]).values)
     return sigma
+
+
+def log_loss_logpdf(runs: xr.Dataset, model: Model, draws: dict[str, np.ndarray]) -> np.ndarray:
+    """Log density of log losses whose scatter is independent from run to run, dims (draw, run), by SciPy."""
+    location, sigma = law_at_runs(runs, model, draws), noise_at_runs(runs, model, draws)
+    log_loss, nu = np.log(runs["loss"].values), model.noise.nu
+    if model.noise.excess is not None:
+        return stats.exponnorm(draws["excess"][:, None] / sigma, location, sigma).logpdf(log_loss)
+    if nu is None:
+        return stats.norm(location, sigma).logpdf(log_loss)
+    nu = draws["nu"][:, None] if isinstance(nu, Prior) else nu
+    return stats.t(nu, location, sigma).logpdf(log_loss)
 
 
 def rate_logpdf(runs: xr.Dataset, model: Model, draws: dict[str, np.ndarray]) -> np.ndarray:
@@ -506,24 +530,25 @@ def test_draws_expand_to_what_the_model_file_says(
     if model.tasks:
         expected = link_logpdf(model.tasks, draws)
         np.testing.assert_allclose(log_prior.pop("link_task"), expected, rtol=1e-6, atol=1e-5)
+    if "drift" in draws:
+        expected = stats.norm.logpdf(draws["drift"])
+        np.testing.assert_allclose(log_prior.pop("drift"), expected, rtol=1e-9)
     assert not log_prior, f"priors that the model file does not state: {list(log_prior)}"
 
     if not model.noise.of_rate:
-        location, sigma = law_at_runs(runs, model, draws), noise_at_runs(runs, model, draws)
+        location = law_at_runs(runs, model, draws)
         np.testing.assert_allclose(found["noise"]["mu"], location, rtol=1e-10, atol=1e-12)
     if model.noise.of_rate:
         mine = found["log_likelihood"]["rate"] + log_jacobian(runs, model)
         np.testing.assert_allclose(mine, rate_logpdf(runs, model, draws), rtol=1e-8, atol=1e-7)
-    elif model.discrepancy is None:
-        nu = model.noise.nu if not isinstance(model.noise.nu, Prior) else draws["nu"][:, None]
-        atol = 1e-9
-        noise = stats.norm(location, sigma) if nu is None else stats.t(nu, location, sigma)
-        if model.noise.excess is not None:
-            # SciPy subtracts numbers as large as the squared ratio of both scales.
-            noise, atol = stats.exponnorm(draws["excess"][:, None] / sigma, location, sigma), 1e-6
-        expected = noise.logpdf(np.log(runs["loss"].values))
+    elif model.discrepancy is None or model.noise.excess is not None:
+        # SciPy subtracts numbers as large as the squared ratio of sigma and excess.
+        atol = 1e-9 if model.noise.excess is None else 1e-6
         np.testing.assert_allclose(
-            found["log_likelihood"]["log_loss"], expected, rtol=1e-9, atol=atol
+            found["log_likelihood"]["log_loss"],
+            log_loss_logpdf(runs, model, draws),
+            rtol=1e-9,
+            atol=atol,
         )
     values = {key: draws[law.posterior_name(key)] for key in law.param_names}
     if model.shared_level:
@@ -1425,7 +1450,7 @@ def test_every_structure_gives_the_same_groups(name: str, runs: xr.Dataset, shor
             tree["posterior"]["kappa"] / tree["posterior"]["drift_rate"],
             float(graph_data(runs, model)["elasticity"]),
         )
-    else:
+    if model.discrepancy is None or model.noise.excess is not None:
         draws = {
             key: values.stack(sample=("chain", "draw")).transpose("sample", ...).values
             for key, values in tree["posterior"].data_vars.items()
@@ -1435,15 +1460,11 @@ def test_every_structure_gives_the_same_groups(name: str, runs: xr.Dataset, shor
             .stack(sample=("chain", "draw"))
             .transpose("sample", "run")
         )
-        if model.noise.of_rate:
-            expected = rate_logpdf(runs, model, draws)
-        else:
-            nu = model.noise.nu if not isinstance(model.noise.nu, Prior) else draws["nu"][:, None]
-            location, sigma = law_at_runs(runs, model, draws), noise_at_runs(runs, model, draws)
-            noise = stats.norm(location, sigma) if nu is None else stats.t(nu, location, sigma)
-            log_loss = np.log(runs["loss"].values)
-            expected = noise.logpdf(log_loss) - log_loss
-        np.testing.assert_allclose(mine.values, expected, rtol=1e-8, atol=1e-7)
+        logpdf = rate_logpdf if model.noise.of_rate else log_loss_logpdf
+        expected = logpdf(runs, model, draws)
+        expected = expected if model.noise.of_rate else expected - np.log(runs["loss"].values)
+        atol = 1e-7 if model.noise.excess is None else 1e-5
+        np.testing.assert_allclose(mine.values, expected, rtol=1e-8, atol=atol)
 
 
 # --- When sampling does not go well -----------------------------------------------------------------------------------
@@ -1668,6 +1689,66 @@ def test_runs_that_lie_above_the_law_for_want_of_tuning_do_not_lift_it(
     assert float((one_more - found).mean()) == pytest.approx(
         excess * truth, abs=error + 0.1 * excess * truth
     )
+
+
+ABOVE_OR_NOT = """
+    format = 1
+    law = "chinchilla"
+    [discrepancy]
+    rate = {{ dist = "Exponential", kwargs = {{ lam = 3.5 }} }}
+    [noise]
+    {noise}
+"""
+
+
+def with_noise(noise: str) -> Model:
+    return Model.from_toml(ABOVE_OR_NOT.format(noise=noise))
+
+
+@pytest.mark.slow
+def test_a_drift_that_is_sampled_has_the_posterior_of_one_that_is_integrated_out(
+    simulate: Callable[..., xr.Dataset],
+) -> None:
+    """With next to no excess: means and spreads within five of their joint standard errors."""
+    runs = simulate(12, sigma=0.004, seed=2)
+    none = 'dist = "ExGaussian"\nexcess = { dist = "LogNormal", kwargs = { median = 1e-5, sigma = 0.1 } }'
+    sampled, integrated = (
+        bs.fit(runs, with_noise(each), random_seed=1, draws=2000)
+        for each in (none, 'dist = "Normal"')
+    )
+    assert sampled.attrs["converged"] == integrated.attrs["converged"] == 1
+    at = {"params": [1e9, 1e10], "tokens": [2e10, 2e11]}
+    tables = [
+        each["posterior"]
+        .to_dataset()[["level", "alpha", "beta", "sigma", "drift_rate", "E"]]
+        .assign(loss=bs.predict(each, at).reset_coords(drop=True))
+        for each in (sampled, integrated)
+    ]
+    for kind, of in (("mean", np.mean), ("sd", np.std)):
+        errors = [mcse(each, method=kind) for each in tables]
+        for name in tables[0]:
+            a, b = (of(each[name].values, axis=(0, 1)) for each in tables)
+            error = np.hypot(errors[0][name].values, errors[1][name].values)
+            assert (np.abs(a - b) < 5 * error).all(), (kind, name, a, b, error)
+
+
+@pytest.mark.slow
+def test_an_excess_is_told_from_a_drift(simulate: Callable[..., xr.Dataset]) -> None:
+    """Every run is under-tuned by 2 % on average: the law below them is found, and the excess."""
+    runs = simulate(12, sigma=0.002, seed=4)
+    above = 0.02 * np.random.default_rng(7).standard_exponential(runs.sizes["run"])
+    runs["loss"] = runs["loss"] * np.exp(above)
+    found = bs.fit(runs, with_noise('dist = "ExGaussian"'), random_seed=3)
+    assert found.attrs["converged"] == 1
+    excess = found["posterior"]["excess"].values
+    assert abs(excess.mean() - above.mean()) < 3 * excess.std()
+    at = {"params": [2e9], "tokens": [4e10]}
+    truth = 1.8172 + 482.01 * 2e9**-0.3478 + 2085.43 * 4e10**-0.3658
+    curve = bs.predict(found, at)
+    assert abs(float(curve.mean()) - truth) < 3 * float(curve.std())
+    # Given the others a run lies above the law again, by an excess of its own.
+    again = np.log(found["posterior_predictive"]["loss"]).mean(("chain", "draw"))
+    assert float((again - np.log(runs["loss"])).mean()) == pytest.approx(0.0, abs=0.004)
 
 
 CROSSED = Model.from_toml("""

@@ -165,8 +165,8 @@ WRONG = [
     row("known-blank", HEAD + "[noise]\nknown = ''", "noise.known: expected the name of a column"),
     row("excess-of-t", HEAD + "[noise.excess]\ndist = 'HalfNormal'\nkwargs = {sigma = 1}",
         "noise.excess: an excess goes with ExGaussian"),
-    row("excess-and-drift", HEAD + "discrepancy = 'drift'\n[noise]\ndist = 'ExGaussian'",
-        "noise.dist: a model with discrepancy takes Normal or StudentT", "discrepancy = 'none'"),
+    row("counts-and-drift", POWER + "discrepancy = 'drift'\n[noise]\ndist = 'Beta'",
+        "noise.dist: a model with discrepancy takes Normal, StudentT, ExGaussian", "discrepancy = 'none'"),
     # Discrepancy.
     row("discrepancy-misspelt", HEAD + "discrepancy = 'drfit'", "discrepancy: expected 'drift'"),
     row("discrepancy-as-number", HEAD + "discrepancy = 3", "discrepancy: expected 'drift'", "3"),

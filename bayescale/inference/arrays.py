@@ -78,8 +78,7 @@ def graph_data(runs: xr.Dataset, model: Model) -> dict[str, np.ndarray]:
         data[effect.weight_name] = np.full(size, float(effect.pool.centered or False))
     if model.discrepancy is not None:
         integrated = marginal(runs, model)
-        needed = ("root", "design") if uneven(model) else ("root", "left", "spectrum")
-        data |= {f"drift_{name}": getattr(integrated, name) for name in needed}
+        data |= {f"drift_{name}": getattr(integrated, name) for name in _of_drift(model)}
         data["elasticity"] = np.asarray(drift.typical_elasticity(inputs, data["observed"]))
     if model.noise.slope is not None:
         scales = {slot: inputs[slot] for slot in model.law_object.scales}
@@ -177,6 +176,18 @@ def run_weights(runs: xr.Dataset, model: Model) -> np.ndarray:
         known=_known_sd(runs, model) if model.noise.known else None,
         sloping=model.noise.slope is not None,
     )
+
+
+def _of_drift(model: Model) -> tuple[str, ...]:
+    """What the graph reads of :class:`bayescale.drift.Marginal`."""
+    if samples_drift(model):
+        return ("design",)
+    return ("root", "design") if uneven(model) else ("root", "left", "spectrum")
+
+
+def samples_drift(model: Model) -> bool:
+    """Whether the drift is sampled with the rest: with runs above the law, no closed form integrates it out."""
+    return model.discrepancy is not None and model.noise.excess is not None
 
 
 def uneven(model: Model) -> bool:

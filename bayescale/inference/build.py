@@ -6,7 +6,7 @@ import pytensor.tensor as pt
 import xarray as xr
 
 from bayescale import drift
-from bayescale.inference.arrays import graph_data, task_names, uneven
+from bayescale.inference.arrays import graph_data, samples_drift, task_names, uneven
 from bayescale.inference.columns import check_columns
 from bayescale.inference.rates import observe
 from bayescale.inference.scores import add_scores, constants
@@ -58,6 +58,8 @@ def build(runs: xr.Dataset, model: str | Model = "chinchilla") -> pm.Model:
     )
     with pm.Model(coords={"term": list(law.terms), **pooled, **tasks}) as graph:
         graph.add_coord("run", length=runs.sizes["run"])
+        if samples_drift(model):
+            graph.add_coord("mode", np.arange(drift.MODES))
         data = {name: pm.Data(name, values) for name, values in graph_data(runs, model).items()}
         typical, grouped = _parameters(law, model, data)
         _name_terms(law, model, typical | _terms(law, model, typical), data)
@@ -84,10 +86,15 @@ def build(runs: xr.Dataset, model: str | Model = "chinchilla") -> pm.Model:
                 change = variable("break_change", model.discrepancy.breaks.change)
                 rate = pt.sqrt(rate**2 + often * change**2)
             kappa = pm.Deterministic("kappa", rate * data["elasticity"])
-            (_drifting_unevenly if uneven(model) else _drifting)(location, sigma, kappa, data)
+            if model.noise.excess is not None:
+                # Of the two that no closed form sums out together, the drift has fewer dims than runs have excesses.
+                weights = pm.Normal("drift", 0.0, 1.0, dims="mode")
+                location = location + kappa * pt.dot(data["drift_design"], weights)
+                _above(location, sigma, variable("excess", model.noise.excess), data)
+            else:
+                (_drifting_unevenly if uneven(model) else _drifting)(location, sigma, kappa, data)
         elif model.noise.excess is not None:
-            excess = variable("excess", model.noise.excess)
-            _above(location, sigma, excess, data)
+            _above(location, sigma, variable("excess", model.noise.excess), data)
         elif model.noise.nu is None:
             pm.Normal(OBSERVED, location, sigma, observed=data["observed"])
         else:

@@ -15,7 +15,7 @@ import pytensor.tensor as pt
 from pytensor.graph.replace import vectorize_graph
 from scipy.interpolate import CubicSpline
 
-from bayescale.inference.arrays import uneven
+from bayescale.inference.arrays import samples_drift, uneven
 from bayescale.model import Model
 
 #: What is summed out.
@@ -30,7 +30,8 @@ FINER = 8
 def grid(model: Model) -> np.ndarray | None:
     """Values of the unconstrained rate over which the density is summed; None where it is sampled.
 
-    Where the noise differs from run to run, each rate would need a factor of the modes of its own.
+    Where the noise differs from run to run, each rate would need a factor of the modes of its own; where the drift is
+    sampled, its weights and its rate are told together.
 
     Examples
     --------
@@ -38,7 +39,7 @@ def grid(model: Model) -> np.ndarray | None:
     >>> grid(Model.load("skaling-drift"))[[0, -1]], grid(Model.load("skaling"))
     (array([-5.,  5.]), None)
     """
-    if model.discrepancy is None or uneven(model):
+    if model.discrepancy is None or uneven(model) or samples_drift(model):
         return None
     # Sampled where its prior is all but standard Normal. A prior that keeps away from zero needs none of this.
     return GRID if model.discrepancy.rate.dist == "Exponential" else None

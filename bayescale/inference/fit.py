@@ -21,7 +21,7 @@ from bayescale.checks.sampler import (
     scalars,
 )
 from bayescale.inference import smc
-from bayescale.inference.arrays import graph_data, log_jacobian
+from bayescale.inference.arrays import graph_data, log_jacobian, samples_drift
 from bayescale.inference.build import build
 from bayescale.inference.centring import centered, decide, undecided
 from bayescale.inference.checkpoints import average_checkpoints
@@ -240,7 +240,8 @@ def _rungs(
 
     Families that drift seldom pass the first of the ladder: of ten fits to 12 to 30 runs three did not, with its steps
     and twice its draws five. With scores beside them two to five of 4,000 transitions of the second diverge, where
-    four may; at .99 none or one did, in each of two fits to 29 runs.
+    four may; at .99 none or one did, in each of two fits to 29 runs. A drift that is sampled, since runs lie above the
+    law, does not pass the first either.
     """
     if sampler == "smc":
         return smc.POPULATIONS
@@ -248,7 +249,7 @@ def _rungs(
         # Populations walk in a few dims, not in those of many groups.
         bends = model.law_object.can_bend and not model.pool and sampler == "nutpie"
         return (*LADDER[:2], *smc.POPULATIONS) if bends else LADDER
-    if model.pool:
+    if model.pool or samples_drift(model):
         rungs = LADDER[1:] or LADDER
         return rungs if model.tasks is None else (replace(rungs[0], target_accept=0.99), *rungs[1:])
     if collapsed is None:

@@ -440,10 +440,10 @@ class ModelReader(Reader):
                 f"{dist} could be of. Choose one of these, or a law whose loss may be an error rate, such as "
                 "'sigmoid_compute' or 'power'",
             )
-        if drifts and dist not in ("Normal", "StudentT"):
+        if drifts and dist not in LOG_LOSS:
             raise self.fail(
                 "noise.dist",
-                "a model with discrepancy takes Normal or StudentT, whose drift can be integrated out; set "
+                f"a model with discrepancy takes {', '.join(LOG_LOSS)}, which are of log loss as the drift is; set "
                 f"discrepancy = 'none' for {dist}",
             )
         goes = {
