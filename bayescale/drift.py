@@ -391,7 +391,8 @@ def robust_weights(
     Returns
     -------
     numpy.ndarray
-        Dims (run,); all one where the runs are too few to tell an outlier.
+        Dims (run,). Where the runs are too few to tell an outlier all have that of Student's t on average, by its
+        variance: the scatter of the runs is then taken for all of the t's, not for its scale.
     """
     logs = [np.log(values) - np.log(values).mean() for values in inputs.values()]
     squares = [a * b for i, a in enumerate(logs) for b in logs[i:]]
@@ -401,7 +402,8 @@ def robust_weights(
         if place == 0 or log_loss.size >= 2 * len(columns + levels):
             columns += levels
     if log_loss.size < 2 * len(columns):
-        return np.ones_like(log_loss)
+        # Fewer than three degrees of freedom count for three: with two there is no variance.
+        return np.full_like(log_loss, 1 - 2 / max(nu, 3.0))
     table = np.stack(columns, axis=1)
     size = sum(logs)
     weights, relative = np.ones_like(log_loss), np.ones_like(log_loss)

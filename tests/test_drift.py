@@ -540,11 +540,18 @@ def test_an_outlier_stands_out_of_crossed_groups(simulate: Callable) -> None:
     assert np.median(np.delete(both, 7)) > 0.7
 
 
+@pytest.mark.parametrize("nu", [3.0, 4.0, 30.0])
 @pytest.mark.parametrize("size", [1, 3, 5])
-def test_few_runs_have_no_outliers(size: int) -> None:
+def test_few_runs_have_no_outliers_and_scatter_as_students_t_does(size: int, nu: float) -> None:
     values = np.logspace(18, 20, size)
-    weights = drift.robust_weights({"scale": values}, np.linspace(4, 3, size), 4.0)
-    np.testing.assert_array_equal(weights, 1.0)
+    weights = drift.robust_weights({"scale": values}, np.linspace(4, 3, size), nu)
+    # Normal noise of variance sigma^2 / weight, forecast as t of scale sigma.
+    np.testing.assert_allclose(1 / weights, stats.t(nu).var())
+
+
+def test_few_runs_under_noise_without_a_variance_still_have_weights() -> None:
+    inputs = {"scale": np.logspace(18, 20, 4)}
+    assert (drift.robust_weights(inputs, np.linspace(4, 3, 4), 1.0) > 0.3).all()
 
 
 def test_the_covariance_is_that_of_the_design_within_the_runs() -> None:
