@@ -642,6 +642,7 @@ def test_tables_survive_a_csv(rows):
 # Doubts -------------------------------------------------------------------------------------
 
 LONG = np.arange(1, 26)
+NOISY = 2 + 1 / LONG + 0.1 * np.cos(LONG)
 DOUBTS = {
     # code: (table, severity, words of the message)
     "collinear_design": (table(tokens=20 * table()["params"]), "warning", "20 to 20 tokens"),
@@ -676,7 +677,7 @@ DOUBTS = {
                 "step": [*LONG, *LONG],
                 "params": 1e8,
                 "tokens": [*1e7 * LONG, *1e7 * LONG],
-                "loss": [*2 + 1 / LONG, *2 + 1 / LONG + 0.1 * np.cos(LONG)],
+                "loss": [*np.minimum.accumulate(NOISY), *NOISY],
             }
         ),
         "warning",
@@ -684,6 +685,29 @@ DOUBTS = {
     ),
     "columns_recognised": (table().rename(columns={"params": "N"}), "info", "params from 'N'"),
 }
+
+
+def checkpoints(loss: np.ndarray) -> pd.DataFrame:
+    at = 1e7 * np.geomspace(1, 100, loss.size)
+    return pd.DataFrame({"run": "a", "params": 1e8, "tokens": at, "step": at / 1e5, "loss": loss})
+
+
+def test_a_clean_curve_that_falls_throughout_is_no_running_minimum() -> None:
+    rng = np.random.default_rng(3)
+    law = 2 + np.geomspace(1, 100, 40) ** -0.3
+    clean = law * np.exp(1e-4 * rng.standard_normal(40))
+    assert (np.diff(clean) < 0).all()
+    # Of noisy losses only those kept that improved on all before: no repeats give them away.
+    noisy = (2 + np.geomspace(1, 100, 400) ** -0.3) * np.exp(0.01 * rng.standard_normal(400))
+    least = np.minimum.accumulate(noisy)
+    improved = noisy[np.append(True, np.diff(least) < 0)]
+    assert improved.size > 20
+    found = {
+        name: "running_minimum_table"
+        in {note.code for note in get_notes(read_runs(checkpoints(loss)))}
+        for name, loss in {"clean": clean, "improved": improved, "least": least}.items()
+    }
+    assert found == {"clean": False, "improved": True, "least": True}
 
 
 @pytest.mark.parametrize("code", DOUBTS)

@@ -6,6 +6,7 @@ losses in nats per token; compute in FLOP. Each doubt is a :class:`~bayescale.no
 
 import json
 from collections.abc import Iterator
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,9 @@ MIXED = ("unit", "tokenizer", "tokeniser")
 #: Curves with fewer checkpoints than this may fall throughout by chance; with repeats, which a measured loss has none
 #: of, half as many tell.
 DENSE = 20
+#: A curve of which so many steps should have been upwards, and none was, looks like running minima: one of twenty raw
+#: ones does by chance.
+RISES_DUE = 3.0
 
 
 def design_notes(runs: xr.Dataset) -> list[Note]:
@@ -303,6 +307,9 @@ def _minima(runs: xr.Dataset) -> Iterator[Note]:
 def falls_throughout(losses: np.ndarray) -> bool:
     """Whether the losses of a curve, in the order of training, look like running minima.
 
+    They do if none rises and some repeat, or if by their own scatter some should have risen: a clean curve falls
+    throughout as well.
+
     Examples
     --------
     >>> curve = np.linspace(3, 2, 12)
@@ -310,5 +317,21 @@ def falls_throughout(losses: np.ndarray) -> bool:
     (False, True, False)
     """
     steps = np.diff(losses)
-    least = DENSE // 2 if (steps == 0).any() else DENSE
-    return losses.size >= least and bool((steps <= 0).all())
+    if not (steps <= 0).all():
+        return False
+    if (steps == 0).any():
+        return losses.size >= DENSE // 2
+    return losses.size >= DENSE and _rises_due(steps) > RISES_DUE
+
+
+def _rises_due(steps: np.ndarray) -> float:
+    """How many of the steps of a curve should have been upwards, by its trend and its scatter about it.
+
+    Half the second difference of steps is free of the trend and holds five times the variance of a loss; its median
+    says so whatever the first, steep steps do.
+    """
+    apart = steps[1:-1] - (steps[:-2] + steps[2:]) / 2
+    # Of the square of a standard Normal the median is .455; a step holds twice the variance of a loss.
+    sd = np.sqrt(np.median(apart**2) / 0.455 / 5 * 2)
+    trend = np.convolve(steps, np.full(3, 1 / 3), "valid")
+    return sum(map(NormalDist().cdf, trend / sd)) if sd > 0 else 0.0
