@@ -129,6 +129,11 @@ def report(
 
     if output is None:
         output = Path(f"report.{format or ReportFormat.html}")
+    named = output.suffix.removeprefix(".")
+    if format is not None and named in list(ReportFormat) and named != format:
+        raise ValueError(
+            f"--format {format} and the name {output.name!r} do not agree; leave one out"
+        )
     check_folder(output)
     check_apart(output, fit)
     asked = None if beyond is None else size("--beyond", beyond)

@@ -172,7 +172,9 @@ def notes_of(*carriers: xr.DataTree | xr.Dataset | xr.DataArray) -> list[dict[st
 def runs_summary(facts: Mapping[str, Facts]) -> None:
     """Show what was understood of a table of runs."""
     shown = console()
-    shown.print(f"[bold]{escape(str(facts['source']))}[/]: {facts['runs']} runs")
+    distinct, rows = facts["distinct_runs"], facts["runs"]
+    count = f"{rows} runs" if distinct == rows else f"{distinct} runs, {rows} checkpoints"
+    shown.print(f"[bold]{escape(str(facts['source']))}[/]: {count}")
     table = Table(
         "column", "from", "unit", "least", "most", "decades", "levels", box=None, pad_edge=False
     )
@@ -545,7 +547,7 @@ _PREDICATES = {
     "elasticity_below": "the elasticity of the loss is below {threshold:g}",
     "relative_below": "a step is worth less than {threshold:g} of what it was at {relative_to:.3g}",
     "floor": "less than {threshold:g} of the loss is reducible",
-    "flattening": "the elasticity fell by more than {threshold:g} over a decade",
+    "flattening": "the elasticity fell by more than {threshold:g} over a decade, or below that of a law which drifts",
     "price_above": "a {loss_unit} costs more than {threshold:g}, at {price:g} a FLOP",
     "capability_below": "a step of {step:g}x adds less than {threshold:g} to {task}",
     "data_limited": "a token that is read again is worth less than {threshold:g} of a fresh one",

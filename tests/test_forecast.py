@@ -297,6 +297,19 @@ def test_run_noise_grows_with_its_slope() -> None:
     )
 
 
+def test_scatter_that_is_carried_beyond_the_runs_is_told() -> None:
+    tree = fake_fit(Model.from_toml(NOISE_SLOPE, where="slope"), noise_slope=0.2, sigma=0.01)
+    near, far = {"params": N0, "tokens": D0}, {"params": 10 * N0, "tokens": 100 * D0}
+
+    def told(at: dict[str, float], kind: str) -> list[str]:
+        notes = get_notes(predict(tree, at, kind=kind))
+        return [note.message for note in notes if "scatter of runs" in note.message]
+
+    assert told(near, "run") == told(far, "curve") == []
+    (message,) = told(far, "run")
+    assert "its sigma is 0.01 about the largest runs and 0.04 at the farthest point" in message
+
+
 def test_run_noise_does_not_grow_with_experts() -> None:
     text = 'format = 1\nlaw = "moe"\n[noise]\ndist = "Normal"\nslope = { dist = "Normal", kwargs = { mu = 0, sigma = 1 } }\n'
     runs = xr.Dataset({"params": ("run", [N0, 2 * N0]), "experts": ("run", [8.0, 16.0])})
@@ -365,6 +378,25 @@ def test_decades_beyond_the_largest_run(fit: xr.DataTree, power: xr.DataTree) ->
 
 
 # Notes -----------------------------------------------------------------------------------------
+
+
+def test_a_family_whose_runs_end_early_is_told() -> None:
+    families = np.array(["small"] * 4 + ["large"] * 4)
+    params = np.array([1e7, 2e7, 4e7, 8e7, 1e8, 4e8, 2e9, 8e9])
+    runs = xr.Dataset(
+        {"params": ("run", params), "tokens": ("run", 20 * params), "family": ("run", families)}
+    )
+    tree = fake_fit("chinchilla-families", families={"small": 1.1, "large": 0.9}, runs=runs)
+
+    def told(family: str | None, scale: float) -> list[str]:
+        notes = get_notes(returns(tree, flops=[scale], family=family))
+        return [note.message for note in notes if "keeps its distance" in note.message]
+
+    (message,) = told("small", 7e21)
+    assert "the runs of 'small' end at 7.68e+17 FLOP, 4.0 decades below" in message
+    assert told("large", 7e21) == told(None, 7e21) == told("small", 5e18) == []
+    at = {"params": [1e7, 8e9], "tokens": [2e8, 1.6e11], "family": ["small", "small"]}
+    assert any("keeps its distance" in note.message for note in get_notes(predict(tree, at)))
 
 
 def test_notes_of_a_forecast(fit: xr.DataTree) -> None:

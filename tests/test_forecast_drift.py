@@ -108,10 +108,17 @@ def test_flattening_is_mostly_the_prior(drifting: xr.DataTree) -> None:
     assert 0.4 < found["probability_within_runs"] < 0.6
     note = next(note for note in get_notes(found) if note.code == "by_construction")
     assert f"P = {found['probability'].item():.2f}" in note.message
-    assert "that is the evidence" in note.message
+    assert "over the last decade of the runs themselves" in note.message
     plan = {"params": [1e11, 1e13], "tokens": [1e13, 1e14]}
     elsewhere = diminishing(drifting, beyond=1e25, flattening=1e-4, path=plan)
     assert "probability_within_runs" not in elsewhere
+
+
+def test_flattening_of_a_drift_is_not_asked_within_the_runs(drifting: xr.DataTree) -> None:
+    largest = float(drifting["constant_data"]["flops"].max())
+    assert diminishing(drifting, beyond=1.01 * largest, flattening=1e-4)["probability"] < 1
+    with pytest.raises(ValueError, match="flattening is told beyond the largest run"):
+        diminishing(drifting, beyond=largest, flattening=1e-4)
 
 
 def test_flattening_within_the_runs_is_evidence() -> None:

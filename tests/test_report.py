@@ -575,6 +575,28 @@ def test_the_verb(plain: xr.DataTree, tmp_path: Path) -> None:
     assert "format 'doc' is not known" in wrong.stderr
 
 
+def test_a_form_and_a_name_that_do_not_agree_are_refused(
+    plain: xr.DataTree, tmp_path: Path
+) -> None:
+    path = save(plain, tmp_path / "fit.nc")
+    args = ["report", str(path), "-o", str(tmp_path / "out.md"), "--format", "html"]
+    result = CliRunner().invoke(cli.app, args)
+    assert result.exit_code == 2
+    assert "--format html and the name 'out.md' do not agree" in result.output
+    assert not (tmp_path / "out.md").exists()
+
+
+def test_a_family_whose_runs_end_early_is_not_within_them(tmp_path: Path) -> None:
+    params = np.array([1e7, 2e7, 4e7, 8e7, 1e8, 4e8, 2e9, 8e9])
+    columns = {"params": params, "tokens": 20 * params, "family": np.repeat(["small", "large"], 4)}
+    runs = xr.Dataset({name: ("run", values) for name, values in columns.items()})
+    fit = fake_fit(
+        "chinchilla-families", families={"small": 1.1, "large": 0.9}, runs=runs, jitter=0.02
+    )
+    text = bs.write_report(fit, tmp_path / "out.md", beyond=1e21, family="small").read_text()
+    assert "the runs of small end at 7.68e17 FLOP" in text
+
+
 # In a browser -----------------------------------------------------------------------------------
 
 

@@ -710,6 +710,17 @@ def test_a_clean_curve_that_falls_throughout_is_no_running_minimum() -> None:
     assert found == {"clean": False, "improved": True, "least": True}
 
 
+def test_a_restarted_run_is_told() -> None:
+    frame = checkpoints(2 + 1 / LONG)
+    again = frame.iloc[10:15].assign(loss=lambda rows: rows["loss"] + 0.01)
+    both = read_runs(pd.concat([frame, frame.assign(run="b"), again], ignore_index=True))
+    (note,) = (note for note in get_notes(both) if "restarted" in note.message)
+    assert note.message.startswith("5 steps have several losses, in a: was a run restarted?")
+    found = summarise_runs(both)
+    assert (found["runs"], found["distinct_runs"]) == (55, 2)
+    assert not any("restarted" in note.message for note in get_notes(read_runs(frame)))
+
+
 @pytest.mark.parametrize("code", DOUBTS)
 def test_doubts(code):
     assert code in CODES

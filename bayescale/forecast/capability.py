@@ -387,7 +387,7 @@ def capability(
     notes = [
         *fit_notes(fit, saved),
         *group_notes(saved, [group_of(saved, family)]),
-        *distance_note(saved, scale.values),
+        *distance_note(saved, scale.values, [group_of(saved, family)]),
         *design_note(
             saved, route.growth.inputs(scale.values.max(keepdims=True)[None]), "the largest scale"
         ),

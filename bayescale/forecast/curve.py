@@ -203,15 +203,20 @@ def _draw_drift(saved: Saved, seed: int) -> Paths:
         axes(inputs, saved.reference), weights, kappa, stream(seed, "drift"), sudden=sudden
     )
     params = law_params(saved, [dict.fromkeys(saved.pooled, "")], seed)
+    scales = saved.law.scales
+    # What shares a scale's reference, as unique tokens share that of tokens, grows with it.
+    grown = [
+        each.name for each in saved.law.inputs if each.name in scales or each.reference in scales
+    ]
 
     def along(ray: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        turn = 1 + 1e-30j / len(ray)
-        ratios = {slot: values * turn for slot, values in saved.ratios(ray).items()}
+        turn = dict.fromkeys(grown, 1 + 1e-30j / len(grown))
+        ratios = {slot: values * turn.get(slot, 1) for slot, values in saved.ratios(ray).items()}
         location = log_location(saved, ratios, params)
         return location.real, -location.imag / 1e-30
 
     reference = {slot: saved.reference[slot] for slot in inputs}
-    return paths.never_rising(along, reference)
+    return paths.never_rising(along, reference, grown)
 
 
 def compute_of(saved: Saved, table: xr.Dataset) -> xr.DataArray:
@@ -238,6 +243,17 @@ def compute_of(saved: Saved, table: xr.Dataset) -> xr.DataArray:
     if "flops" in table and "flops" in saved.runs:
         return table["flops"]
     return training_flops(table[columns["params"]], table[columns["tokens"]])
+
+
+def largest_of(saved: Saved, group: Group) -> float | None:
+    """Compute of the largest run of a group, by every column that it names; None if it has no runs or names none."""
+    named = {column: name for column, name in group.items() if name and column in saved.runs}
+    own = np.ones(saved.runs.sizes["run"], dtype=bool)
+    for column, name in named.items():
+        own &= saved.runs[column].values.astype(str) == name
+    if not named or not own.any():
+        return None
+    return float(compute_of(saved, saved.runs).values[own].max())
 
 
 def decades_beyond(saved: Saved, compute: xr.DataArray) -> xr.DataArray:

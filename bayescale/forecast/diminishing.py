@@ -212,6 +212,12 @@ def diminishing(
     if to is None:
         del answers["probability_throughout"]
     if predicate.measure is departure:
+        if beyond <= saved.largest:
+            raise ValueError(
+                f"beyond = {beyond:.3g}: where a slope may drift, flattening is told beyond the largest run "
+                f"({saved.largest:.3g}), at which the slope is the law's own; ask there, and read "
+                "probability_within_runs for the last decade of the runs"
+            )
         within = bends_within(route, predicate.threshold)
         answers |= {} if within is None else {"probability_within_runs": within}
     answers |= {"p_loss_rises": rises}
@@ -241,7 +247,7 @@ def diminishing(
     )
     result["decades_beyond"] = decades_beyond(saved, xr.DataArray(beyond))
     farthest = np.array([to or beyond])
-    notes += distance_note(saved, farthest)
+    notes += distance_note(saved, farthest, [group_of(saved, family)])
     notes += design_note(
         saved, route.growth.inputs(farthest[None]), f"the path at {farthest[0]:.3g}"
     )
@@ -413,7 +419,10 @@ def _flattening_note(saved: Saved, predicate: Predicate, found: xr.Dataset) -> N
     within = ""
     if "probability_within_runs" in found:
         share = float(found["probability_within_runs"])
-        within = f"; over the last decade of the runs themselves P = {share:.2f}, and that is the evidence"
+        within = (
+            f"; over the last decade of the runs themselves P = {share:.2f}, as this model divides what it saw "
+            "between the law and its drift"
+        )
     return Note(
         "by_construction",
         "warning",

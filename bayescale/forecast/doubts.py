@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import xarray as xr
 
-from bayescale.forecast.curve import Group, Saved
+from bayescale.forecast.curve import Group, Saved, largest_of
 from bayescale.notes import Note, get_notes
 
 #: Share of a forecast's variance from which the drift is said to make it.
@@ -15,6 +15,8 @@ DRIFT_SHARE = 0.5
 OUTSIDE = 3.0
 #: Decades of compute beyond the largest run from which a forecast is called far.
 FAR = 1.0
+#: Decades by which the runs of a group end below the largest of all, from which it is said.
+BEHIND = 0.5
 
 
 def fit_notes(fit: xr.DataTree, saved: Saved) -> list[Note]:
@@ -48,7 +50,7 @@ def fit_notes(fit: xr.DataTree, saved: Saved) -> list[Note]:
     return notes
 
 
-def distance_note(saved: Saved, compute: np.ndarray) -> list[Note]:
+def distance_note(saved: Saved, compute: np.ndarray, groups: Iterable[Group] = ()) -> list[Note]:
     """The notes that scales lie far beyond the runs, or far below them, if they do.
 
     Parameters
@@ -56,6 +58,8 @@ def distance_note(saved: Saved, compute: np.ndarray) -> list[Note]:
     saved : Saved
     compute : numpy.ndarray
         Training compute of the scales, in the unit of ``saved.largest``.
+    groups : iterable of mapping
+        Groups that are asked about: the runs of one may end far below those of another.
 
     Returns
     -------
@@ -86,7 +90,51 @@ def distance_note(saved: Saved, compute: np.ndarray) -> list[Note]:
         distance = f"{decades.max():.1f} decades" + ("" if decades.size == 1 else " at most")
         message = f"{which} more than a decade {end}: {distance}"
         notes.append(Note(code, "warning", message, advice))
+    return [*notes, *_behind(saved, asked, groups)]
+
+
+def _behind(saved: Saved, asked: np.ndarray, groups: Iterable[Group]) -> list[Note]:
+    """The note that a group's own runs end far below what is asked of it, though those of others do not."""
+    notes = []
+    for column, name in dict.fromkeys(pair for group in groups for pair in group.items()):
+        largest = largest_of(saved, {column: name})
+        if largest is None or not asked.size or largest * 10**BEHIND > saved.largest:
+            continue
+        beyond = float(asked.max() - np.log10(largest))
+        if beyond > FAR:
+            message = (
+                f"{column}: the runs of {name!r} end at {largest:.3g}{scale_unit(saved)}, {beyond:.1f} decades below "
+                "what is asked: that it keeps its distance to the others is the model's assumption"
+            )
+            notes.append(
+                Note("far_extrapolation", "warning", message, f"add larger runs of {name!r}")
+            )
     return notes
+
+
+def noise_note(saved: Saved, ratios: Mapping[str, np.ndarray]) -> list[Note]:
+    """The note that scatter which changes with scale is carried to where no run shows it.
+
+    Parameters
+    ----------
+    saved : Saved
+    ratios : mapping
+        Inputs of the farthest point as ratios to the reference, axes (sample, 1).
+    """
+    decades = sum(np.log10(np.median(ratios[slot])) for slot in saved.law.scales)
+    if saved.model.noise.slope is None or not decades > FAR:
+        return []
+    sigma = saved.draws_of("sigma")
+    there = np.median(sigma * 10 ** (saved.draws_of("noise_slope") * decades))
+    return [
+        Note(
+            "by_construction",
+            "info",
+            f"the scatter of runs changes with scale: its sigma is {np.median(sigma):.2g} about the largest runs and "
+            f"{there:.2g} at the farthest point, where no run shows it",
+            "a model without a slope of the noise keeps it as it is",
+        )
+    ]
 
 
 def design_note(saved: Saved, inputs: Mapping[str, np.ndarray], where: str) -> list[Note]:

@@ -17,7 +17,14 @@ from bayescale.forecast.curve import (
     read_fit,
     stream,
 )
-from bayescale.forecast.doubts import design_note, distance_note, drift_note, fit_notes, group_notes
+from bayescale.forecast.doubts import (
+    design_note,
+    distance_note,
+    drift_note,
+    fit_notes,
+    group_notes,
+    noise_note,
+)
 from bayescale.forecast.montecarlo import SAMPLE_DIMS, quantiles
 from bayescale.forecast.noise import run_loss, usual_trials
 from bayescale.forecast.scales import Scales, read_scales
@@ -98,7 +105,8 @@ def predict(
     )
     notes = [*fit_notes(fit, saved), *group_notes(saved, groups)]
     notes += design_note(saved, inputs, "a scale") if result.size else []
-    result.attrs["notes"] = dump_notes([*notes, *_point_notes(fit, saved, result, table)])
+    notes += _point_notes(fit, saved, result, table, groups)
+    result.attrs["notes"] = dump_notes(notes)
     return result
 
 
@@ -256,7 +264,7 @@ def _coords(saved: Saved, table: xr.Dataset) -> dict[Hashable, xr.DataArray]:
 
 
 def _point_notes(
-    fit: xr.DataTree, saved: Saved, result: xr.DataArray, table: xr.Dataset
+    fit: xr.DataTree, saved: Saved, result: xr.DataArray, table: xr.Dataset, groups: list[Group]
 ) -> list[Note]:
     compute = compute_of(saved, table)
     # A column of compute may be the same for all of a row of scales.
@@ -277,7 +285,8 @@ def _point_notes(
         for slot, column in saved.model.inputs.items()
     }
     return [
-        *distance_note(saved, points.values),
+        *distance_note(saved, points.values, groups),
+        *(noise_note(saved, saved.ratios(inputs)) if result.attrs["kind"] == "run" else []),
         *prior_note(fit, saved, log_loss, "the loss at the farthest point"),
         *drift_note(saved, inputs, log_loss.values.reshape(-1), "the loss at the farthest point"),
     ]

@@ -187,7 +187,7 @@ def data_value(
     notes = [
         *fit_notes(fit, whole),
         *group_notes(whole, [group_of(whole, family)]),
-        *distance_note(whole, scale.values),
+        *distance_note(whole, scale.values, [group_of(whole, family)]),
     ]
     return result.assign_attrs(
         unique_tokens=float(np.median(unique)),

@@ -5,7 +5,7 @@ fade on the bands; Tol's olive stands for them. Each colour has a marker of its 
 greyscale.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import xarray as xr
@@ -126,13 +126,21 @@ def percent_text(value: float, _: int | None = None) -> str:
     return f"{100 * value:.3g} %"
 
 
+class _Decades(LogLocator):
+    """Labels at decades; within two of them at 2 and 5 as well, lest an axis have one label or none."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        self.set_params(subs=(1.0, 2.0, 5.0) if vmax < 100 * vmin else (1.0,))
+        return super().tick_values(vmin, vmax)
+
+
 def log_scale(axis: Axes, *, vertical: bool = False) -> None:
     """A logarithmic horizontal axis, or both, with as many labels as fit."""
     axis.set_xscale("log")
     if vertical:
         axis.set_yscale("log")
     for each in (axis.xaxis, axis.yaxis) if vertical else (axis.xaxis,):
-        each.set_major_locator(LogLocator(numticks=8))
+        each.set_major_locator(_Decades(numticks=8))
         each.set_major_formatter(FuncFormatter(scale_text))
         each.set_minor_locator(NullLocator())
     axis.tick_params(labelsize=SMALL, length=3)

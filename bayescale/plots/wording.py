@@ -87,7 +87,7 @@ def sense(answer: xr.Dataset, unit: str = "in the unit of the loss") -> str:
         "elasticity_below": f"the elasticity of the loss is below {threshold}",
         "relative_below": f"{more} is worth less than {threshold} of what it was",
         "floor": f"less than {threshold} of the loss is reducible",
-        "flattening": f"the elasticity fell by {threshold} over a decade",
+        "flattening": f"the elasticity fell by {threshold} over a decade, or below that of a law which drifts",
         "price_above": f"a unit of loss costs more than {threshold}",
         "capability_below": f"{more} adds less than {threshold} to {answer.attrs.get('task')}",
         "data_limited": f"a token read again is worth less than {threshold} of a fresh one",

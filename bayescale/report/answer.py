@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from bayescale.forecast.curve import largest_of
+from bayescale.forecast.scales import group_of
 from bayescale.forecast.sensitivity import DOMINATED
 from bayescale.notes import CODES, Note
 from bayescale.report.question import Case
@@ -68,6 +70,10 @@ def _returns(case: Case) -> Iterator[str]:
         if beyond > 0
         else f"within the runs: up to {largest}"
     )
+    family = case.asked.family
+    own = None if family is None else largest_of(case.saved, group_of(case.saved, family))
+    if own is not None and own < case.saved.largest:
+        where += f"; the runs of {family} end at {number(own)}{unit}"
     yield (
         f"The law's curve, about which single runs scatter, is at a loss of {spread(here['loss'], loss_unit)} there. "
         f"{number(case.beyond)}{unit} is {where}."

@@ -72,6 +72,10 @@ def assumptions(case: Case) -> Blocks:
         "Binomial": "of counted trials, by no more than their number explains",
     }[model.noise.dist]
     of = "the rate that the loss is" if model.noise.of_rate else "log loss"
+    if model.noise.slope is not None:
+        noise += "; wider or narrower by scale, beyond the runs too"
+    if model.noise.known is not None:
+        noise += f"; beside the known errors in column {model.noise.known}"
     rows.append(("scatter of runs", f"of {of}; {noise}"))
     if saved.pooled:
         who = "a group that has no runs yet" if asked.family is None else asked.family

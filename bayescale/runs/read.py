@@ -176,9 +176,9 @@ def summarise_runs(runs: xr.Dataset) -> dict[str, object]:
     Returns
     -------
     dict
-        ``runs`` their number; ``inputs`` by name with unit, count, min, max, decades and levels
-        (distinct values, to 1 %); ``tokens_per_parameter`` and ``loss`` with min and max, or None;
-        ``families`` with counts; ``columns`` recognised and ``kept``; ``source``, ``sha256`` and
+        ``runs`` the number of rows, ``distinct_runs`` how many runs these are of; ``inputs`` by name with unit, count,
+        min, max, decades and levels (distinct values, to 1 %); ``tokens_per_parameter`` and ``loss`` with min and
+        max, or None; ``families`` with counts; ``columns`` recognised and ``kept``; ``source``, ``sha256`` and
         ``notes``.
 
     Examples
@@ -204,6 +204,9 @@ def summarise_runs(runs: xr.Dataset) -> dict[str, object]:
         "source": runs.attrs.get("source"),
         "sha256": runs.attrs.get("sha256"),
         "runs": runs.sizes["run"],
+        "distinct_runs": np.unique(runs["run_id"].values).size
+        if "run_id" in runs
+        else runs.sizes["run"],
         "inputs": inputs,
         "tokens_per_parameter": {
             "min": float(ratio.min()),

@@ -58,6 +58,7 @@ def design_notes(runs: xr.Dataset) -> list[Note]:
             _ray,
             _levels,
             _repeats,
+            _restarted,
             _shared_names,
             _rising,
             _mixed_units,
@@ -179,6 +180,22 @@ def _shared_names(runs: xr.Dataset) -> Iterator[Note]:
         f"if column {column!r} names something else, such as seeds, read it as that: "
         f"columns={{{target!r}: {column!r}}}; else give every run a name of its own",
     )
+
+
+def _restarted(runs: xr.Dataset) -> Iterator[Note]:
+    if "run_id" not in runs or "step" not in runs:
+        return
+    frame = pd.DataFrame({name: runs[name].values for name in ("run_id", "step", "loss")}).dropna()
+    losses = frame.groupby(["run_id", "step"])["loss"].nunique()
+    twice = losses[losses > 1].index.get_level_values("run_id")
+    if twice.size:
+        yield Note(
+            "checkpoints",
+            "warning",
+            f"{twice.size} steps have several losses, in {_few(twice.unique().to_numpy())}: was a run restarted? "
+            "They are averaged",
+            "keep the rows of the attempt that went on",
+        )
 
 
 def _rising(runs: xr.Dataset) -> Iterator[Note]:
