@@ -9,7 +9,12 @@ from typing import Literal, get_args
 
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 import xarray as xr
+from pymc.distributions.distribution import SymbolicRandomVariable
+from pymc.distributions.shape_utils import change_dist_size
+from pytensor.graph.replace import vectorize_graph
+from pytensor.graph.traversal import ancestors
 
 from bayescale import drift
 from bayescale.checks.sampler import (
@@ -30,6 +35,7 @@ from bayescale.inference.columns import check_columns
 from bayescale.inference.compile import PLAIN, Compiled, compile_model, nutpie_model, unconstrain
 from bayescale.inference.minima import fill_minima
 from bayescale.inference.tree import groups, with_facts
+from bayescale.inference.variables import Centred, Drop
 from bayescale.model import Model
 from bayescale.notes import Note, dump_notes, get_notes
 
@@ -367,9 +373,8 @@ def _compiled(graph: pm.Model, runs: xr.Dataset, model: Model, *, density: bool)
     if structure not in _COMPILED:
         if len(_COMPILED) >= _COMPILED_MAX:
             _COMPILED.pop(next(iter(_COMPILED)))
-        _COMPILED[structure] = compile_model(
-            graph, density=density, nodes=grid(model) if density else None
-        )
+        found = compile_model(graph, density=density, nodes=grid(model) if density else None)
+        return _COMPILED.setdefault(structure, found)
     return _from_start(_COMPILED[structure].with_data(graph_data(runs, model)), graph)
 
 
@@ -492,7 +497,7 @@ def prior_tree(
     model = Model.load(model)
     check_columns(runs, model)
     drawn = _prior(build(runs, model), random_seed, draws).to_dataset()
-    if model.discrepancy is not None:
+    if model.discrepancy is not None and "drift" not in drawn:
         rng = np.random.default_rng([random_seed, 2])
         drawn["drift"] = ("chain", "draw", "mode"), rng.standard_normal((1, draws, drift.MODES))
     tree = xr.DataTree.from_dict({"posterior": drawn})
@@ -502,15 +507,39 @@ def prior_tree(
 def _prior(graph: pm.Model, seed: int, draws: int = PRIOR_DRAWS) -> xr.DataTree:
     """Draws of every named quantity before the runs were seen."""
     variables = [var for var in graph.unobserved_RVs if var.name in graph.named_vars]
-    values = pm.draw(variables, draws=draws, random_seed=seed, mode=PLAIN)
+    many = _at_once(graph, draws)
+    values = (
+        pm.draw(variables, draws=draws, random_seed=seed, mode=PLAIN)
+        if many is None
+        else pm.draw([many[var] for var in variables], random_seed=seed, mode=PLAIN)
+    )
     found = {}
     for var, value in zip(variables, values, strict=True):
         dims = graph.named_vars_to_dims.get(var.name, ())
         coords = {dim: list(graph.coords[dim]) for dim in dims}
-        # PyMC gives a single draw without an axis of draws.
-        value = np.reshape(value, (draws, *np.shape(value)[draws > 1 :]))
+        if many is None and draws == 1:  # PyMC gives a single draw without an axis of draws.
+            value = value[None]
         found[var.name] = xr.DataArray(value[None], dims=("chain", "draw", *dims), coords=coords)
     return xr.DataTree(xr.Dataset(found).assign_coords(chain=[0], draw=np.arange(draws)))
+
+
+def _at_once(graph: pm.Model, draws: int) -> dict[pt.TensorVariable, pt.TensorVariable] | None:
+    """Every unobserved quantity with a first axis of draws; None where a distribution of our own depends on others.
+
+    One call for all draws, where ``pm.draw`` makes one each: the same numbers where nothing has axes of its own.
+    """
+    found: dict[pt.TensorVariable, pt.TensorVariable] = {}
+    for rv in graph.free_RVs:
+        # How these are sampled depends on others; what they are drawn from does not.
+        alone = isinstance(graph.rvs_to_transforms[rv], Centred | Drop)
+        if alone or not any(each in found for each in ancestors([rv])):
+            found[rv] = change_dist_size(rv, (draws,), expand=True)
+        elif isinstance(rv.owner.op, SymbolicRandomVariable):
+            return None
+        else:
+            found[rv] = vectorize_graph(rv, found)
+    deterministics = vectorize_graph(graph.deterministics, found)
+    return found | dict(zip(graph.deterministics, deterministics, strict=True))
 
 
 def _sampling_notes(
