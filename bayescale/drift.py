@@ -27,15 +27,15 @@ import numpy as np
 #: Eigenfunctions kept over all axes: the eigenvalues fall with the fourth power, and 20 hold all but 1e-4 of the
 #: variance on sweeps of one to five decades.
 MODES = 20
-#: Spacing of the knots on which a drawn path is kept, and how far it reaches beyond the anchor [decades].
+#: Spacing of the knots on which a drawn path is kept, and how far it reaches from the anchor at least [decades]: as
+#: far as the runs do, where these reach farther.
 KNOT_SPACING = 0.1
 REACH = 8.0
 #: Least elasticity that the drift's rate multiplies, for one input and for several.
 ELASTICITY_FLOOR = (0.03, 0.01)
-#: Share of the law's elasticity that a drift leaves it at least, where all inputs grow together beyond the runs: as
+#: Share of the law's elasticity that a drift leaves it at least, where all scales grow together beyond the runs: as
 #: good as none, and enough that rounding does not make a path rise.
 PACE = 0.01
-_SIDE = round(REACH / KNOT_SPACING)
 _GRID = 96
 _LN10 = np.log(10.0)
 
@@ -517,7 +517,7 @@ class Paths:
         sudden: Sudden | None = None,
     ) -> None:
         self.axes = found
-        self._knots = np.linspace(-REACH, REACH, 2 * _SIDE + 1)
+        self._cells = [(_cells(axis.behind), _cells(axis.ahead)) for axis in found]
         self._tables = []
         within = {}
         start = 0
@@ -527,8 +527,9 @@ class Paths:
         for index in range(len(found)):
             # Runs end at compute's anchor, so that what lies ahead of it is all unseen.
             unseen = sudden if found[index].name == "compute" else None
-            behind = _path(within.get((index, -1)), kappa, rng)
-            ahead = _path(within.get((index, 1)), kappa, rng, unseen)
+            before, after = self._cells[index]
+            behind = _path(within.get((index, -1)), kappa, rng, before)
+            ahead = _path(within.get((index, 1)), kappa, rng, after, unseen)
             value = np.concatenate([behind[0][:, :0:-1], ahead[0]], axis=1)
             slope = np.concatenate([-behind[1][:, :0:-1], ahead[1]], axis=1)
             self._tables.append((value, slope))
@@ -537,11 +538,12 @@ class Paths:
         self,
         law: Callable[[dict[str, np.ndarray]], tuple[np.ndarray, np.ndarray]],
         reference: Mapping[str, float],
+        grown: Sequence[str],
     ) -> "Paths":
-        """Return the paths, stopped from raising the loss where all inputs grow together beyond the runs.
+        """Return the paths, stopped from raising the loss where all scales grow together beyond the runs.
 
         More compute need not be worse: whoever has it may train the smaller run. So where the law's elasticity less the
-        drift's slope falls below :data:`PACE` of the former, along the ray on which every input grows by the same
+        drift's slope falls below :data:`PACE` of the former, along the ray on which every scale grows by the same
         factor from the frontier, the slope along compute is turned to leave it there. A Wiener process in the slope
         would otherwise raise the loss in a third of the draws a few decades out. Between two knots of which one was
         turned, or between which the path would rise by itself, the loss falls as its slopes at the knots say.
@@ -553,19 +555,23 @@ class Paths:
             with axes (1, knot); axes (sample, knot).
         reference : mapping of float
             Reference scale of each input.
+        grown : sequence of str
+            Inputs that grow along the ray. The others, such as a year or a number of experts, are no scales of
+            training and stay at their reference.
         """
         (index,) = (i for i, axis in enumerate(self.axes) if axis.name == "compute")
-        ahead = self._knots[_SIDE:]
+        before, after = self._cells[index]
+        ahead = KNOT_SPACING * np.arange(after + 1)
         start = sum(np.log10(each) for each in reference.values())
+        growth = (self.axes[index].anchor + ahead - start) / len(grown)
         ray = {
-            name: 10.0
-            ** (np.log10(each) + (self.axes[index].anchor + ahead - start) / len(reference))[None]
+            name: 10.0 ** (np.log10(each) + (growth if name in grown else 0 * growth))[None]
             for name, each in reference.items()
         }
         log_loss, elasticity = law(ray)
         delta, slopes = self.evaluate(ray)
         # How fast the log loss falls by the decade at the knots, and how far it falls from each to the next.
-        speed = _LN10 * (elasticity - sum(slopes.values()) / len(reference))
+        speed = _LN10 * (elasticity - sum(slopes[name] for name in grown) / len(grown))
         fall = -np.diff(log_loss + delta, axis=1)
         change = np.minimum(speed - _LN10 * PACE * np.maximum(elasticity, 0.0), 0.0)
         speed = speed - change
@@ -575,8 +581,8 @@ class Paths:
         steepest = KNOT_SPACING * np.maximum(speed[:, 1:], speed[:, :-1])
         turned = (change[:, 1:] < 0) | (change[:, :-1] < 0) | (3 * fall < steepest)
         value, slope = self._tables[index]
-        slope[:, _SIDE:] += change
-        value[:, _SIDE + 1 :] += np.cumsum(np.where(turned, fall - smooth, 0.0), axis=1)
+        slope[:, before:] += change
+        value[:, before + 1 :] += np.cumsum(np.where(turned, fall - smooth, 0.0), axis=1)
         return self
 
     def evaluate(
@@ -602,10 +608,11 @@ class Paths:
         for index, axis in enumerate(self.axes):
             offset = at[axis.name] - axis.anchor
             cubic = self._cubic(index, offset)
+            low, high = self._ends(index)
             # Beyond its reach a path stands still.
             delta, slope = (
                 delta + _value(*cubic),
-                np.where(np.abs(offset) > REACH, 0, _slope(*cubic)),
+                np.where((offset < low) | (offset > high), 0, _slope(*cubic)),
             )
             for name in slopes:
                 if axis.name in (name, "compute"):
@@ -620,14 +627,20 @@ class Paths:
             total = total + _value(*self._cubic(index, at[axis.name] - axis.anchor))
         return total
 
+    def _ends(self, index: int) -> tuple[float, float]:
+        """Offsets from the anchor between which a path is kept."""
+        before, after = self._cells[index]
+        return -KNOT_SPACING * before, KNOT_SPACING * after
+
     def _cubic(self, index: int, offset: np.ndarray) -> tuple[np.ndarray, ...]:
         """Place within a cell, and coefficients of the cubic there, at an offset from the anchor [decades].
 
         The cubic goes through two knots with their slopes: the mean of an integrated Wiener process between them. Axes
         (sample, point).
         """
-        place = (np.clip(offset, -REACH, REACH) + REACH) / KNOT_SPACING
-        cell = np.minimum(place.astype(int), 2 * _SIDE - 1)
+        low, high = self._ends(index)
+        place = (np.clip(offset, low, high) - low) / KNOT_SPACING
+        cell = np.minimum(place.astype(int), sum(self._cells[index]) - 1)
         part = place - cell
         value, slope = self._tables[index]
         if cell.shape[0] > 1:
@@ -655,14 +668,20 @@ def _slope(
     return start + part * (2 * bend + 3 * part * fall)
 
 
+def _cells(length: float) -> int:
+    """Cells between knots on a side along which the runs reach so far."""
+    return int(np.ceil(max(length, REACH) / KNOT_SPACING))
+
+
 def _path(
     within: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
     kappa: np.ndarray,
     rng: np.random.Generator,
+    cells: int,
     sudden: Sudden | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Delta and its slope by the decade at the knots of one side, dims (sample, knot)."""
-    knots = KNOT_SPACING * np.arange(_SIDE + 1)
+    knots = KNOT_SPACING * np.arange(cells + 1)
     value = np.zeros((kappa.size, knots.size))
     slope = np.zeros_like(value)
     first = 1

@@ -11,9 +11,11 @@ from scipy import integrate, stats
 
 from bayescale import drift
 from bayescale.drift import MODES, Axis, Marginal, Paths
+from bayescale.forecast import predict
 from bayescale.inference import build
 from bayescale.inference.arrays import graph_data, marginal, reference
 from bayescale.inference.compile import compile_model
+from bayescale.inference.fit import prior_tree
 from bayescale.model import Model
 
 LN10 = np.log(10.0)
@@ -275,7 +277,7 @@ def test_paths_can_be_stopped_from_raising_the_loss(name: str) -> None:
         gone = sum(np.log10(each) for each in ray.values()) - compute.anchor
         return -pure * LN10 * gone, np.full_like(gone, pure)
 
-    assert stopped.never_rising(law, reference) is stopped
+    assert stopped.never_rising(law, reference, list(reference)) is stopped
     decades = np.linspace(0.0, 5.0, 251)
     ray = {
         key: (each * 10 ** ((compute.anchor - start + decades) / len(reference)))[None]
@@ -318,6 +320,39 @@ def test_beyond_its_reach_a_path_stands_still_in_value_and_slope() -> None:
     np.testing.assert_array_equal(value[:, 1:], value[:, [0]].repeat(2, axis=1))
     assert (slopes[name][:, 1:] == 0).all()
     assert (slopes[name][:, 0] != 0).all()
+
+
+@pytest.mark.parametrize("behind", [11.0, 8.04])
+def test_a_path_follows_the_runs_as_far_as_they_reach(behind: float) -> None:
+    inputs = {"scale": np.logspace(22 - behind, 22, 30)}
+    paths, weights = paths_of(inputs, 50, 0.02)
+    delta, _ = paths.evaluate({"scale": inputs["scale"][None]})
+    matrix = drift.design(inputs, paths.axes)
+    np.testing.assert_allclose(delta, 0.02 * weights @ matrix.T, atol=2e-3)
+    farther, slopes = paths.evaluate({"scale": np.array([[1e10, 1e9]])})
+    np.testing.assert_array_equal(farther[:, 0], farther[:, 1])
+    assert (slopes["scale"] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["progress", "moe", "repetition"])
+def test_inputs_that_are_no_scale_do_not_grow_beyond_the_runs(name: str) -> None:
+    rng = np.random.default_rng(0)
+    size = 30
+    params, tokens = 10 ** rng.uniform(7, 9, size), 10 ** rng.uniform(9, 11, size)
+    columns = {
+        "params": params,
+        "tokens": tokens,
+        "year": rng.uniform(2019, 2024, size),
+        "experts": 2.0 ** rng.integers(0, 7, size),
+        "unique_tokens": tokens / 2,
+        "loss": 3.0 * rng.uniform(0.8, 1.2, size),
+    }
+    runs = xr.Dataset({key: ("run", values) for key, values in columns.items()})
+    model = Model.load(name).with_discrepancy("drift")
+    at = {column: [float(runs[column].max()) * 10.0] * 2 for column in model.inputs.values()}
+    at |= {"year": [2025.0, 2026.0], "experts": [4.0, 8.0]}
+    loss = predict(prior_tree(runs, model, draws=100), at)
+    assert np.isfinite(loss.values).all()
 
 
 @pytest.mark.parametrize("rate", [0.05, 3.0])

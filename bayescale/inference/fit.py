@@ -524,7 +524,7 @@ def _prior(graph: pm.Model, seed: int, draws: int = PRIOR_DRAWS) -> xr.DataTree:
 
 
 def _at_once(graph: pm.Model, draws: int) -> dict[pt.TensorVariable, pt.TensorVariable] | None:
-    """Every unobserved quantity with a first axis of draws; None where a distribution of our own depends on others.
+    """Every unobserved quantity with a first axis of draws; None where a distribution of our own takes no axes.
 
     One call for all draws, where ``pm.draw`` makes one each: the same numbers where nothing has axes of its own.
     """
@@ -532,10 +532,10 @@ def _at_once(graph: pm.Model, draws: int) -> dict[pt.TensorVariable, pt.TensorVa
     for rv in graph.free_RVs:
         # How these are sampled depends on others; what they are drawn from does not.
         alone = isinstance(graph.rvs_to_transforms[rv], Centred | Drop)
+        if isinstance(rv.owner.op, SymbolicRandomVariable) and not alone:
+            return None
         if alone or not any(each in found for each in ancestors([rv])):
             found[rv] = change_dist_size(rv, (draws,), expand=True)
-        elif isinstance(rv.owner.op, SymbolicRandomVariable):
-            return None
         else:
             found[rv] = vectorize_graph(rv, found)
     deterministics = vectorize_graph(graph.deterministics, found)
