@@ -121,15 +121,24 @@ def log_density(rates: Rates, rate: np.ndarray) -> np.ndarray:
     return np.asarray(mass + np.log(rates.trials))
 
 
-def below(rates: Rates, rate: np.ndarray) -> np.ndarray:
-    """Probability of a smaller rate, and half of that of the same one.
+def below(rates: Rates, rate: np.ndarray, luck: np.ndarray) -> np.ndarray:
+    """Probability of a smaller rate, and for a count a random part of that of the same one.
 
-    Without the half, what is observed of a count would lie too high in its forecast.
+    So the place of a count in its own distribution is exactly uniform, as that of any other rate: Czado, Gneiting and
+    Held 2009, doi 10.1111/j.1541-0420.2009.01191.x.
+
+    Parameters
+    ----------
+    rates : Rates
+    rate : numpy.ndarray
+    luck : numpy.ndarray
+        That part: independent and uniform on (0, 1), of the shape of ``rate``. Only counts need it.
 
     Examples
     --------
-    >>> below(Rates("Binomial", np.array([0.5]), None, np.array(2)), np.array([0.5])).round(9).tolist()
-    [0.5]
+    >>> fair = Rates("Binomial", np.array([0.5]), None, np.array(2))
+    >>> below(fair, np.array([0.5]), np.array([0.2])).round(9).tolist()
+    [0.35]
     """
     if rates.dist == "LogitNormal":
         standard = (scipy.special.logit(rate) - scipy.special.logit(rates.center)) / rates.scatter
@@ -143,4 +152,5 @@ def below(rates: Rates, rate: np.ndarray) -> np.ndarray:
         if rates.scatter is None
         else scipy.stats.betabinom(rates.trials, *rates._beta())
     )
-    return np.asarray(each.cdf(count) - 0.5 * each.pmf(count))
+    # Not the distribution function less a part, which would lose the digits of a small probability.
+    return np.asarray(each.cdf(count - 1) + luck * each.pmf(count))

@@ -22,6 +22,7 @@ from bayescale.inference.many import Job, Outcome
 from bayescale.model import DISTRIBUTIONS, Model, Prior, shipped
 from bayescale.notes import get_notes
 from bayescale.plots.backtest import plot_backtest
+from bayescale.render_backtest import backtest_facts, backtest_table
 from bayescale.validate import baselines, score
 from bayescale.validate.backtest import backtest, default_cuts
 from bayescale.validate.score import Predictive, score_runs, scores
@@ -278,7 +279,19 @@ def test_default_cuts_leave_enough_on_both_sides(steps: list[int]) -> None:
         ({"models": ["skalling"]}, "did you mean 'skaling"),
         ({"models": ["skaling", "skaling"]}, "'skaling' is there twice"),
         ({"models": []}, "none is given"),
-        ({"models": ["skaling-drift-families"]}, "up to cut .* column 'family'"),
+        ({"models": ["skaling-drift-families"]}, "over column 'family', which the table lacks"),
+        (
+            {
+                "runs": sweep().assign(family=("run", np.repeat(["a", "b"], 20))),
+                "models": ["skaling-drift-families"],
+                "cuts": [1e20],
+            },
+            "up to cut 1e\\+20: .* all runs are of one: 'a'",
+        ),
+        (
+            {"runs": sweep().assign(loss=sweep()["loss"].where(sweep()["run"] != 37))},
+            r"column 'loss' must be positive and finite; see rows 38 \(nan\)",
+        ),
         ({"models": ["pass-at-k"]}, "needs column 'samples'"),
         ({"input": "steps"}, "input = 'steps' is not a column of numbers"),
         ({"runs": sweep(9)}, "9 runs: no cut leaves at least 10 runs to fit"),
@@ -294,14 +307,83 @@ def test_what_makes_no_sense_is_refused_before_anything_is_fitted(
         backtest(**{"runs": sweep(), **asked})
 
 
-def test_a_drift_needs_an_order_of_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cut_may_leave_what_a_fit_takes(sampled, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All training runs on one isoFLOP line: parameters differ, compute does not."""
+    runs, low = sweep(), sweep()["flops"] < 1e21
+    params = xr.where(low, np.geomspace(1e8, 1e9, 40), runs["params"])
+    runs = runs.assign(params=params, tokens=xr.where(low, 1e20 / params, runs["tokens"]))
+    found = backtest(runs, ["skaling-drift"], cuts=[9.9e20])
+    assert found["status"].sel(model="skaling-drift").values.tolist() == ["done"]
     monkeypatch.setattr(BACKTEST, "fit_many", lambda *_, **__: pytest.fail("fitted"))
+    one = runs.assign({name: xr.where(low, 1e9, runs[name]) for name in ("params", "tokens")})
+    with pytest.raises(ValueError, match=r"up to cut .* lets the law's slope drift .* one scale"):
+        backtest(one, ["skaling-drift"], cuts=[9.9e20])
+
+
+def test_params_and_tokens_alone_are_cut_by_the_compute_that_they_make(
+    sampled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = sweep().drop_vars("flops")
+    found = result(runs=runs, cuts=[1e20])
+    assert found.attrs["input"] == "flops"
+    assert found.attrs["scale_units"] == "FLOP"
+    xr.testing.assert_allclose(found["of_run"], result(cuts=[1e20])["of_run"])
+    by_tokens = backtest(runs, ["skaling"], cuts=[1e10], input="tokens", baselines=False)
+    assert by_tokens.attrs["input"] == "tokens"
+    # The law of one input still takes the column that it takes in a fit.
+    jobs: list[Job] = []
+    monkeypatch.setattr(
+        BACKTEST, "fit_many", lambda given, **how: jobs.extend(given) or quick(given, **how)
+    )
+    backtest(runs, ["power"], cuts=[1e20], baselines=False)
+    assert [job.model.inputs for job in jobs] == [{"scale": "tokens"}]
+
+
+def test_tables_put_together_have_as_many_runs_as_rows(sampled) -> None:
     runs = sweep()
-    # All training runs on one isoFLOP line: parameters differ, compute does not.
-    params = np.where(runs["flops"] < 1e21, 1e9, 0) * np.geomspace(0.5, 2, 40) + runs["params"]
-    runs = runs.assign(params=params, tokens=1e20 / params)
-    with pytest.raises(ValueError, match=r"lets the law's slope drift .* one scale"):
-        backtest(runs, ["skaling-drift"], cuts=[1e21])
+    parts = [
+        part.assign_coords(run=np.arange(20))
+        for part in (runs.isel(run=slice(0, None, 2)), runs.isel(run=slice(1, None, 2)))
+    ]
+    joined = xr.concat(parts, "run").sortby("flops")
+    assert verdict(result(runs=joined)) == verdict(result())
+    assert recalibration(result(runs=joined), "skaling-drift").runs == 20
+
+
+def test_runs_of_a_family_without_any_below_the_cut_are_told(sampled) -> None:
+    family = np.append(np.tile(["a", "b"], 16), np.full(8, "new"))
+    runs = sweep().assign(family=("run", family))
+    found = result(runs=runs, models=["skaling-drift-families"])
+    (note,) = [note for note in get_notes(found) if note.code == "new_family"]
+    assert note.severity == "warning"
+    assert "family 'new' above 1e+20 (8 runs), family 'new' above 1e+21 (8 runs)" in note.message
+    assert "one unknown offset" in note.message
+    for known in (
+        result(runs=runs),
+        result(
+            runs=runs.assign(family=("run", np.tile(["a", "b"], 20))),
+            models=["skaling-drift-families"],
+        ),
+    ):
+        assert "new_family" not in [note.code for note in get_notes(known)]
+
+
+def test_held_out_running_minima_do_not_judge_the_model(sampled) -> None:
+    flops, noise = np.geomspace(1e18, 1e22, 40), np.random.default_rng(0).standard_normal(40)
+    loss = (1.8 + 0.9 * (flops / 1e20) ** -0.2) * np.exp(0.1 * noise)
+    runs = xr.Dataset({"flops": ("run", flops), "loss": ("run", loss)})
+    runs = runs.assign(run_id=("run", np.full(40, "one")))
+    least = runs.assign(loss=("run", np.minimum.accumulate(runs["loss"].values)))
+    repeats = np.append(False, np.diff(least["loss"].values) == 0)
+    assert repeats[20:].any()
+    found = result(runs=least, models=["power"], cuts=[1e20])
+    (note,) = [note for note in get_notes(found) if note.code == "running_minimum_table"]
+    assert note.severity == "warning"
+    assert f"{repeats[20:].sum()} of the 20 rows held out repeat a running" in note.message
+    assert "in 1 curve:" in note.message
+    assert "do not judge the model" in note.message
+    raw = result(runs=runs, models=["power"], cuts=[1e20])
+    assert "running_minimum_table" not in [note.code for note in get_notes(raw)]
 
 
 # The whole, with fits that are not sampled -------------------------------------------------------
@@ -452,6 +534,7 @@ def test_an_interrupted_backtest_says_so(sampled) -> None:
     found = result()
     assert [note.code for note in get_notes(found)] == ["partial"]
     assert any("2 of 4 fits were interrupted" in line for line in verdict(found))
+    assert found["model"].values.tolist() == ["skaling-drift", "skaling"], "no baselines either"
     sampled(interrupted=("skaling",))
     with pytest.raises(KeyboardInterrupt):
         result()
@@ -567,6 +650,47 @@ def test_exit_codes(sampled, csv: Path, how: dict, code: int) -> None:
         assert "did not converge" in done.output
 
 
+def test_an_interrupted_verb_gives_no_answer(
+    sampled, csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, figure = tmp_path / "kept", tmp_path / "backtest.png"
+    sampled(interrupted=("skaling up to",))
+    call = (csv, "--cut", "1e20", "--figure", figure)
+    done = run(*call)
+    assert (done.exit_code, done.stdout) == (130, "")
+    assert done.stderr == "interrupted: nothing was written\n"
+    kept.mkdir()
+    done = run(*call, "--results", kept)
+    assert done.stderr == "interrupted: no fit had ended\n"
+    for name in ("manifest.json", "0000-skaling.npz"):
+        (kept / name).touch()
+    for how in ((), ("--json",)):
+        done = run(*call, "--results", kept, *how)
+        assert (done.exit_code, done.stdout) == (130, "")
+        told = f"1 finished fit is in {kept}; run the same again to go on from there"
+        assert done.stderr == f"interrupted: {told}\n"
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BACKTEST.simple, "least_squares", stop)
+    sampled()
+    (kept / "0001-skaling.npz").touch()
+    assert "interrupted: 2 finished fits are in" in run(*call, "--results", kept).stderr
+    assert not figure.exists()
+
+
+def test_the_table_of_a_cut_names_what_it_shows(
+    sampled, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sampled(interrupted=("skaling up to",))
+    backtest_table(backtest_facts(result(cuts=[5e21])))
+    told = " ".join(capsys.readouterr().out.split())
+    assert "90 %, 3 largest" in told
+    assert "interrupted before it ended" in told
+    assert "interrupted: interrupted" not in told
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -574,7 +698,11 @@ def test_exit_codes(sampled, csv: Path, how: dict, code: int) -> None:
         (["--cut", "1e30"], "holds no run out"),
         (["--results", str(Path(__file__).parent)], "holds other files and no manifest.json"),
         (["--figure", "backtest.txt"], "expected a name in .png"),
-        (["--workers", "2", "--dask", "tcp://127.0.0.1:9"], "either workers or an executor"),
+        (
+            ["--workers", "2", "--dask", "tcp://127.0.0.1:9"],
+            "--workers 2 with --dask tcp://127.0.0.1:9: give either",
+        ),
+        (["--draws", "50"], "error: --draws 50, chains=4: convergence cannot be judged"),
     ],
 )
 def test_bad_input(csv: Path, args: list[str], message: str) -> None:

@@ -17,9 +17,10 @@ from bayescale.forecast.noise import rates_at, run_loss
 from bayescale.inference.arrays import graph_data, log_jacobian, reference
 from bayescale.inference.columns import check_columns
 from bayescale.inference.fit import prior_tree
+from bayescale.inference.rates import as_observed
 from bayescale.model import Model
 from bayescale.rates import Rates, below, draw, log_density
-from bayescale.validate.score import RatePredictive, score_runs
+from bayescale.validate.score import RatePredictive, held, score_runs
 
 TRIALS = 50
 #: Noise of each kind in a model file, and what it is at a centre of .3 with sigma .2 and fifty trials.
@@ -61,11 +62,11 @@ def test_draws_follow_the_density_and_the_distribution_function(dist: str) -> No
     """Places of draws in their own distribution are uniform; frequencies are what the density says."""
     rates = rates_of(dist)
     size = 40_000
-    found = draw(rates, np.random.default_rng(1).random((2, size)))
-    place = below(rates, found)
-    assert abs(place.mean() - 0.5) < 4 * np.sqrt(1 / 12 / size)
+    rng = np.random.default_rng(1)
+    found = draw(rates, rng.random((2, size)))
+    place = below(rates, found, rng.random(size))
+    assert stats.kstest(place, "uniform").pvalue > 1e-3
     if rates.trials is None:
-        assert stats.kstest(place, "uniform").pvalue > 1e-3
         mass = stats.gaussian_kde(found[:4000])(np.array([0.25, 0.3, 0.36]))
         np.testing.assert_allclose(
             np.log(mass), log_density(rates, np.array([0.25, 0.3, 0.36])), atol=0.12
@@ -141,10 +142,10 @@ def test_counts_need_trials_and_rates_cannot_drift() -> None:
         with pytest.raises(ValueError, match=r"noise\.trials: expected a whole number or the name"):
             Model.from_toml(head + f'[noise]\ndist = "Binomial"\ntrials = {bad}')
     with pytest.raises(
-        ValueError, match="can be integrated out; set discrepancy = 'none' for Beta"
+        ValueError, match="are of log loss as the drift is; set discrepancy = 'none' for Beta"
     ):
         Model.from_toml(head + 'discrepancy = "drift"\n[noise]\ndist = "Beta"')
-    with pytest.raises(ValueError, match="can be integrated out"):
+    with pytest.raises(ValueError, match="are of log loss as the drift is"):
         model_of("Beta").with_discrepancy("drift")
     with pytest.raises(ValueError, match="did you mean 'Binomial'"):
         Model.from_toml(head + '[noise]\ndist = "Binomal"')
@@ -299,6 +300,35 @@ def test_scores_of_counts_are_those_of_their_distribution(law: str) -> None:
     turn = 0.0 if law == "voting" else np.log(loss)
     expected = stats.binom.logpmf(count, trials, 0.3) + np.log(trials) + np.log(count / trials)
     np.testing.assert_allclose(table["lpd"], expected + turn, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("law", ["voting", "coverage"])
+def test_intervals_of_honest_forecasts_of_few_counts_hold_as_many_as_they_say(law: str) -> None:
+    """Of 20 trials that rarely succeed nine in ten give the same count: still half lie in the 50 % interval."""
+    size, trials = 4000, 20
+    chance = 0.005 if law == "voting" else 0.995
+    rates = Rates("Binomial", np.full((1, 1, size), chance), None, np.array(trials))
+    forecast = RatePredictive(laws.get(law), rates)
+    count = np.random.default_rng(2).binomial(trials, chance, size)
+    loss = forecast.law.loss_of(count / trials)
+    table = score_runs(forecast, loss, random_seed=1)
+    pits = table["pit"].values
+    assert stats.kstest(pits, "uniform").pvalue > 1e-3
+    for level in (0.5, 0.9):
+        error = np.sqrt(level * (1 - level) / size)
+        assert abs(held(pits, level).mean() - level) < 4 * error
+    assert abs((pits < 0.5).mean() - 0.5) < 4 * np.sqrt(0.25 / size)
+    # The seed decides, and nothing else.
+    np.testing.assert_array_equal(score_runs(forecast, loss, random_seed=1)["pit"], pits)
+    assert (score_runs(forecast, loss, random_seed=2)["pit"] != pits).all()
+
+
+@pytest.mark.parametrize("trials", [1000, 999])
+def test_trials_are_whole_though_their_mean_falls_short_in_its_last_digit(trials: int) -> None:
+    short = np.nextafter(np.array([float(trials)]), 0.0)
+    count, whole = as_observed("Binomial", np.array([1.0]), short)
+    assert whole is not None
+    assert (count[0], whole[0]) == (trials, trials)
 
 
 def test_scores_of_no_error_and_of_none_right_are_finite() -> None:

@@ -47,7 +47,9 @@ def as_observed(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Rates as :func:`observe` takes them, and whole numbers of trials."""
     if trials is not None:
-        return np.rint(rate * trials).astype(np.int64), trials.astype(np.int64)
+        # A mean of whole numbers may fall short of one in its last digit.
+        whole = np.rint(trials).astype(np.int64)
+        return np.rint(rate * whole).astype(np.int64), whole
     return (np.log(rate / (1 - rate)) if dist == "LogitNormal" else rate), None
 
 

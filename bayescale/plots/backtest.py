@@ -14,6 +14,9 @@ _HELD, _MISSED, _BASELINE = style.MEDIAN, style.THRESHOLD, "0.55"
 _DASHES = ((0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), "-")
 #: Bins of the histogram: what each interval of .1 in probability holds.
 _BINS = 10
+#: Times what four in five errors and intervals keep to: beyond it they are cut off at the edge, or would flatten all
+#: others.
+_FAR = 5.0
 
 
 def plot_backtest(
@@ -35,9 +38,10 @@ def plot_backtest(
     matplotlib.figure.Figure
         *How to read it*: above left, the share of held-out losses that central intervals of each level held: below
         the diagonal they are too narrow, above it too wide, and in the grey band honest forecasts lie in nine of ten
-        cases, were the runs independent. Above right, where the losses fell in their forecasts: flat is calibrated,
-        a valley is too narrow, a hill too wide, a slope biased. Below, each forecast: the loss less the median, with
-        the 90 % interval, against the distance beyond the training runs. The label of the figure says it in words.
+        cases, were as many runs as ``model`` forecast independent. Above right, where the losses fell in their
+        forecasts: flat is calibrated, a valley is too narrow, a hill too wide, a slope biased. Below, each forecast:
+        the loss less the median, with the 90 % interval, against the distance beyond the training runs; a triangle at
+        the edge is a loss that lies beyond it. The label of the figure says it in words.
 
     Raises
     ------
@@ -49,8 +53,8 @@ def plot_backtest(
     >>> both = {name: ("forecast", [each]) for name, each in dict(pit=0.5, observed=2.0, median=2.0).items()}
     >>> ends = {name: ("forecast", [each]) for name, each in dict(q05=1.9, q95=2.1).items()}
     >>> which = {"of_model": ("forecast", ["power"]), "decades_beyond": ("forecast", [0.5])}
-    >>> shares = {name: ("nominal", [each]) for name, each in dict(calibration_low=0.8, calibration_high=1.0).items()}
-    >>> shares["calibration"] = ("model", "nominal"), [[1.0]]
+    >>> usual = {"calibration": 1.0, "calibration_low": 0.8, "calibration_high": 1.0}
+    >>> shares = {name: (("model", "nominal"), [[each]]) for name, each in usual.items()}
     >>> index = {"model": ["power"], "nominal": [0.9], "is_fit": ("model", [True])}
     >>> len(plot_backtest(xr.Dataset({**both, **ends, **which, **shares}, index)).axes)
     3
@@ -69,7 +73,7 @@ def plot_backtest(
     _draw_pit(histogram, shown["pit"].values)
     _draw_errors(errors, shown)
     histogram.set_title(f"{model}: {shown.sizes['forecast']} forecasts", **_title())
-    errors.set_title(f"{model}: forecasts of held-out runs", **_title())
+    errors.set_title(f"{model}: forecasts of held-out runs", **_title() | {"pad": 18})
     coverage.set_title("coverage, all cuts", **_title())
     for axis in (coverage, histogram, errors):
         axis.tick_params(labelsize=style.SMALL)
@@ -85,7 +89,7 @@ def _title() -> dict[str, Any]:
 
 def _draw_coverage(axis: Axes, result: xr.Dataset, model: str) -> None:
     nominal = result["nominal"].values
-    low, high = result["calibration_low"].values, result["calibration_high"].values
+    low, high = (result[f"calibration_{end}"].sel(model=model) for end in ("low", "high"))
     axis.fill_between(nominal, low, high, color="0.9", lw=0, label="honest, 9 of 10")
     axis.plot([0, 1], [0, 1], color="0.6", lw=0.8, label="_diagonal")
     dashes = iter(_DASHES * len(nominal))
@@ -147,7 +151,10 @@ def _draw_errors(axis: Axes, shown: xr.Dataset) -> None:
     far, middle = shown["decades_beyond"].values, shown["median"].values
     ends = [(shown[name].values - middle) / middle for name in ("q05", "q95")]
     error = (shown["observed"].values - middle) / middle
-    inside = (error >= ends[0]) & (error <= ends[1])
+    # As the shares above count: an interval that ends at a count holds that count by chance.
+    inside = np.abs(shown["pit"].values - 0.5) <= 0.45
+    edge = _edge(np.concatenate([error, *ends]))
+    beyond = np.abs(error) > edge
     axis.axhline(0, color="0.35", lw=0.8, zorder=1)
     axis.vlines(far, *ends, color=style.WIDE, lw=1.4, zorder=2, label="90 % interval")
     for which, color, marker, label in (
@@ -155,8 +162,8 @@ def _draw_errors(axis: Axes, shown: xr.Dataset) -> None:
         (~inside, _MISSED, "X", "outside"),
     ):
         axis.plot(
-            far[which],
-            error[which],
+            far[which & ~beyond],
+            error[which & ~beyond],
             color=color,
             marker=marker,
             ms=4 if marker == "X" else 3,
@@ -166,11 +173,32 @@ def _draw_errors(axis: Axes, shown: xr.Dataset) -> None:
             zorder=3,
             label=f"{label}, {which.sum()}",
         )
+        for up, triangle in ((True, "^"), (False, "v")):
+            cut = which & beyond & ((error > 0) == up)
+            if cut.any():
+                at = np.full(cut.sum(), edge if up else -edge)
+                axis.plot(far[cut], at, color=color, marker=triangle, ms=5, ls="none", zorder=3)
+    if beyond.any():
+        low, high = axis.get_ylim()
+        axis.set_ylim(max(low, -1.05 * edge), min(high, 1.05 * edge))
     axis.set_xlim(left=0)
     axis.yaxis.set_major_formatter(FuncFormatter(style.percent_text))
     axis.set_xlabel("decades beyond the largest training run", fontsize=style.NORMAL)
     axis.set_ylabel("loss less its median forecast", fontsize=style.NORMAL)
-    axis.legend(fontsize=style.SMALL, frameon=False, loc="upper left", ncols=3)
+    # Above the axis and beneath its title: there is no corner in which no forecast may lie.
+    axis.legend(
+        fontsize=style.SMALL,
+        frameon=False,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        borderaxespad=0.0,
+        ncols=3,
+    )
+
+
+def _edge(values: np.ndarray) -> float:
+    """Size of an error beyond which it is shown at the edge."""
+    return max(_FAR * float(np.quantile(np.abs(values), 0.8)), 1e-6)
 
 
 def _alt(result: xr.Dataset, shown: xr.Dataset, model: str) -> str:

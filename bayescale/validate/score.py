@@ -121,9 +121,8 @@ def predictive(
         scatter = None if found.scatter is None else _shaped(found.scatter, saved)
         center = _shaped(found.center, saved)
         return RatePredictive(saved.law, replace(found, center=center, scatter=scatter))
-    scale = _noise_scale(saved, inputs, location, runs)
-    # The fit saw means of checkpoints; a single one scatters about them.
-    scale = np.hypot(scale, float(fit.attrs.get("checkpoint_sd", 0.0)))
+    single = float(fit.attrs.get("checkpoint_sd", 0.0))
+    scale = _noise_scale(saved, inputs, location, runs, single)
     nu = None
     if noise.nu is not None:
         nu = _shaped(
@@ -145,15 +144,20 @@ def _shaped(values: np.ndarray, saved: Saved) -> np.ndarray:
 
 
 def _noise_scale(
-    saved: Saved, inputs: Mapping[str, np.ndarray], location: np.ndarray, runs: xr.Dataset
+    saved: Saved,
+    inputs: Mapping[str, np.ndarray],
+    location: np.ndarray,
+    runs: xr.Dataset,
+    single: float,
 ) -> np.ndarray:
-    """Scale of the noise of log loss, axes (sample, run)."""
+    """Scale of the noise of log loss, axes (sample, run), where single checkpoints scatter by ``single``."""
     noise, sigma = saved.model.noise, noise_scale(saved, inputs)
     assert sigma is not None
+    known: float | np.ndarray = 0.0
     if noise.known is not None and noise.known in runs:
         known = np.nan_to_num(runs[noise.known].values.astype(float)) / np.exp(location)
-        sigma = np.sqrt(sigma**2 + known**2)
-    return sigma
+    # The fit saw means of checkpoints; a single one scatters about them, by its known error among others.
+    return np.hypot(sigma, np.maximum(known, single))
 
 
 def log_density(
@@ -201,12 +205,21 @@ def _log_densities(forecast: Predictive | RatePredictive, log_loss: np.ndarray) 
 
 
 def pit(
-    forecast: Predictive | RatePredictive, log_loss: np.ndarray
+    forecast: Predictive | RatePredictive, log_loss: np.ndarray, *, random_seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Probability that the forecast gave to a loss no larger than the one observed, and its Monte Carlo error.
 
-    Uniform on (0, 1) if the forecast is calibrated. Of a loss that is counted, half of what the forecast gave to the
-    very count is left out: the mean is then a half, as of uniform numbers, and the spread a little less.
+    Uniform on (0, 1) if the forecast is calibrated. Of a loss that is counted, a random part of what the forecast gave
+    to the very count is left out: without that the few values that a count has would lie in lumps, and as many
+    intervals hold them as by chance begin or end at one.
+
+    Parameters
+    ----------
+    forecast : Predictive or RatePredictive
+    log_loss : numpy.ndarray
+        Axis (run,).
+    random_seed : int
+        Of that part, one for each run.
 
     Examples
     --------
@@ -215,7 +228,8 @@ def pit(
     array([0.5])
     """
     if isinstance(forecast, RatePredictive):
-        below = rates.below(forecast.rates, forecast.rate(log_loss))
+        luck = stream(random_seed, "pit").random(np.shape(log_loss))
+        below = rates.below(forecast.rates, forecast.rate(log_loss), luck)
         below = below if forecast.law.trials_give == "error" else 1 - below
         return below.mean(axis=(0, 1)), _error(below)
     standard = (log_loss - forecast.location) / forecast.scale
@@ -307,7 +321,8 @@ def score_runs(
     loss : numpy.ndarray
         Observed losses, axis (run,).
     random_seed : int
-        Of the draws that quantiles and the CRPS are taken from.
+        Of the draws that quantiles and the CRPS are taken from, and of the part of a count's own probability that
+        ``pit`` holds.
 
     Returns
     -------
@@ -334,7 +349,7 @@ def score_runs(
         found[name] = np.exp(levels.values[:, index])
     found["median_mcse"] = found["median"] * errors.sel(quantile=0.5).values
     for name, (value, error) in {
-        "pit": pit(forecast, log_loss),
+        "pit": pit(forecast, log_loss, random_seed=random_seed),
         "lpd": log_density(forecast, log_loss),
         "crps": crps(values, log_loss),
     }.items():

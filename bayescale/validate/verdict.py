@@ -32,7 +32,16 @@ def summarise_backtest(result: xr.Dataset, *, largest: int | None = None) -> xr.
     xr.Dataset
         Dims model, cut and level; NaN where a fit failed. See :func:`bayescale.validate.score.scores`, whose ``lpd``
         and ``crps`` are ``mean_lpd`` and ``mean_crps`` here.
+
+    Raises
+    ------
+    ValueError
+        If ``largest`` is less than one.
     """
+    if largest is not None and largest < 1:
+        raise ValueError(
+            f"largest = {largest}: expected a number of runs, one or more; leave it out for all"
+        )
     names, cuts = result["model"].values, result["cut"].values
     found = {}
     for name in names:
@@ -62,22 +71,23 @@ def calibration(result: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     xr.Dataset
-        ``calibration``, dims model and nominal; ``calibration_low`` and ``calibration_high``, between which an honest
-        forecast of as many distinct runs lies in nine of ten cases, were these independent.
+        Dims model and nominal; NaN for a model that forecast nothing. ``calibration``; ``calibration_low`` and
+        ``calibration_high``, between which an honest forecast of as many distinct runs as the model forecast lies in
+        nine of ten cases, were these independent.
     """
-    shares = np.full((result.sizes["model"], len(NOMINAL)), np.nan)
+    names = "calibration", "calibration_low", "calibration_high"
+    found = np.full((len(names), result.sizes["model"], len(NOMINAL)), np.nan)
     for index, name in enumerate(result["model"].values):
-        pits = _table(result, str(name))["pit"].values
-        if pits.size:
-            shares[index] = [held(pits, level).mean() for level in NOMINAL]
-    runs = np.unique(result["of_run_id"].values).size
-    usual = np.array([honest_range(level, runs) for level in NOMINAL])
+        table = _table(result, str(name))
+        runs = np.unique(table["of_run_id"].values).size
+        if runs:
+            share = [held(table["pit"].values, level).mean() for level in NOMINAL]
+            found[:, index] = (
+                share,
+                *zip(*(honest_range(level, runs) for level in NOMINAL), strict=True),
+            )
     return xr.Dataset(
-        {
-            "calibration": (("model", "nominal"), shares),
-            "calibration_low": ("nominal", usual[:, 0]),
-            "calibration_high": ("nominal", usual[:, 1]),
-        },
+        {name: (("model", "nominal"), each) for name, each in zip(names, found, strict=True)},
         coords={"nominal": list(NOMINAL)},
     )
 

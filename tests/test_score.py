@@ -1,0 +1,88 @@
+"""Scores of checkpoints, and the verdict on models that did not forecast all runs."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from fake_fit import fake_fit
+
+from bayescale.model import Model
+from bayescale.plots import plot_backtest
+from bayescale.validate import score
+from bayescale.validate.verdict import NOMINAL, calibration, honest_range, summarise_backtest
+
+
+def test_the_known_error_of_a_checkpoint_counts_once() -> None:
+    model = Model.load("power").changed(noise={"known": "loss_sd"})
+    fit = fake_fit(model)
+    runs = xr.Dataset({"flops": ("run", np.array([1e21, 1e22, 1e23]))})
+    curve = np.exp(score.predictive(fit, runs).location)
+    sigma = score.predictive(fit, runs).scale
+    sd = np.array([0.02, 0.05, np.nan])
+    runs["loss_sd"] = "run", sd * curve[0, 0]
+    fit.attrs["checkpoint_sd"] = 0.03
+    # The scatter of checkpoints holds what is known of it; the rest is their own.
+    wanted = np.broadcast_to(np.hypot(sigma, [0.03, 0.05, 0.03]), curve.shape)
+    found = np.broadcast_to(score.predictive(fit, runs).scale, curve.shape)
+    np.testing.assert_allclose(found, wanted)
+
+
+def forecasts(counts: dict[str, int]) -> xr.Dataset:
+    """A backtest at one cut, of as many runs as each model forecast."""
+    rng = np.random.default_rng(0)
+    total = sum(counts.values())
+    runs = np.concatenate([np.arange(count) for count in counts.values()])
+    columns = {
+        "of_model": np.repeat(list(counts), list(counts.values())),
+        "of_cut": np.full(total, 1e20),
+        "of_run": runs,
+        "of_run_id": runs.astype(str),
+        "scale": 1e21 * (1.0 + runs),
+        "decades_beyond": np.log10(10 * (1.0 + runs)),
+        "pit": rng.random(total),
+        "pit_mcse": np.full(total, 0.01),
+        "observed": np.full(total, 2.0),
+        "median_mcse": np.full(total, 0.01),
+        **{name: np.full(total, 2.0 + i / 100) for i, name in enumerate(score.QUANTILES)},
+        **{
+            f"{name}{part}": rng.random(total) for name in ("lpd", "crps") for part in ("", "_mcse")
+        },
+    }
+    table = {name: ("forecast", each) for name, each in columns.items()}
+    return xr.Dataset(table, {"model": list(counts), "cut": [1e20]})
+
+
+def test_the_band_of_a_model_is_that_of_the_runs_that_it_forecast() -> None:
+    counts = {"all": 20, "few": 3, "none": 0}
+    found = calibration(forecasts(counts)).assign_coords(model=list(counts))
+    for model, runs in (("all", 20), ("few", 3)):
+        own = found.sel(model=model)
+        both = np.stack([own["calibration_low"], own["calibration_high"]], axis=1)
+        np.testing.assert_allclose(both, [honest_range(level, runs) for level in NOMINAL])
+    assert all(np.isnan(each.sel(model="none")).all() for each in found.values())
+
+
+def test_the_largest_runs_are_one_at_least() -> None:
+    backtested = forecasts({"all": 20})
+    largest = summarise_backtest(backtested, largest=1)
+    assert float(largest["mean_lpd"].squeeze()) == float(backtested["lpd"][-1])
+    for none in (0, -2):
+        with pytest.raises(ValueError, match=f"largest = {none}: expected a number of runs, one"):
+            summarise_backtest(backtested, largest=none)
+
+
+def test_losses_far_off_do_not_flatten_the_others() -> None:
+    backtested = forecasts({"all": 40}).assign(is_fit=("model", [True]))
+    loss = np.full(40, 2.03)
+    loss[[3, 7]] = 20.0, 0.2
+    backtested["observed"] = "forecast", loss
+    shares = calibration(backtested)
+    axis = plot_backtest(xr.merge([backtested, shares], join="exact")).axes[2]
+    low, high = axis.get_ylim()
+    assert -0.3 < low < 0 < high < 0.3
+    marks = {line.get_marker(): line for line in axis.lines}
+    for triangle, place in (("^", 3), ("v", 7)):
+        assert marks[triangle].get_xdata() == backtested["decades_beyond"].values[[place]]
+        assert low < marks[triangle].get_ydata() < high
+    held = int((np.abs(backtested["pit"] - 0.5) <= 0.45).sum())
+    labels = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert labels == ["90 % interval", f"inside, {held}", f"outside, {40 - held}"]
