@@ -664,6 +664,16 @@ def with_value(runs: xr.Dataset, column: str, value: float) -> xr.Dataset:
             r"known noise from column 'loss_sd'.*drop 'known'",
         ),
         (
+            lambda runs: runs.assign(loss_sd=("run", ["ladder"] * runs.sizes["run"])),
+            "centred",
+            r"column 'loss_sd' must hold numbers; .*'ladder'",
+        ),
+        (
+            lambda runs: with_value(runs, "loss_sd", -1.0),
+            "centred",
+            r"'loss_sd', the known .* must be finite and not negative; see rows 4 \(-1\)\..*empty",
+        ),
+        (
             lambda runs: with_value(runs, "tokens", 0.0),
             "chinchilla",
             r"column 'tokens' \(training tokens.*\) must be positive.*rows 4 \(0\)\. Drop or fix them$",
@@ -902,6 +912,49 @@ def test_scores_are_averaged_where_there_are_some() -> None:
     assert a[0] == pytest.approx(score[2:10:2].sum() / 5)
 
 
+def test_whole_numbers_that_the_model_reads_are_averaged_as_others_are() -> None:
+    runs = bs.read_runs(curves())
+    runs["flops"] = runs["flops"] / 1e9
+    whole = runs.assign({name: runs[name].astype(np.int64) for name in ("tokens", "flops")})
+    seeds = np.unique(runs["run_id"].values, return_inverse=True)[1] + 3
+    kept, _ = average_checkpoints(whole.assign(seed=("run", seeds)), TOKENS)
+    wanted, _ = average_checkpoints(runs, TOKENS)
+    for name in ("tokens", "flops"):
+        np.testing.assert_allclose(kept[name], wanted[name], rtol=1e-6)
+    # What is no measure stays what it is: a seed of 3 is not one of 3.0000000000000004.
+    assert kept["seed"].dtype.kind == "i"
+    assert set(kept["run_id"].values) == {"a", "b", "c"}
+
+
+def test_trials_behind_a_mean_score_are_a_whole_number() -> None:
+    frame = curves(240)
+    frame["acc_x"] = np.rint(1000 * (1 - frame["loss"] / 10)) / 1000
+    frame["items"] = np.where(np.arange(len(frame)) % 2 == 0, 1000.0, 500.0)
+    for items in (frame["items"], np.full(len(frame), 1000.0)):
+        tasks = {"columns": ["acc_x"], "link": "sigmoid", "dist": "Binomial", "trials": "items"}
+        model = TOKENS.changed(tasks=tasks)
+        kept, _ = average_checkpoints(bs.read_runs(frame.assign(items=items)), model)
+        found = kept["items"].values
+        np.testing.assert_array_equal(found, np.rint(found))
+        assert abs(found[1] - np.mean(items[10:20])) <= 0.5
+
+
+def test_a_mean_of_checkpoints_is_known_better_than_each() -> None:
+    frame = curves(240)
+    frame["loss_sd"] = 0.02 * frame["loss"]
+    frame.loc[12, "loss_sd"] = np.nan
+    known = TOKENS.changed(noise={"known": "loss_sd"})
+    kept, _ = average_checkpoints(bs.read_runs(frame), known)
+    size = pd.Series(frame["run_id"]).value_counts()
+    assert size["c"] == 1
+    relative = (kept["loss_sd"] / kept["loss"]).values
+    # Ten checkpoints a step, of one known error: its mean has that over the root of ten.
+    np.testing.assert_allclose(
+        relative[kept["run_id"].values != "c"], 0.02 / np.sqrt(10), rtol=0.05
+    )
+    assert relative[-1] == pytest.approx(0.02)
+
+
 def test_a_drift_needs_runs_of_two_scales(pile: xr.Dataset) -> None:
     same = pile.assign(params=("run", np.full(29, 1e9)), tokens=("run", np.full(29, 1e11)))
     with pytest.raises(
@@ -1092,6 +1145,10 @@ def test_a_law_of_one_input_takes_the_column_that_is_there(
 def test_the_compiled_density_is_the_models_own(name: str, runs: xr.Dataset) -> None:
     """Value and gradient against PyMC's, and the gradient against finite differences of PyMC's value."""
     graph, compiled = compiled_for(runs, name)
+    if (
+        compiled.collapsed is not None
+    ):  # What is summed out is tested apart, and over a grid is no density of these.
+        compiled = compile_model(graph)
     own, own_gradient = graph.compile_logp(mode=PLAIN), graph.compile_dlogp(mode=PLAIN)
     for point in points_near(compiled, count=4, scatter=0.3):
         code, value, gradient = density(compiled, point)

@@ -145,6 +145,8 @@ def mixed(
 ) -> xr.Dataset:
     """Mix the members' probabilities by weight, with those of each member beside them.
 
+    The weights are those of the members that give a draw, and add up to one.
+
     Parameters
     ----------
     fit : xr.DataTree
@@ -153,9 +155,8 @@ def mixed(
         By member, each with its probabilities and their ``_mcse``.
     probabilities : list of str
     """
-    weights = xr.DataArray(
-        [m.weight for m in members(fit)], dims="model", coords={"model": list(answers)}
-    )
+    given = np.array([m.weight for m in members(fit)])
+    weights = xr.DataArray(given / given.sum(), dims="model", coords={"model": list(answers)})
     # Nothing else: draws of the members need not be as many.
     mixable = [*probabilities, *(f"{name}_mcse" for name in probabilities)]
     together = xr.concat(

@@ -32,8 +32,9 @@ def average_checkpoints(runs: xr.Dataset, model: Model) -> tuple[xr.Dataset, Not
     -------
     runs : xr.Dataset
         At most :data:`MEANS` rows a run: means of the numbers that a step has, geometric where all are positive and
-        no scores; the first of anything else. The attribute ``checkpoint_sd`` is the scatter of single checkpoints
-        about their step's mean, of log loss.
+        neither scores nor counts of trials, which stay whole; the first of anything else, as of whole numbers that
+        may be names. A known error of the loss is that of the mean. The attribute ``checkpoint_sd`` is the scatter of
+        single checkpoints about their step's mean, of log loss.
     note : Note or None
         What was done; None if every row is a run of its own.
 
@@ -65,9 +66,19 @@ def average_checkpoints(runs: xr.Dataset, model: Model) -> tuple[xr.Dataset, Not
     np.minimum.at(first, place, np.arange(cell.size))
     kept = runs.isel(run=first)
     scores = task_names(runs, model) if model.tasks is not None else []
+    trials = model.tasks.trials if model.tasks is not None else None
+    measured = {*model.inputs.values(), "loss", "flops", *scores, trials, model.noise.known}
     for name, values in runs.data_vars.items():
-        if values.dims == ("run",) and values.dtype.kind == "f":
-            mean = _means(values.values, place, geometric=name not in scores)
+        # Other whole numbers may be names, such as seeds.
+        kinds = "fiu" if name in measured else "f"
+        if values.dims == ("run",) and values.dtype.kind in kinds:
+            numbers = values.values.astype(float)
+            if name == model.noise.known:
+                mean = np.sqrt(_means(numbers**2, place, geometric=False) / size)
+            elif name == trials:
+                mean = np.rint(_means(numbers, place, geometric=False))
+            else:
+                mean = _means(numbers, place, geometric=name not in scores)
             kept[name] = values.isel(run=first).copy(data=mean)
     kept = kept.assign_coords(run=np.arange(order.size))
     kept.attrs["checkpoint_sd"] = _scatter(np.log(runs["loss"].values), at, place, size)
