@@ -1,6 +1,6 @@
 """How long does an answer take? Every figure is a ratio to a peer, or to a floor, measured beside it in the same run.
 
-    python benchmarks/speed.py [--part answers|drifting|refits] [--quick] [--output FILE]
+    python benchmarks/speed.py [--part answers|drifting|checkpoints|refits] [--quick] [--output FILE]
 
 Results go to ``results/speed.json``; the page ``speed.md`` is made from that file. The 245 Chinchilla runs come from
 the folder that BAYESCALE_DATA names; without them what needs them is left out, and the page says so.
@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -27,9 +26,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from arviz_stats import ess, mcse, rhat
-from calibration import learning_curves
+from calibration import IN_MODEL, TRUTHS, learning_curves
 
 import bayescale as bs
 from bayescale.inference.fit import default_model
@@ -125,7 +125,7 @@ def commands(runs: xr.Dataset, repeats: int) -> list[Figure]:
         for repeat in range(-1, repeats):
             tell(f"commands: {'warming up' if repeat < 0 else f'repeat {repeat + 1} of {repeats}'}")
             for name, command in timed.items():
-                seconds, used = clock(command, folder, environment)
+                seconds, used, _ = clock(command, folder, environment)
                 if repeat >= 0:
                     wall[name].append(seconds)
                     cpu[name].append(used)
@@ -161,14 +161,21 @@ def plain(folder: str) -> dict[str, str]:
 
 def clock(
     command: Sequence[str], folder: str, environment: Mapping[str, str]
-) -> tuple[float, float]:
-    """Seconds on the wall, and of processor time, that a command takes."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
-    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+) -> tuple[float, float, float]:
+    """Seconds on the wall and of processor time that a command takes, and the most memory that it held [GB]."""
+    with tempfile.TemporaryFile("w+") as said:
+        began = time.perf_counter()
+        running = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=said
+        )
+        _, status, used = os.wait4(running.pid, 0)
+        seconds = time.perf_counter() - began
+        running.returncode = os.waitstatus_to_exitcode(status)
+        if running.returncode:
+            said.seek(0)
+            raise RuntimeError(f"{' '.join(command)} failed:\n{said.read()}")
+    # Linux counts kilobytes.
+    return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e9
 
 
 def light_import() -> Figure:
@@ -259,6 +266,48 @@ def drifting(every: int, repeats: int) -> tuple[list[Figure], dict[str, int]]:
             "s", tuple(seconds["runs"]), "", (), 6.0, "less",
         ),
     ], {"curves": count, "first": first}  # fmt: skip
+
+
+def checkpoints(rows: Sequence[int]) -> tuple[list[Figure], dict[str, list[float]]]:
+    """`bayescale fit` of 50 simulated runs with ever more checkpoints; seconds, and the largest's memory [GB]."""
+    seconds, memory = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        environment = plain(folder)
+        command = [sys.executable, "-m", "bayescale.cli", "fit", "runs.csv", "-o", "fit.nc"]
+        # Once for nothing: what is compiled stays.
+        for count in (rows[0], *rows):
+            training(count).to_csv(Path(folder) / "runs.csv", index=False)
+            took, _, held = clock([*command, "--seed", "1", "--force"], folder, environment)
+            seconds.append(took)
+            memory.append(held)
+            tell(f"{count} checkpoints: {took:.1f} s, {held:.2f} GB")
+    least, most = rows[0], rows[-1]
+    return [
+        Figure(f"`bayescale fit` of {most:,} checkpoints of 50 runs", "s", (seconds[-1],), "", (), 600.0, "less"),
+        Figure("the most memory that it holds", "GB", (memory[-1],), "", (), 3.0, "less"),
+        Figure(
+            f"{most:,} checkpoints", "s", (seconds[-1],), f"{least:,}, {most // least} times fewer",
+            (seconds[1],), most / least, "less",
+        ),
+    ], {"seconds": seconds[1:], "memory": memory[1:]}  # fmt: skip
+
+
+def training(rows: int) -> pd.DataFrame:
+    """Losses along 50 runs of Chinchilla's law: luck of each run, and noise that lasts from checkpoint to checkpoint."""
+    rng = np.random.default_rng(5)
+    each = rows // 50
+    params, ratio = np.repeat(np.geomspace(2e7, 2e9, 10), 5), np.tile(np.geomspace(5, 80, 5), 10)
+    done = np.linspace(0.05, 1, each)
+    tokens = (params * ratio)[:, None] * done
+    luck = 0.005 * rng.standard_normal((50, 1))
+    noise = 0.003 * rng.standard_normal((50, each))
+    for now in range(1, each):
+        noise[:, now] = 0.9 * noise[:, now - 1] + np.sqrt(1 - 0.9**2) * noise[:, now]
+    loss = TRUTHS[IN_MODEL](params[:, None], tokens) * np.exp(luck + noise)
+    step = np.round(1e5 * np.broadcast_to(done, tokens.shape))
+    columns = {"params": np.repeat(params, each), "tokens": tokens, "step": step, "loss": loss}
+    flat = {name: np.ravel(values) for name, values in columns.items()}
+    return pd.DataFrame({"run_id": np.repeat([f"run-{i}" for i in range(50)], each), **flat})
 
 
 def attempts(runs: xr.Dataset, random_seed: int) -> list[float]:
@@ -481,6 +530,7 @@ def page(results: dict[str, Any]) -> str:
     lines = ["# Speed", ""]
     lines += answers_lines(results) if "machine" in results else []
     lines += drifting_lines(results["drifting"]) if "drifting" in results else []
+    lines += checkpoints_lines(results["checkpoints"]) if "checkpoints" in results else []
     lines += refits_lines(results["refits"]) if "refits" in results else []
     return "\n".join(lines) + "\n"
 
@@ -553,6 +603,31 @@ def drifting_lines(part: dict[str, Any]) -> list[str]:
         "",
         f"Measured {part['date']} on {part['machine']['cores']} cores, at a load of {part['load']:.1f} in the minute before.",
         *["", "A quick run: too few curves for a result."] * part["quick"],
+    ]
+
+
+def checkpoints_lines(part: dict[str, Any]) -> list[str]:
+    """Of the page: how long a fit to checkpoints takes."""
+    each = "; ".join(
+        f"{count:,}: {seconds:.1f} s, {held:.2f} GB"
+        for count, seconds, held in zip(
+            part["counts"], part["seconds"], part["memory"], strict=True
+        )
+    )
+    return [
+        "",
+        "## Checkpoints",
+        "",
+        "Made by `python benchmarks/speed.py --part checkpoints`: a CSV of ever more checkpoints of the same 50 simulated runs,",
+        "from the file to the saved fit, in a process of its own; code is compiled before. Checkpoints enter as their means",
+        "over steps of log compute, so that time grows more slowly than their number.",
+        "",
+        *HEAD,
+        *map(table_row, part["rows"]),
+        "",
+        f"Checkpoints, seconds and memory: {each}.",
+        f"Measured {part['date']} on {part['machine']['cores']} cores, at a load of {part['load']:.1f} in the minute before.",
+        *["", "A quick run: too few checkpoints for a result."] * part["quick"],
     ]
 
 
@@ -649,6 +724,13 @@ def many_drifting(quick: bool) -> dict[str, Any]:
     return {"load": load, **counts, **facts(quick, figures)}
 
 
+def many_checkpoints(quick: bool) -> dict[str, Any]:
+    """Measure part ``checkpoints``."""
+    load, counts = os.getloadavg()[0], (1_000, 2_000) if quick else (1_000, 10_000, 100_000)
+    figures, measured = checkpoints(counts)
+    return {"load": load, "counts": counts, **measured, **facts(quick, figures)}
+
+
 def many_refits(quick: bool) -> dict[str, Any]:
     """Measure part ``refits``."""
     runs = bs.load_dataset("epoch-chinchilla")
@@ -666,12 +748,12 @@ def facts(quick: bool, figures: Sequence[Figure]) -> dict[str, Any]:
     }
 
 
-#: Parts of many fits, each with a key of its own in the results.
-MANY = {"drifting": many_drifting, "refits": many_refits}
+#: Parts beside the answers, each with a key of its own in the results.
+MANY = {"drifting": many_drifting, "checkpoints": many_checkpoints, "refits": many_refits}
 
 
 def answers(quick: bool) -> dict[str, Any]:
-    """Measure all but the parts of many fits."""
+    """Measure all but the other parts."""
     load = [os.getloadavg()[0]]
     figures: list[Figure] = []
     results: dict[str, Any] = {

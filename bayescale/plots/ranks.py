@@ -1,5 +1,7 @@
 """Ranks of true answers among posterior answers: whether a model's intervals are honest on truths of its own prior."""
 
+import re
+
 import arviz_base
 import arviz_plots
 import xarray as xr
@@ -35,9 +37,7 @@ def plot_ranks(result: xr.Dataset, *, size: tuple[float, float] = style.WIDE_SIZ
     'Ranks of true answers of model power: loss_10x, 100 simulations'
     """
     names = [str(name) for name in result["answer"].values]
-    titles = [
-        name.replace("_", " at ").replace("x", " ×") if "_" in name else name for name in names
-    ]
+    titles = [re.sub(r"_(\d+)x$", r" at \1 ×", name) for name in names]
     # From whole ranks to the middle of their share of (0, 1).
     share = (result["rank"] + 0.5) / (int(result.attrs.get("ranks", 99)) + 1)
     tree = arviz_base.convert_to_datatree(
@@ -53,7 +53,7 @@ def plot_ranks(result: xr.Dataset, *, size: tuple[float, float] = style.WIDE_SIZ
         tree,
         sample_dims=["simulation"],
         backend="matplotlib",
-        col_wrap=min(len(names), 3),
+        col_wrap=min(len(names), max(3, round(len(names) ** 0.5))),
         figure_kwargs={"figsize": size, "layout": "constrained"},
     )
     figure: Figure = collection.viz["figure"].item()
