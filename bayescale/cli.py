@@ -62,8 +62,8 @@ class _Verbs(typer.core.TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            typer.echo("interrupted: nothing was written", err=True)
+        except KeyboardInterrupt as error:
+            typer.echo(f"interrupted: {str(error) or 'nothing was written'}", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except BrokenPipeError:
             # The reader of a pipe has seen enough; what is still buffered goes nowhere.
@@ -330,6 +330,7 @@ def returns(
     from bayescale import render
     from bayescale.forecast import diminishing
     from bayescale.forecast import returns as marginal
+    from bayescale.forecast.stacked import is_stack
     from bayescale.saving import FORECAST, load
 
     tree = load(fit, groups=FORECAST)
@@ -355,7 +356,9 @@ def returns(
     )
     table = marginal(tree, flops=[scale], step=step, path=path, at=held(at), family=family)
     render.out(render.returns_facts(tree, answer, table), json, render.returns_table)
-    render.next_step(json or quiet, f"bayescale report {quoted(fit)} --beyond {beyond}")
+    # A report is of one fit.
+    silent = json or quiet or is_stack(tree)
+    render.next_step(silent, f"bayescale report {quoted(fit)} --beyond {beyond}")
     finish(tree, force)
 
 
@@ -459,6 +462,7 @@ def capability(
     """What does compute buy in loss, and what in scores of tasks? For a fit of a model with tasks."""
     from bayescale import render
     from bayescale.forecast import capability as both
+    from bayescale.forecast.stacked import is_stack
     from bayescale.saving import FORECAST, load
 
     tree = load(fit, groups=FORECAST)
@@ -473,7 +477,7 @@ def capability(
         dependence=dependence,
     )
     render.out(render.capability_facts(tree, found), json, render.capability_table)
-    render.next_step(json or quiet, f"bayescale report {quoted(fit)}")
+    render.next_step(json or quiet or is_stack(tree), f"bayescale report {quoted(fit)}")
     finish(tree, force)
 
 
@@ -520,24 +524,33 @@ def backtest(
 
     if figure is not None:
         check_figure(figure, "--figure ")
+    if dask is not None and workers > 1:
+        raise ValueError(
+            f"--workers {workers} with --dask {dask}: give either; a Dask cluster has workers of its own"
+        )
     chosen = [Model.load(each) for each in model] if model else None
     cuts = [size("--cut", each) for each in cut] if cut else None
     runs = read_table(table, column, form, join, unit, tokens_per_byte)
     from bayescale import render, render_backtest
     from bayescale.validate import backtest as run_backtest
 
-    found = run_backtest(
-        runs,
-        chosen,
-        cuts=cuts,
-        input=by,
-        draws=draws,
-        random_seed=seed,
-        workers=workers,
-        executor=dask,
-        results=results,
-        progress=not (quiet or json) and sys.stderr.isatty(),
-    )
+    try:
+        found = run_backtest(
+            runs,
+            chosen,
+            cuts=cuts,
+            input=by,
+            draws=draws,
+            random_seed=seed,
+            workers=workers,
+            executor=dask,
+            results=results,
+            progress=not (quiet or json) and sys.stderr.isatty(),
+        )
+        if (found["status"] == "interrupted").any():
+            raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_kept(results)) from None
     render.out(render_backtest.backtest_facts(found), json, render_backtest.backtest_table)
     if figure is not None:
         from bayescale.plots.backtest import plot_backtest
@@ -548,11 +561,19 @@ def backtest(
     named = f" --model {quoted(model[0])}" if model else ""
     again = as_read(table, column, form, join, unit, tokens_per_byte)
     render.next_step(json or quiet, f"bayescale fit {again}{named}")
-    status = found["status"].values
-    if (status == "interrupted").any():
-        raise typer.Exit(EXIT_INTERRUPTED)
     if not (found["converged"].values | force).all():
         raise typer.Exit(EXIT_NOT_CONVERGED)
+
+
+def _kept(results: Path | None) -> str:
+    """What is left of a backtest that was interrupted."""
+    if results is None:
+        return ""
+    count = len(list(results.glob("*.npz")))
+    if count == 0:
+        return "no fit had ended"
+    fits = "1 finished fit is" if count == 1 else f"{count} finished fits are"
+    return f"{fits} in {results}; run the same again to go on from there"
 
 
 for _name, _verb in (

@@ -79,7 +79,8 @@ def backtest_table(facts: Mapping[str, Facts]) -> None:
         )
         shown.print(
             _cut_table(
-                [row for row in facts["scores"] if row["cut"] == cut["cut"]], facts["largest"]
+                [row for row in facts["scores"] if row["cut"] == cut["cut"]],
+                min(facts["largest"], cut["held_out"]),
             )
         )
         shown.print()
@@ -109,9 +110,9 @@ def _cut_table(rows: Sequence[Mapping[str, Facts]], largest: int) -> Table:
     )
     for row in rows:
         if row["status"] != "done":
-            table.add_row(
-                escape(row["model"]), f"[red]{row['status']}: {escape(row['error'])[:70]}[/]"
-            )
+            # The error of an interrupted fit says just that.
+            became = "" if row["status"] == "interrupted" else f"{row['status']}: "
+            table.add_row(escape(row["model"]), f"[red]{became}{escape(row['error'])[:70]}[/]")
             continue
         cells = [f"{row['coverage'][level]['value']:.2f}" for level in ("0.5", "0.8")]
         ninety = row["coverage"]["0.9"]

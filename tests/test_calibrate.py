@@ -63,6 +63,26 @@ def test_a_fit_that_does_not_converge_is_made_again_with_more_draws(
     assert found.attrs["again"] == 1
 
 
+@pytest.mark.parametrize("at", [1, 2])
+def test_an_interrupted_calibration_gives_no_ranks(
+    simulate, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    calls: list[int] = []
+
+    def instead(jobs: list[Job], then: object, **_: object) -> list[Outcome]:
+        calls.append(len(jobs))
+        value = {"rank": np.zeros(5), "inside": np.ones(5, bool), "converged": np.array(False)}
+        done = [Outcome(job.name, value=value) for job in jobs[1:]]
+        last = Outcome(jobs[0].name, "interrupted" if len(calls) == at else "done", value=value)
+        return [last, *done]
+
+    monkeypatch.setattr("bayescale.validate.calibrate.fit_many", instead)
+    design = simulate(4, seed=1)[["params", "tokens", "flops", "loss"]]
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(design, "chinchilla", simulations=3, draws=200)
+    assert calls == [3] * at
+
+
 def test_the_figure_of_ranks_shows_every_answer_and_how_far_it_is_from_even(simulate) -> None:
     rng = np.random.default_rng(3)
     ranks = np.stack([rng.integers(0, RANKS + 1, 200), rng.integers(0, 40, 200)], axis=1)

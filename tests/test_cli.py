@@ -884,6 +884,15 @@ def test_bad_input_to_returns(options: list[str], message: str, saved: Path) -> 
     assert message in fails("returns", saved, "--beyond", "1e24", *options)
 
 
+def test_a_stack_is_sent_to_no_report(saved: Path, fit: xr.DataTree, tmp_path: Path) -> None:
+    both = bs.stack({"one": fit, "other": fit}, weights={"one": 1, "other": 1})
+    path = bs.save(both, tmp_path / "stack.nc")
+    call = ["--beyond", "1e24", "--gain-below", "0.01"]
+    assert "next:" not in invoke("returns", path, *call).stdout
+    assert f"next: bayescale report {saved}" in invoke("returns", saved, *call).stdout
+    assert "this is a stack" in fails("check", path)
+
+
 # --- models, laws, backtest, demo -----------------------------------------------------------------------------------------------
 
 

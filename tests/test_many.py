@@ -3,12 +3,14 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,9 @@ from fake_fit import fake_fit
 
 from bayescale import laws
 from bayescale.inference import fit, many
+from bayescale.inference.kept import experiment_hash
 from bayescale.inference.many import Job, Outcome, dask_executor, fit_many
+from bayescale.model import Model
 
 FITTING = sys.modules["bayescale.inference.fit"]
 
@@ -119,6 +123,15 @@ def test_an_interruption_keeps_what_is_finished(
         ({"workers": 0}, "workers = 0"),
         ({"workers": 2, "executor": ThreadPoolExecutor(1)}, "either workers or an executor"),
         ({"results": "somewhere"}, "give then as well"),
+        ({"jobs": jobs(1, chains=1)}, "chains=1: convergence cannot be judged"),
+        (
+            {"results": __file__, "then": seed_and_level},
+            "test_many.py is a file, and results are kept in a folder",
+        ),
+        (
+            {"results": Path(__file__) / "kept", "then": seed_and_level},
+            "test_many.py.* is a file, and results are kept in a folder",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_fitted(
@@ -182,13 +195,21 @@ def test_a_failed_fit_is_tried_again(
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ([replace(job, random_seed=9) for job in jobs()], "other runs, models, seeds or settings"),
-        ([replace(job, draws=300) for job in jobs()], "other runs, models, seeds or settings"),
+        ([replace(job, random_seed=9) for job in jobs()], "other runs, models, laws, seeds or"),
+        (
+            [replace(job, draws=300) for job in jobs()],
+            "other runs, models, laws, seeds or settings",
+        ),
         ([replace(job, runs=table(seed=7)) for job in jobs()], "other runs, models"),
         ([replace(job, aside=table()) for job in jobs()], "other runs, models"),
         ([replace(job, model="pure-power") for job in jobs()], "other runs, models"),
-        (jobs(5), "'job 4' is not among those"),
-        (jobs(3), "'job 3' is not among these"),
+        (jobs(5), r"\(there 4 jobs, here 5; only here 'job 4'\)"),
+        (jobs(3), "there 4 jobs, here 3; only there 'job 3'"),
+        (
+            [replace(job, name=f"{job.name}, seed {job.random_seed}") for job in jobs()],
+            "there 4 jobs, here 4; only there 'job 0' and 3 more; only here 'job 0, seed 0' and 3 more",
+        ),
+        (jobs()[::-1], "there 4 jobs, here 4; the same jobs in another order"),
     ],
 )
 def test_a_folder_of_another_experiment_is_refused(
@@ -203,6 +224,117 @@ def test_what_is_made_of_a_fit_is_part_of_the_experiment(fitted: list[int], tmp_
     fit_many(jobs(1), then=seed_and_level, results=tmp_path)
     with pytest.raises(ValueError, match="another experiment"):
         fit_many(jobs(1), then=die_once, results=tmp_path)
+
+
+def raised(x: float, *, E: float, A: float, gamma: float) -> float:
+    """A law that calls a function of its own."""
+    return E + A * power(x, -gamma)
+
+
+def power(x: float, exponent: float) -> float:
+    return x**exponent if exponent in {-2.0, -1.0, -0.5, 0.5} else x ** (1 * exponent)
+
+
+def factory(factor: float) -> Callable[..., float]:
+    return lambda x, *, E, A, gamma: E + A * x ** (-factor * gamma)
+
+
+@pytest.fixture
+def mine() -> Iterator[Callable[..., list[Job]]]:
+    """Jobs of a law of the user's own, with these functions."""
+
+    def register(**functions: object) -> list[Job]:
+        laws.register(replace(laws.get("power"), name="mine", **functions))
+        model = Model.load("power").changed(law="mine", name="mine")
+        return [replace(job, model=model) for job in jobs(1)]
+
+    yield register
+    laws._REGISTERED.pop("mine", None)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"loss": lambda x, *, E, A, gamma: E + 2 * A * x**-gamma},
+        {"loss": lambda x, *, E, A, gamma: E + A * x**-gamma / 2},
+        {"loss": lambda x, *, E, gamma, A: E + gamma * x**-A},
+        {"loss": factory(2.0)},
+        {"textbook": lambda reference, **params: params},
+        {"split": lambda level, shares, **params: {"E": level * shares[0], "A": level * shares[1]}},
+        {"outcome": "success"},
+    ],
+)
+def test_a_law_that_changed_is_another_experiment(
+    mine: Callable[..., list[Job]], changed: dict[str, object]
+) -> None:
+    before = {"loss": factory(1.0)}
+    first = experiment_hash(mine(**before), seed_and_level)
+    assert experiment_hash(mine(loss=factory(1.0)), seed_and_level) == first
+    assert experiment_hash(mine(**before | changed), seed_and_level) != first
+
+
+def test_what_a_law_calls_is_part_of_it(
+    mine: Callable[..., list[Job]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = experiment_hash(mine(loss=raised), seed_and_level)
+    monkeypatch.setitem(raised.__globals__, "power", factory)
+    assert experiment_hash(mine(loss=raised), seed_and_level) != first
+
+
+class Scored:
+    """Made of a fit by an object."""
+
+    def __init__(self, level: float) -> None:
+        self.level = level
+
+    def __call__(self, tree: xr.DataTree, job: Job) -> dict[str, np.ndarray]:
+        return {"level": np.array(self.level)}
+
+
+def test_then_may_be_whatever_can_be_called(mine: Callable[..., list[Job]]) -> None:
+    asked = mine(loss=np.power)
+    several = [
+        seed_and_level,
+        die_once,
+        partial(seed_and_level, job=None),
+        partial(die_once, job=None),
+        partial(seed_and_level, job=np.arange(3)),
+        partial(seed_and_level, job=np.arange(1, 4)),
+        Scored(1.0),
+        Scored(2.0),
+        Scored(1.0).__call__,
+        np.log,
+        np.exp,
+        lru_cache(seed_and_level),
+        lru_cache(die_once),
+    ]
+    found = [experiment_hash(asked, then) for then in several]
+    assert len(set(found)) == len(found)
+    assert found == [experiment_hash(asked, then) for then in several]
+    assert experiment_hash(asked, Scored(1.0)) == found[6]
+
+
+def test_the_hash_is_the_same_in_every_process() -> None:
+    code = """
+import test_many
+law = test_many.replace(test_many.laws.get("power"), name="mine", loss=test_many.raised)
+test_many.laws.register(law)
+model = test_many.Model.load("power").changed(law="mine", name="mine")
+asked = [test_many.replace(job, model=model) for job in test_many.jobs(1)]
+print(test_many.experiment_hash(asked, test_many.partial(test_many.die_once, job=None)))
+"""
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=Path(__file__).parent,
+            env=os.environ | {"PYTHONHASHSEED": each, "PYTHONPATH": str(Path.cwd())},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for each in ("1", "2")
+    ]
+    assert found[0] == found[1] != ""
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "manifest.json"])
@@ -249,6 +381,16 @@ def test_an_address_where_nobody_answers_is_named() -> None:
     pytest.importorskip("distributed")
     with pytest.raises(ValueError, match=r"'tcp://127.0.0.1:9': no scheduler answered"):  # noqa: SIM117
         with dask_executor("tcp://127.0.0.1:9", timeout=0.5):
+            pass
+
+
+@pytest.mark.parametrize(
+    "address", ["nonsense", "foo://bar:1", "tcp://127.0.0.1", "tcp://127.0.0.1:port"]
+)
+def test_what_is_no_address_is_told(address: str) -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(ValueError, match=rf"^Dask address '{address}' is none \(.*such as tcp://"):  # noqa: SIM117
+        with dask_executor(address, timeout=0.5):
             pass
 
 

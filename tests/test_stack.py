@@ -202,6 +202,61 @@ def test_what_makes_no_sense_is_refused(change, message: str, fits: dict[str, xr
         change(fits)
 
 
+@pytest.mark.parametrize("name", ["a/x", "", "..", 1])
+def test_a_name_must_be_that_of_a_group(fits: dict[str, xr.DataTree], name: object) -> None:
+    both = {name: fits["low"], "b": fits["high"]}
+    with pytest.raises(ValueError, match=f"^fits: {name!r} cannot name a member"):
+        stack(both, weights=dict.fromkeys(both, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (lambda fits: list(fits.values()), "expected a mapping of names to fits.* got list"),
+        (lambda fits: "fit.nc", "expected a mapping of names to fits.* got str"),
+        (lambda fits: fits["low"], "expected a mapping of names to fits.* got DataTree"),
+        (lambda fits: fits | {"b": "fit.nc"}, "'b' is of type str; .*bayescale.load"),
+    ],
+)
+def test_what_are_no_fits_is_told(fits: dict[str, xr.DataTree], given, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        stack(given(fits))
+
+
+def test_runs_with_the_same_losses_need_not_be_the_same(believed: dict[str, xr.DataTree]) -> None:
+    runs = load_dataset("pile")
+    other = prior_tree(runs.assign(tokens=2 * runs["tokens"]), "skaling", draws=50)
+    both = {"one": believed["chinchilla"], "other": other}
+    with pytest.raises(
+        ValueError, match=r"'other' is of other runs than 'one' \('tokens' differs\)"
+    ):
+        stack(both, weights={"one": 1, "other": 1})
+    renamed = prior_tree(runs.assign(family=runs["family"].str.upper()), "skaling", draws=50)
+    with pytest.raises(ValueError, match=r"than 'one' \('family' differs\)"):
+        stack({"one": believed["chinchilla"], "other": renamed}, weights={"one": 1, "other": 1})
+
+
+def test_a_stack_has_the_columns_that_each_member_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = load_dataset("pile")
+    fits = {
+        "chinchilla": prior_tree(runs[["params", "tokens", "loss"]], "chinchilla", draws=50),
+        "power": prior_tree(runs[["flops", "loss"]], "power", draws=50),
+    }
+    seen: list[xr.Dataset] = []
+
+    def stop(table: xr.Dataset, *_: object, **__: object) -> None:
+        seen.append(table)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib.import_module("bayescale.validate.stack"), "backtest", stop)
+    with pytest.raises(KeyboardInterrupt):
+        stack(fits)
+    assert {"params", "tokens", "flops", "loss"} <= set(seen[0].data_vars)
+    both = stack(fits, weights={"chinchilla": 0.5, "power": 0.5})
+    assert {"params", "tokens", "flops"} <= set(both["constant_data"].data_vars)
+    assert returns(both, flops=1e24).sizes["draw"] == 50
+
+
 def test_weights_favour_the_better_forecast_and_keep_the_other() -> None:
     rng = np.random.default_rng(0)
     good = rng.normal(2.0, 0.1, 20)
@@ -283,6 +338,24 @@ def test_weights_need_a_forecast_that_all_share(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         weighed(monkeypatch, believed, status, [0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("became", ["interrupted", "done"])
+def test_an_interrupted_refit_ends_the_stacking(
+    monkeypatch: pytest.MonkeyPatch, believed: dict[str, xr.DataTree], became: str
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        weighed(monkeypatch, believed, ["done", became, "interrupted", "done"], [0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("density", [np.nan, -np.inf])
+def test_a_model_that_gives_no_density_to_some_runs_does_not_win_by_that(
+    monkeypatch: pytest.MonkeyPatch, believed: dict[str, xr.DataTree], density: float
+) -> None:
+    with pytest.raises(ValueError, match=r"'skaling' to runs up to 1e\+21 converged.* run 8, 9 is"):
+        weighed(monkeypatch, believed, ["done"] * 4, [0, 0, 5, density])
+    # Of a refit that did not converge nothing is asked.
+    weighed(monkeypatch, believed, ["done", "done", "done", "loose"], [0, 0, 0, density])
 
 
 def test_two_fits_of_one_model_are_weighed_by_the_names_they_have_here(

@@ -50,7 +50,7 @@ def check(fit: xr.DataTree, *, strict: bool = False) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If the fit lacks a group.
+        If the fit lacks a group, or is a stack.
     RuntimeError
         With ``strict``, if a check fails.
 
@@ -61,6 +61,10 @@ def check(fit: xr.DataTree, *, strict: bool = False) -> pd.DataFrame:
     >>> str(table.loc["R-hat", "verdict"])
     'ok'
     """
+    if "stack" in fit.attrs:
+        raise ValueError(
+            "a check is of one fit, and this is a stack, which averages several: check each of its members"
+        )
     missing = [name for name in GROUPS if name not in fit.children]
     if missing:
         raise ValueError(

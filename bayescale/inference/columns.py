@@ -32,10 +32,7 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
         for each in model.law_object.inputs
     }
     for column in described:
-        try:
-            values = runs[column].values.astype(float)
-        except ValueError as error:
-            raise ValueError(f"{where}: column {column!r} must hold numbers; {error}") from error
+        values = _numbers(runs, column, where)
         if column == "loss" and model.noise.of_rate:
             _check_rate(runs, model, where)
             continue
@@ -85,13 +82,34 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
                 f"{where}: model {model.name!r} pools over {over!r}, but all runs are of one: {str(found[0])!r}. "
                 "Use the model without pooling"
             )
-    if model.noise.known and model.noise.known not in runs:
-        raise ValueError(
-            f"{where}: model {model.name!r} takes known noise from column {model.noise.known!r}, which the table "
-            f"lacks; it has {', '.join(map(str, runs))}. Add it, or drop 'known' from [noise]"
-        )
+    if model.noise.known:
+        _check_known(runs, model, model.noise.known, where)
     if model.tasks is not None:
         _check_scores(runs, model, model.tasks, where)
+
+
+def _numbers(runs: xr.Dataset, column: str, where: str) -> np.ndarray:
+    """Values of a column that must hold numbers."""
+    try:
+        return runs[column].values.astype(float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: column {column!r} must hold numbers; {error}") from error
+
+
+def _check_known(runs: xr.Dataset, model: Model, column: str, where: str) -> None:
+    """Raise ValueError unless a column holds the known standard deviation of the losses."""
+    if column not in runs:
+        raise ValueError(
+            f"{where}: model {model.name!r} takes known noise from column {column!r}, which the table "
+            f"lacks; it has {', '.join(map(str, runs))}. Add it, or drop 'known' from [noise]"
+        )
+    values = _numbers(runs, column, where)
+    wrong = (values < 0) | np.isinf(values)
+    if wrong.any():
+        raise ValueError(
+            f"{where}: column {column!r}, the known standard deviation of each loss, must be finite and not negative; "
+            f"see rows {_rows(wrong, values)}. Fix them, or leave them empty where it is not known"
+        )
 
 
 def _check_rate(runs: xr.Dataset, model: Model, where: str) -> None:
@@ -103,12 +121,7 @@ def _check_rate(runs: xr.Dataset, model: Model, where: str) -> None:
                 f"{where}: model {model.name!r} takes the trials behind each loss from column {noise.trials!r}, which "
                 f"the table lacks. {_near(noise.trials, runs)}Add it, or give a number in [noise]"
             )
-        try:
-            trials = runs[noise.trials].values.astype(float)
-        except ValueError as error:
-            raise ValueError(
-                f"{where}: column {noise.trials!r} must hold numbers; {error}"
-            ) from error
+        trials = _numbers(runs, noise.trials, where)
         bad = ~(np.isfinite(trials) & (trials >= 1) & (trials == np.rint(trials)))
         if bad.any():
             raise ValueError(

@@ -10,15 +10,18 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import CodeType
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from bayescale.laws import Law
 from bayescale.model import Model
 
 if TYPE_CHECKING:
@@ -61,7 +64,8 @@ def open_kept(folder: str | Path, jobs: Sequence["Job"], then: Callable[..., Any
     Raises
     ------
     ValueError
-        If the folder holds something else: the results of other jobs, or of the same with other data or settings.
+        If the folder is a file or holds something else: the results of other jobs, or of the same with other data,
+        settings, laws or ``then``.
     """
     folder = Path(folder)
     names = tuple(job.name for job in jobs)
@@ -74,7 +78,12 @@ def open_kept(folder: str | Path, jobs: Sequence["Job"], then: Callable[..., Any
             f"{folder}: holds other files and no {MANIFEST}; give a new or an empty folder"
         )
     else:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ValueError(
+                f"{folder}: {error.filename} is a file, and results are kept in a folder; give a new or an empty one"
+            ) from error
         _write(manifest, lambda file: file.write(json.dumps(ours, indent=1).encode()))
     return Kept(folder, names)
 
@@ -127,7 +136,7 @@ def write_kept(kept: Kept, index: int, value: object, seconds: float) -> dict[st
 
 
 def experiment_hash(jobs: Iterable["Job"], then: Callable[..., Any]) -> str:
-    """Hash of everything that the results of an experiment depend on.
+    """Hash of everything that the results of an experiment depend on, the same in every process.
 
     Where and by how many workers it is run is not among it.
     """
@@ -136,17 +145,90 @@ def experiment_hash(jobs: Iterable["Job"], then: Callable[..., Any]) -> str:
         # Titles and comments may change; the statistical choices may not.
         model = replace(Model.load(job.model), text="", title="", cite="")
         facts = job.name, repr(model), job.random_seed, job.draws, job.chains
-        digest.update(repr(facts).encode())
+        digest.update(f"{facts!r} {_describe_law(model.law_object)}".encode())
         for table in (job.runs, job.aside):
             _feed(digest, table if table is not None else xr.Dataset())
     return digest.hexdigest()
 
 
-def _describe(then: Callable[..., Any]) -> str:
-    if isinstance(then, partial):
-        keywords = sorted(then.keywords.items())
-        return f"{_describe(then.func)} {then.args!r} {keywords!r}"
-    return f"{then.__module__}.{getattr(then, '__qualname__', type(then).__qualname__)}"
+def _describe_law(law: Law) -> str:
+    """What a law computes: one of the user's own may change under its name."""
+    parts = [
+        *(replace(each, meaning="") for each in law.inputs),
+        *(replace(each, meaning="") for each in law.params),
+    ]
+    functions = law.loss, law.split, law.textbook, law.optimal_params
+    return _describe((law.terms, law.trials_give, parts, functions))
+
+
+def _describe(value: object, seen: set[int] | None = None) -> str:
+    """Value in words that are the same in every process: of a function its code, not where it lies in memory.
+
+    With a function go the functions of its own module that it calls, and the plain values that it reads there; what
+    it imports does not.
+    """
+    seen = set() if seen is None else seen
+    if isinstance(value, partial):
+        return f"partial {_describe((value.func, value.args, value.keywords), seen)}"
+    if isinstance(value, CodeType):
+        parts = value.co_code.hex(), value.co_names, value.co_varnames, value.co_consts
+        return f"code {_describe(parts, seen)}"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(sorted(_describe(each, seen) for each in value.items()))}}}"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(_describe(each, seen) for each in value))}}}"
+    if isinstance(value, tuple | list):
+        return f"({', '.join(_describe(each, seen) for each in value)})"
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return f"array {value.shape} {value.dtype} {content}"
+    named = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+    if not callable(value) or isinstance(value, type):
+        return named
+    named = f"{getattr(value, '__module__', '')} {named}"
+    if id(value) in seen:
+        return named
+    seen.add(id(value))
+    return f"{named} {_describe(_code_of(value), seen)}"
+
+
+def _code_of(function: Callable[..., Any]) -> list[object]:
+    """Code of a function and what it reads beside its arguments; of an object that is called, of its ``__call__``."""
+    state: dict[str, object] = dict(getattr(function, "__dict__", {}))
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, CodeType):
+        own = getattr(type(function).__call__, "__code__", None)
+        return [own, _plain(state)]
+    state |= getattr(getattr(function, "__self__", None), "__dict__", {})
+    closed = zip(code.co_freevars, getattr(function, "__closure__", None) or (), strict=False)
+    for name, cell in closed:
+        with suppress(ValueError):  # Not filled yet.
+            state[name] = cell.cell_contents
+    module = getattr(function, "__globals__", {})
+    called = {name: module[name] for name in sorted(_names_in(code)) if name in module}
+    ours = {
+        name: each
+        for name, each in _plain(called).items()
+        if not callable(each) or getattr(each, "__module__", None) == module.get("__name__")
+    }
+    defaults = [getattr(function, name, None) for name in ("__defaults__", "__kwdefaults__")]
+    # Titles and comments may change, a docstring too.
+    text = getattr(function, "__doc__", None)
+    consts = tuple(each for each in code.co_consts if text is None or each is not text)
+    return [code.replace(co_consts=consts), defaults, _plain(state), ours]
+
+
+def _plain(values: Mapping[str, object]) -> dict[str, object]:
+    """Those that do not change while an experiment runs, as a list of what was seen does."""
+    kinds = bool | int | float | complex | str | bytes | tuple | frozenset | np.ndarray | np.generic
+    return {
+        name: each for name, each in values.items() if isinstance(each, kinds) or callable(each)
+    }
+
+
+def _names_in(code: CodeType) -> set[str]:
+    inner = (each for each in code.co_consts if isinstance(each, CodeType))
+    return set(code.co_names).union(*map(_names_in, inner))
 
 
 def _feed(digest: "hashlib._Hash", table: xr.Dataset) -> None:
@@ -173,13 +255,20 @@ def _compare(folder: Path, found: Mapping[str, Any], ours: Mapping[str, Any]) ->
     if found["experiment"] == ours["experiment"]:
         return
     if found["jobs"] == ours["jobs"]:
-        differs = "its jobs have the same names, but other runs, models, seeds or settings"
+        differs = (
+            "its jobs have the same names, but other runs, models, laws, seeds or settings, or something else was "
+            "made of each fit"
+        )
     else:
         missing = [name for name in found["jobs"] if name not in ours["jobs"]]
         added = [name for name in ours["jobs"] if name not in found["jobs"]]
-        differs = f"it has {len(found['jobs'])} jobs, this one {len(ours['jobs'])}"
-        differs += f"; {missing[0]!r} is not among these" if missing else ""
-        differs += f"; {added[0]!r} is not among those" if added else ""
+        only = [
+            f"only {where} {names[0]!r}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+            for where, names in (("there", missing), ("here", added))
+            if names
+        ]
+        differs = f"there {len(found['jobs'])} jobs, here {len(ours['jobs'])}"
+        differs = "; ".join([differs, *(only or ["the same jobs in another order"])])
     raise ValueError(
         f"{folder}: holds the results of another experiment ({differs}); give another folder"
     )

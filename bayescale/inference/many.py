@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bayescale import laws
-from bayescale.inference.fit import fit
+from bayescale.inference.fit import _check_settings, fit
 from bayescale.inference.kept import open_kept, read_kept, write_kept
 from bayescale.laws import Law
 from bayescale.model import Model
@@ -136,7 +136,7 @@ def fit_many(
     ------
     ValueError
         If the jobs, a setting or the model's name make no sense, if no Dask scheduler answers at the address, or if
-        ``results`` holds another experiment.
+        ``results`` is a file or holds another experiment.
 
     Examples
     --------
@@ -195,31 +195,40 @@ def dask_executor(address: str, timeout: float = DASK_TIMEOUT) -> Iterator[Execu
     Raises
     ------
     ValueError
-        If Dask is not installed or no scheduler answers.
+        If Dask is not installed, the address is none, or no scheduler answers there.
     """
+    expected = (
+        "expected one such as tcp://127.0.0.1:8786, which `dask scheduler` prints when it starts"
+    )
     try:
         from distributed import Client
+        from distributed.comm import resolve_address
     except ImportError as error:
         raise ValueError(
             f"Dask address {address!r}: Dask is not installed; pip install 'bayescale[dask]'"
         ) from error
     try:
+        # A client that cannot read its address complains once more when it is thrown away.
+        resolve_address(address)
         client = Client(address, timeout=timeout, set_as_default=False)
-    except (OSError, ValueError) as error:  # TimeoutError is an OSError.
+    except ValueError as error:
+        raise ValueError(f"Dask address {address!r} is none ({error}); {expected}") from error
+    except OSError as error:  # TimeoutError is an OSError.
         raise ValueError(
-            f"Dask address {address!r}: no scheduler answered within {timeout:g} s; expected one such as "
-            "tcp://127.0.0.1:8786, which `dask scheduler` prints when it starts"
+            f"Dask address {address!r}: no scheduler answered within {timeout:g} s; {expected}"
         ) from error
     with client:
         yield client.get_executor(pure=False, retries=2)
 
 
 def _checked(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs with their models loaded, so that a misspelt name is told before anything is fitted."""
+    """The jobs with their models loaded: a misspelt name or bad settings are told before anything is fitted."""
     names = [job.name for job in jobs]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"jobs: the name {repeated[0]!r} is there more than once")
+    for job in jobs:
+        _check_settings(job.draws, job.chains, "nutpie", job.random_seed)
     return [replace(job, model=Model.load(job.model)) for job in jobs]
 
 

@@ -15,9 +15,9 @@ from bayescale.inference.arrays import log_losses
 from bayescale.inference.columns import check_columns
 from bayescale.inference.fit import ONE_INPUT, default_model, with_input
 from bayescale.inference.many import Job, Outcome, fit_many
+from bayescale.inference.minima import fill_minima
 from bayescale.model import Model, shipped
 from bayescale.notes import Note, dump_notes, get_notes
-from bayescale.runs.screen import levels
 from bayescale.validate import baselines as simple
 from bayescale.validate.score import Predictive, RatePredictive, predictive, score_runs
 from bayescale.validate.verdict import calibration, summarise_backtest, verdict
@@ -50,16 +50,17 @@ def backtest(
     Parameters
     ----------
     runs : xr.Dataset
-        From :func:`bayescale.read_runs`; dim ``run``.
+        From :func:`bayescale.read_runs`; dim ``run``. Rows are numbered where a coordinate ``run`` names some twice.
     models : sequence of str or Model, optional
         By default the model that :func:`bayescale.fit` takes for these columns, and the same without drift.
     cuts : sequence of float, optional
         Runs up to each cut are fitted, larger ones held out. By default up to four, evenly spaced in log scale, that
         leave at least ten runs and 40 % of all to fit, and three to forecast.
     input : str, optional
-        Column that says how large a run is; by default ``flops`` [FLOP], or else the one input that there is.
+        Column that says how large a run is; by default ``flops`` [FLOP], taken as 6 * params * tokens if only these
+        are there, or else the one input that there is.
     baselines : bool
-        Also forecast by persistence, and by least squares for each law.
+        Also forecast by persistence, and by least squares for each law; not once a fit was interrupted.
     draws, chains : int
         Of each fit.
     random_seed : int
@@ -81,9 +82,11 @@ def backtest(
     Raises
     ------
     ValueError
-        If a cut leaves fewer than three runs to fit or none to forecast, a model is unknown, needs a column that is
-        missing, or lets its slope drift where all training runs are of one scale; if ``results`` holds another
-        backtest, or no Dask scheduler answers.
+        If a cut leaves fewer than three runs to fit or none to forecast, a model is unknown, or the table, or the part
+        of it that is fitted, cannot feed one, as :func:`bayescale.fit` would say; if ``results`` is a file or holds
+        another backtest, or no Dask scheduler answers.
+    KeyboardInterrupt
+        If it is interrupted before any fit has ended.
 
     Examples
     --------
@@ -93,10 +96,15 @@ def backtest(
     >>> int(found["held_out"][0]), bool(found["converged"][0, 0])
     (18, True)
     """
-    by = _scale_column(runs, input)
-    if "run" not in runs.coords:
-        runs = runs.assign_coords(run=np.arange(runs.sizes["run"]))
+    # Before a column of compute is added: a model takes the column that it takes in a fit.
     chosen = _models(runs, models)
+    runs, by = _with_scale(runs, input)
+    # Tables that were put together have their row numbers twice, which would count two runs as one.
+    if "run" not in runs.coords or not runs.get_index("run").is_unique:
+        runs = runs.assign_coords(run=np.arange(runs.sizes["run"]))
+    # Held-out rows too: a loss that is no number would be scored as a miss.
+    for model in chosen:
+        check_columns(runs, model)
     values = runs[by].values.astype(float)
     cuts = default_cuts(values) if cuts is None else sorted({float(cut) for cut in cuts})
     splits = [_Split.at(runs, by, cut) for cut in cuts]
@@ -132,7 +140,9 @@ def backtest(
         if outcome.status == "done":
             columns = {name: each for name, each in outcome.value.items() if name != "converged"}
             tables[key] = xr.Dataset({name: ("run", each) for name, each in columns.items()})
-    laws = list({model.law: model for model in reversed(chosen)}.values()) if baselines else []
+    stopped = any(outcome.status == "interrupted" for outcome in outcomes)
+    laws = list({model.law: model for model in reversed(chosen)}.values())
+    laws = laws if baselines and not stopped else []
     simple_names: list[str] = []
     for index, split in enumerate(splits if laws else []):
         ahead = _with_logs(split.ahead, laws[0])
@@ -152,7 +162,15 @@ def backtest(
             random_seed=random_seed,
             draws=draws,
             chains=chains,
-            notes=dump_notes([*get_notes(runs), *_notes(fits), *_checkpoints_note(forecasts)]),
+            notes=dump_notes(
+                [
+                    *get_notes(runs),
+                    *_notes(fits),
+                    *_checkpoints_note(forecasts),
+                    *_minima_note(runs, chosen, splits),
+                    *_new_groups_note(chosen, splits),
+                ]
+            ),
         )
     )
     parts = summarise_backtest(result), calibration(result)
@@ -220,8 +238,15 @@ class _Split:
         return np.log10(self.ahead[self.by].values / self.train[self.by].values.max())
 
 
-def _scale_column(runs: xr.Dataset, given: str | None) -> str:
+def _with_scale(runs: xr.Dataset, given: str | None) -> tuple[xr.Dataset, str]:
+    """The runs, with compute if it can be told, and the column that says how large they are."""
     where = runs.attrs.get("source", "runs")
+    sizes = [runs[name] for name in ("params", "tokens") if name in runs]
+    plain = len(sizes) == 2 and all(each.dtype.kind in "fiu" for each in sizes)
+    if plain and "flops" not in runs and given in (None, "flops"):
+        # Tokens alone would call a small model that saw many of them a large run.
+        params, tokens = (each.values.astype(float) for each in sizes)
+        runs = runs.assign(flops=("run", 6 * params * tokens, {"units": "FLOP"}))
     present = [name for name in ONE_INPUT if name in runs]
     if given is None and not present:
         raise ValueError(f"{where}: no column says how large a run is; name one: input=...")
@@ -235,7 +260,7 @@ def _scale_column(runs: xr.Dataset, given: str | None) -> str:
         raise ValueError(f"{where}: a backtest needs losses; add a column 'loss'")
     if not (np.isfinite(runs[by].values) & (runs[by].values > 0)).all():
         raise ValueError(f"{where}: column {by!r} must be positive and finite in every run")
-    return by
+    return runs, by
 
 
 def _models(runs: xr.Dataset, given: Sequence[str | Model] | None) -> list[Model]:
@@ -265,16 +290,6 @@ def _check(model: Model, split: _Split) -> None:
         check_columns(split.train, model)
     except ValueError as error:
         raise ValueError(f"up to cut {split.cut:.4g}: {error}") from error
-    if model.discrepancy is None:
-        return
-    columns = list(model.inputs.values())
-    scale = np.prod([split.train[column].values.astype(float) for column in columns], axis=0)
-    if levels(scale) < 2:
-        raise ValueError(
-            f"model {model.name!r} lets the law's slope drift from smaller runs to larger ones, but all "
-            f"{scale.size} runs up to cut {split.cut:.4g} are of one scale ({' * '.join(columns)} = {scale[0]:.4g}); "
-            "cut higher, or take a model without [discrepancy]"
-        )
 
 
 def _seed(random_seed: int, *place: int) -> int:
@@ -372,6 +387,57 @@ def _checkpoints_note(forecasts: xr.Dataset) -> list[Note]:
             f"the {rows} rows held out are checkpoints of {runs} run{'s' if runs > 1 else ''}, which a forecast "
             "misses together: the errors of the scores, taken over rows, are too small",
             "hold out the last row of each run; the verdict counts runs",
+        )
+    ]
+
+
+def _minima_note(runs: xr.Dataset, models: Sequence[Model], splits: Sequence[_Split]) -> list[Note]:
+    """The note that held-out losses are running minima, which a fit does not forecast, if they are."""
+    filled, found = next(
+        (each for each in (fill_minima(runs, model) for model in models) if each[1] is not None),
+        (runs, None),
+    )
+    if found is None:
+        return []
+    repeats = ~np.isclose(filled["loss"].values, runs["loss"].values, rtol=1e-9, atol=0)
+    held_out = np.isin(runs["run"].values, np.concatenate([each.ahead["run"] for each in splits]))
+    which = repeats & held_out
+    if not which.any():
+        return []
+    curves = np.unique(runs["run_id"].values[which].astype(str)).size
+    return [
+        Note(
+            "running_minimum_table",
+            "warning",
+            f"{which.sum()} of the {held_out.sum()} rows held out repeat a running minimum, in {curves} "
+            f"curve{'s' if curves > 1 else ''}: they lie below the losses as measured, which are what is forecast, so "
+            "that coverage and forecasts that seem too high do not judge the model",
+            "give losses as they were measured",
+        )
+    ]
+
+
+def _new_groups_note(models: Sequence[Model], splits: Sequence[_Split]) -> list[Note]:
+    """The note that held-out runs are of groups without any run to fit, if a model tells groups apart."""
+    found = []
+    # Of checkpoints there is a note already.
+    pooled = dict.fromkeys(over for model in models for over in model.pooled if over != "run_id")
+    for over in pooled:
+        for split in splits:
+            known, ahead = (part[over].values.astype(str) for part in (split.train, split.ahead))
+            for name, count in zip(*np.unique(ahead, return_counts=True), strict=True):
+                if name not in known:
+                    rows = "1 run" if count == 1 else f"{count} runs"
+                    found.append(f"{over} {str(name)!r} above {split.cut:.3g} ({rows})")
+    if not found:
+        return []
+    return [
+        Note(
+            "new_family",
+            "warning",
+            f"held out, with no run below the cut: {', '.join(found)}: the runs of each share one unknown offset, "
+            "which a forecast misses together, so that they tell less than as many independent runs",
+            "cut where each has runs to fit, or read coverage and the errors of the scores as less certain",
         )
     ]
 

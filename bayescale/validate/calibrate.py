@@ -4,8 +4,10 @@ Truths are drawn from the prior, runs are simulated from them, the model is fitt
 among the posterior's is kept: uniform ranks are what an honest posterior gives (Talts et al. 2018, arXiv 1804.06788).
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -65,6 +67,11 @@ def calibrate(
         answer. In attrs: ``model``, ``ranks``, ``failed`` (fits that ended in an error), ``again`` (fits made twice).
         *How to read it*: ranks are uniform on 0 to :data:`RANKS` if the posterior is honest; see
         :func:`uniformity`.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If a fit is interrupted; the finished ones stay in ``results``.
     """
     model = Model.load(model)
     level = float(np.exp(log_losses(design, model).mean()))
@@ -84,8 +91,8 @@ def calibrate(
         runs = design.assign(loss=("run", losses))
         seed = random_seed + index + 1
         jobs.append(Job(f"simulation-{index:04d}", runs, model, seed, draws=draws, aside=aside))
-    run = partial(fit_many, then=_rank, workers=workers, progress=progress)
-    outcomes = {each.name: each for each in run(jobs, results=results)}
+    run = partial(_run, workers=workers, progress=progress)
+    outcomes = run(jobs, results=results)
     again = [
         replace(job, draws=FULL)
         for job in jobs
@@ -93,7 +100,7 @@ def calibrate(
     ]
     if again:
         folder = None if results is None else f"{results}-again"
-        outcomes |= {each.name: each for each in run(again, results=folder)}
+        outcomes |= run(again, results=folder)
     done = [each.value for each in outcomes.values() if each.status == "done"]
     result = xr.Dataset(
         {
@@ -117,6 +124,14 @@ def calibrate(
         [uniformity(result["rank"].sel(answer=a).values) for a in result["answer"].values],
     )
     return result
+
+
+def _run(jobs: Sequence[Job], **how: Any) -> dict[str, Outcome]:
+    """Outcomes by name. Ranks of a part of the simulations would be taken for those of all."""
+    outcomes = fit_many(jobs, then=_rank, **how)
+    if any(each.status == "interrupted" for each in outcomes):
+        raise KeyboardInterrupt
+    return {each.name: each for each in outcomes}
 
 
 def _unconverged(outcome: Outcome) -> bool:

@@ -13,6 +13,7 @@ drift and the scale of its rate follow the runs that are fitted, so that a fit o
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 import xarray as xr
@@ -22,8 +23,8 @@ from bayescale.model import Model
 from bayescale.notes import Note, dump_notes, get_notes
 from bayescale.validate.backtest import backtest
 
-#: Pseudo-counts of held-out runs that each model starts with: few held-out runs may not silence a model.
-PRIOR_RUNS = 1.0
+#: Half a held-out run is counted for each model before any: few held-out runs may not silence a model.
+PRIOR_RUNS = 0.5
 
 
 def stack(
@@ -65,9 +66,14 @@ def stack(
 
     Raises
     ------
+    TypeError
+        If ``fits`` is not a mapping of fits.
     ValueError
-        If there are fewer than two fits, they are not of the same runs or differ in their number of chains, weights
-        make no sense, or no held-out run is forecast by every model.
+        If there are fewer than two fits, a name cannot be that of a group, they are not of the same runs or differ in
+        their number of chains, weights make no sense, no held-out run is forecast by every model, or a refit that
+        converged gives one no density.
+    KeyboardInterrupt
+        If a refit is interrupted; the finished ones stay in ``results``.
 
     Examples
     --------
@@ -81,9 +87,16 @@ def stack(
     """
     _check(fits)
     first = next(iter(fits.values()))
+    # The members agree where they have the same columns; each needs those of its own law.
+    columns = xr.merge(
+        [fit["constant_data"].to_dataset() for fit in fits.values()],
+        compat="override",
+        join="override",
+        combine_attrs="override",
+    )
     notes = [note for fit in fits.values() for note in get_notes(fit)]
     if weights is None:
-        runs = first["constant_data"].to_dataset().assign(loss=first["observed_data"]["loss"])
+        runs = columns.assign(loss=first["observed_data"]["loss"])
         # Two fits may be of one model, with other priors: each goes by the name that it has here.
         chosen = [
             Model.from_toml(fit.attrs["model"], where=name).changed(name=name)
@@ -99,6 +112,8 @@ def stack(
             workers=workers,
             results=results,
         )
+        if (found["status"] == "interrupted").any():
+            raise KeyboardInterrupt  # Weights from the refits that had ended would be others.
         weights = dict(zip(fits, stacking_weights(_densities(found, chosen)), strict=True))
         notes += [*get_notes(found), *_failed_note(found)]
     weights = _normal(fits, weights)
@@ -107,7 +122,7 @@ def stack(
     tree = xr.DataTree.from_dict(
         {
             "posterior": xr.Dataset(coords={"chain": chain, "draw": draw}),
-            "constant_data": first["constant_data"].to_dataset(),
+            "constant_data": columns,
             "observed_data": first["observed_data"].to_dataset(),
             **{f"members/{name}": fit for name, fit in fits.items()},
         }
@@ -147,7 +162,7 @@ def stacking_weights(log_densities: np.ndarray, steps: int = 500) -> np.ndarray:
     for _ in range(steps):
         share = weights[:, None] * densities
         share /= share.sum(axis=0)
-        counts = share.sum(axis=1) + PRIOR_RUNS / 2
+        counts = share.sum(axis=1) + PRIOR_RUNS
         weights = counts / counts.sum()
     return weights
 
@@ -157,6 +172,16 @@ def _densities(found: xr.Dataset, models: Sequence[Model]) -> np.ndarray:
     names = [model.name for model in models]
     sound = found["converged"].sel(model=found["of_model"], cut=found["of_cut"]).values
     table = found[["of_model", "of_cut", "of_run", "lpd"]].isel(forecast=sound).to_dataframe()
+    wrong = table[~np.isfinite(table["lpd"])]
+    if len(wrong):
+        # To leave these runs out would favour the model that cannot forecast them.
+        name, cut = wrong[["of_model", "of_cut"]].iloc[0]
+        rows = wrong["of_run"][(wrong["of_model"] == name) & (wrong["of_cut"] == cut)]
+        raise ValueError(
+            f"weights: the refit of model {name!r} to runs up to {cut:.3g} converged, but its log density of held-out "
+            f"run {', '.join(map(str, rows[:8]))} is {wrong['lpd'].iloc[0]}: leave this model out, cut elsewhere, or "
+            "give weights=..."
+        )
     wide = table.pivot(index=["of_cut", "of_run"], columns="of_model", values="lpd")
     wide = wide.reindex(columns=names)
     none = [name for name in names if wide[name].isna().all()]
@@ -187,7 +212,7 @@ def _became(refit: xr.Dataset) -> str:
 
 
 def _failed_note(found: xr.Dataset) -> list[Note]:
-    """The note that refits failed: of those that did not converge or were interrupted the backtest has its own."""
+    """The note that refits failed: of those that did not converge the backtest has its own."""
     failed = [
         f"{name} at {cut:.3g} ({found['error'].sel(model=name, cut=cut).item()})"
         for name in found["model"].values
@@ -221,6 +246,7 @@ def _normal(fits: Mapping[str, xr.DataTree], weights: Mapping[str, float]) -> di
 
 
 def _check(fits: Mapping[str, xr.DataTree]) -> None:
+    _check_kinds(fits)
     if len(fits) < 2:
         raise ValueError(f"a stack averages at least two fits; got {', '.join(fits) or 'none'}")
     nested = [name for name, fit in fits.items() if is_stack(fit)]
@@ -233,9 +259,47 @@ def _check(fits: Mapping[str, xr.DataTree]) -> None:
             f"the fits differ in their number of chains ({listed}): a stack joins draws chain by chain; fit again "
             f"with as many in each, such as chains={max(chains.values())}"
         )
-    losses = [fit["observed_data"].to_dataset()["loss"].values for fit in fits.values()]
-    for name, loss in zip(fits, losses, strict=True):
-        if loss.shape != losses[0].shape or not np.array_equal(loss, losses[0]):
+    # What a model does not read may differ, as an error that only one takes for known.
+    tables = {
+        name: {
+            str(column): values.variable
+            for group in ("observed_data", "constant_data")
+            for column, values in fit[group].data_vars.items()
+            if column in ("loss", *_read_by(fit))
+        }
+        for name, fit in fits.items()
+    }
+    for one, other in combinations(tables, 2):
+        differing = [
+            column
+            for column, values in tables[one].items()
+            if column in tables[other] and not values.equals(tables[other][column])
+        ]
+        if differing:
             raise ValueError(
-                f"fit {name!r} is of other runs than {next(iter(fits))!r}: a stack needs the same runs"
+                f"fit {other!r} is of other runs than {one!r} ({', '.join(map(repr, differing))} "
+                f"differ{'s' if len(differing) == 1 else ''}): a stack needs the same runs"
+            )
+
+
+def _read_by(fit: xr.DataTree) -> tuple[str, ...]:
+    """Columns that say what a run is, to the model of a fit."""
+    model = Model.from_toml(fit.attrs["model"])
+    return (*model.inputs.values(), *model.pooled)
+
+
+def _check_kinds(fits: object) -> None:
+    """Raise unless these are fits by names that groups of a tree can have."""
+    expected = "expected a mapping of names to fits, such as {'mine': fit, 'other': fit}"
+    if not isinstance(fits, Mapping) or isinstance(fits, xr.DataTree):
+        raise TypeError(f"fits: {expected}; got {type(fits).__name__}")
+    for name, fit in fits.items():
+        if not isinstance(fit, xr.DataTree):
+            raise TypeError(
+                f"fits: {name!r} is of type {type(fit).__name__}; {expected}, which bayescale.load reads from files"
+            )
+        # Each becomes a group of the tree.
+        if not isinstance(name, str) or name in ("", ".", "..") or "/" in name:
+            raise ValueError(
+                f"fits: {name!r} cannot name a member of a stack: give text without '/'"
             )
