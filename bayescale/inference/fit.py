@@ -157,7 +157,7 @@ def fit(
     >>> tree.attrs["converged"], dict(tree.posterior.sizes)["draw"]
     (1, 1000)
     """
-    _check_settings(draws, chains, sampler, random_seed)
+    check_settings(draws, chains, sampler, random_seed)
     notes = get_notes(runs)
     if model is None:
         model, note = default_model(runs)
@@ -337,7 +337,8 @@ class _Settings:
     progress: bool
 
 
-def _check_settings(draws: int, chains: int, sampler: str, random_seed: int | None) -> None:
+def check_settings(draws: int, chains: int, sampler: str, random_seed: int | None) -> None:
+    """Raise ValueError unless a fit can be made with these settings; see :func:`fit`."""
     if random_seed is not None and not 0 <= random_seed < 2**32:
         raise ValueError(f"random_seed = {random_seed}: expected a whole number from 0 to 2^32 - 1")
     if draws < 100 or chains < 2:

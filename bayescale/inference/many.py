@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bayescale import laws
-from bayescale.inference.fit import _check_settings, fit
+from bayescale.inference.fit import check_settings, fit
 from bayescale.inference.kept import open_kept, read_kept, write_kept
 from bayescale.laws import Law
 from bayescale.model import Model
@@ -228,7 +228,7 @@ def _checked(jobs: Sequence[Job]) -> list[Job]:
     if repeated:
         raise ValueError(f"jobs: the name {repeated[0]!r} is there more than once")
     for job in jobs:
-        _check_settings(job.draws, job.chains, "nutpie", job.random_seed)
+        check_settings(job.draws, job.chains, "nutpie", job.random_seed)
     return [replace(job, model=Model.load(job.model)) for job in jobs]
 
 
