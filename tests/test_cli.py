@@ -197,6 +197,7 @@ def test_runs_shows_what_was_understood(table: Path) -> None:
         "sha256",
         "runs",
         "inputs",
+        "distinct_runs",
         "tokens_per_parameter",
         "loss",
         "families",

@@ -231,9 +231,18 @@ def test_runs_with_the_same_losses_need_not_be_the_same(believed: dict[str, xr.D
         ValueError, match=r"'other' is of other runs than 'one' \('tokens' differs\)"
     ):
         stack(both, weights={"one": 1, "other": 1})
-    renamed = prior_tree(runs.assign(family=runs["family"].str.upper()), "skaling", draws=50)
+    renamed = runs.assign(family=runs["family"].str.upper())
     with pytest.raises(ValueError, match=r"than 'one' \('family' differs\)"):
-        stack({"one": believed["chinchilla"], "other": renamed}, weights={"one": 1, "other": 1})
+        stack(
+            {
+                "one": believed["chinchilla"],
+                "other": prior_tree(renamed, "chinchilla-families", draws=50),
+            },
+            weights={"one": 1, "other": 1},
+        )
+    # What neither model reads is nothing to them.
+    plain = {"one": believed["chinchilla"], "other": prior_tree(renamed, "skaling", draws=50)}
+    assert "one" in stack(plain, weights={"one": 1, "other": 1}).attrs["stack"]
 
 
 def test_a_stack_has_the_columns_that_each_member_needs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -259,21 +259,21 @@ def _check(fits: Mapping[str, xr.DataTree]) -> None:
             f"the fits differ in their number of chains ({listed}): a stack joins draws chain by chain; fit again "
             f"with as many in each, such as chains={max(chains.values())}"
         )
-    # What a model does not read may differ, as an error that only one takes for known.
     tables = {
         name: {
             str(column): values.variable
             for group in ("observed_data", "constant_data")
             for column, values in fit[group].data_vars.items()
-            if column in ("loss", *_read_by(fit))
         }
         for name, fit in fits.items()
     }
     for one, other in combinations(tables, 2):
+        # What neither reads may differ.
+        read = {"loss", *_read_by(fits[one]), *_read_by(fits[other])}
         differing = [
             column
             for column, values in tables[one].items()
-            if column in tables[other] and not values.equals(tables[other][column])
+            if column in read & set(tables[other]) and not values.equals(tables[other][column])
         ]
         if differing:
             raise ValueError(
