@@ -384,10 +384,11 @@ def capability(
         },
     )
     found = found.assign_coords(decades_beyond=decades_beyond(saved, scale).variable)
+    groups = [group_of(saved, family)]
     notes = [
         *fit_notes(fit, saved),
-        *group_notes(saved, [group_of(saved, family)]),
-        *distance_note(saved, scale.values, [group_of(saved, family)]),
+        *group_notes(saved, groups),
+        *distance_note(saved, scale.values, groups),
         *design_note(
             saved, route.growth.inputs(scale.values.max(keepdims=True)[None]), "the largest scale"
         ),

@@ -226,7 +226,8 @@ def diminishing(
         # Known from the law, not from the draws.
         exact = [f"{name}_mcse" for name in answers if name != "p_loss_rises"]
         result = result.assign({name: xr.zeros_like(result[name]) for name in exact})
-    notes = [*fit_notes(fit, saved), *group_notes(saved, [group_of(saved, family)])]
+    groups = [group_of(saved, family)]
+    notes = [*fit_notes(fit, saved), *group_notes(saved, groups)]
     if predicate.name == "flattening" and (predicate.never or saved.drift is not None):
         notes.append(_flattening_note(saved, predicate, result))
     if rises.any():
@@ -247,7 +248,7 @@ def diminishing(
     )
     result["decades_beyond"] = decades_beyond(saved, xr.DataArray(beyond))
     farthest = np.array([to or beyond])
-    notes += distance_note(saved, farthest, [group_of(saved, family)])
+    notes += distance_note(saved, farthest, groups)
     notes += design_note(
         saved, route.growth.inputs(farthest[None]), f"the path at {farthest[0]:.3g}"
     )

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.forecast.curve import Group, Saved, largest_of
+from bayescale.forecast.noise import noise_scale
 from bayescale.notes import Note, get_notes
 
 #: Share of a forecast's variance from which the drift is said to make it.
@@ -124,13 +125,14 @@ def noise_note(saved: Saved, ratios: Mapping[str, np.ndarray]) -> list[Note]:
     decades = sum(np.log10(np.median(ratios[slot])) for slot in saved.law.scales)
     if saved.model.noise.slope is None or not decades > FAR:
         return []
-    sigma = saved.draws_of("sigma")
-    there = np.median(sigma * 10 ** (saved.draws_of("noise_slope") * decades))
+    scale = noise_scale(saved, ratios)
+    assert scale is not None
+    here, there = np.median(saved.draws_of("sigma")), np.median(scale)
     return [
         Note(
             "by_construction",
             "info",
-            f"the scatter of runs changes with scale: its sigma is {np.median(sigma):.2g} about the largest runs and "
+            f"the scatter of runs changes with scale: its sigma is {here:.2g} about the largest runs and "
             f"{there:.2g} at the farthest point, where no run shows it",
             "a model without a slope of the noise keeps it as it is",
         )

@@ -189,10 +189,11 @@ def returns(
         attrs=route_attrs(route, step, family),
     )
     farthest = result["gain"].isel(flops=int(np.argmax(scale.values))).reset_coords(drop=True)
+    groups = [group_of(saved, family)]
     notes = [
         *fit_notes(fit, saved),
-        *group_notes(saved, [group_of(saved, family)]),
-        *distance_note(saved, scale.values, [group_of(saved, family)]),
+        *group_notes(saved, groups),
+        *distance_note(saved, scale.values, groups),
         *design_note(
             saved, route.growth.inputs(scale.values.max(keepdims=True)[None]), "the largest scale"
         ),

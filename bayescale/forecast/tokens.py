@@ -184,10 +184,11 @@ def data_value(
         },
         coords={"flops": scale["flops"], "decades_beyond": decades_beyond(whole, scale).variable},
     )
+    groups = [group_of(whole, family)]
     notes = [
         *fit_notes(fit, whole),
-        *group_notes(whole, [group_of(whole, family)]),
-        *distance_note(whole, scale.values, [group_of(whole, family)]),
+        *group_notes(whole, groups),
+        *distance_note(whole, scale.values, groups),
     ]
     return result.assign_attrs(
         unique_tokens=float(np.median(unique)),

@@ -374,8 +374,9 @@ def _compiled(graph: pm.Model, runs: xr.Dataset, model: Model, *, density: bool)
     if structure not in _COMPILED:
         if len(_COMPILED) >= _COMPILED_MAX:
             _COMPILED.pop(next(iter(_COMPILED)))
-        found = compile_model(graph, density=density, nodes=grid(model) if density else None)
-        return _COMPILED.setdefault(structure, found)
+        nodes = grid(model) if density else None
+        _COMPILED[structure] = compile_model(graph, density=density, nodes=nodes)
+        return _COMPILED[structure]
     return _from_start(_COMPILED[structure].with_data(graph_data(runs, model)), graph)
 
 

@@ -153,7 +153,7 @@ def _draw_errors(axis: Axes, shown: xr.Dataset) -> None:
     error = (shown["observed"].values - middle) / middle
     # As the shares above count: an interval that ends at a count holds that count by chance.
     inside = np.abs(shown["pit"].values - 0.5) <= 0.45
-    edge = _edge(np.concatenate([error, *ends]))
+    edge = style.edge(np.concatenate([error, *ends]), _FAR)
     beyond = np.abs(error) > edge
     axis.axhline(0, color="0.35", lw=0.8, zorder=1)
     axis.vlines(far, *ends, color=style.WIDE, lw=1.4, zorder=2, label="90 % interval")
@@ -194,11 +194,6 @@ def _draw_errors(axis: Axes, shown: xr.Dataset) -> None:
         borderaxespad=0.0,
         ncols=3,
     )
-
-
-def _edge(values: np.ndarray) -> float:
-    """Size of an error beyond which it is shown at the edge."""
-    return max(_FAR * float(np.quantile(np.abs(values), 0.8)), 1e-6)
 
 
 def _alt(result: xr.Dataset, shown: xr.Dataset, model: str) -> str:

@@ -54,8 +54,7 @@ def plot_residuals(
             place[rows] = order
         against.append(("family", place))
     axes = figure.subplots(1, len(against), sharey=True, squeeze=False)[0]
-    room = _FAR * float(np.quantile(np.abs(residual), 0.8))
-    far = np.abs(residual) > max(room, 1e-6)
+    far = np.abs(residual) > style.edge(residual, _FAR)
     style.limit(axes[0], np.append(residual[~far], 0.0))
     for axis, (label, values) in zip(axes, against, strict=True):
         axis.axhline(0.0, color="0.6", lw=0.8)

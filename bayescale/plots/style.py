@@ -126,6 +126,11 @@ def percent_text(value: float, _: int | None = None) -> str:
     return f"{100 * value:.3g} %"
 
 
+def edge(values: np.ndarray, times: float) -> float:
+    """Size beyond which a value is shown at the edge, or it would flatten the rest: times what four in five keep to."""
+    return max(times * float(np.quantile(np.abs(values), 0.8)), 1e-6)
+
+
 class _Decades(LogLocator):
     """Labels at decades; within two of them at 2 and 5 as well, lest an axis have one label or none."""
 
