@@ -656,7 +656,7 @@ def with_value(runs: xr.Dataset, column: str, value: float) -> xr.Dataset:
         (
             one_family,
             "chinchilla-families",
-            r"all runs are of one: 'pythia'\. Use the model without pooling",
+            r"all runs are of one: 'pythia'\. Name another column",
         ),
         (
             lambda runs: runs.drop_vars("loss_sd"),

@@ -770,6 +770,47 @@ def test_more_doubts(frame, code):
         assert code in notes
 
 
+def one_in(column: str, factor: float, row: int = 4) -> pd.DataFrame:
+    """Runs of which one has a cell that is so many times what it should be."""
+    frame = table(flops=6 * table()["params"] * table()["tokens"])
+    frame[column] = frame[column].astype(float)
+    frame.loc[row - 1, column] *= factor
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "words"),
+    [
+        (one_in("params", 1e-9), "size_units_suspect", "in row 4, and 1e+08 or more in all others"),
+        (one_in("tokens", 1e-9), "size_units_suspect", "or less in row 4, and"),
+        (one_in("flops", 100), "size_units_suspect", "1e+02 times 6 * params * tokens in row 4"),
+        (table(loss=2.5), "loss_units_suspect", "all 8 losses are 2.5"),
+    ],
+)
+def test_doubts_about_single_rows(frame: pd.DataFrame, code: str, words: str) -> None:
+    (note,) = (note for note in get_notes(read_runs(frame)) if note.code == code)
+    assert (note.severity, words in note.message) == ("warning", True)
+
+
+@pytest.mark.parametrize("column", ["params", "tokens", "flops"])
+def test_runs_that_differ_much_are_no_slip(column: str) -> None:
+    assert codes(read_runs(one_in(column, 5))) == set()
+    toys = table(params=np.geomspace(1e4, 1e9, 8))
+    assert "size_units_suspect" not in codes(read_runs(toys))
+
+
+def test_a_loss_in_per_cent_and_one_that_is_read_as_something_else() -> None:
+    frame = table(loss=[f"{each}%" for each in range(50, 42, -1)])
+    with pytest.raises(ValueError, match=r"'50%'.*a share such as 0\.431: divide per cent by 100"):
+        read_runs(frame)
+    with pytest.raises(ValueError, match="no column for 'loss'"):
+        read_runs(frame, {"other": "loss"})
+
+
+def test_names_are_read_without_the_blanks_around_them() -> None:
+    assert set(read_runs(table(family=["a", " a", "a ", "b"] * 2))["family"].values) == {"a", "b"}
+
+
 def test_design_notes_of_a_bare_dataset():
     assert design_notes(xr.Dataset({"params": ("run", [1e9])})) == []
 

@@ -74,13 +74,13 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
             ]
             raise ValueError(
                 f"{where}: model {model.name!r} pools {', '.join(map(repr, whose))} over column {over!r}, which the "
-                f"table lacks; it has {', '.join(map(str, runs))}. Add the column, or use a model that does not pool"
+                f"table lacks; it has {', '.join(map(str, runs))}. Add the column, or {_unpooled(model)}"
             )
         found = np.unique(runs[over].values.astype(str))
         if found.size < 2:
             raise ValueError(
                 f"{where}: model {model.name!r} pools over {over!r}, but all runs are of one: {str(found[0])!r}. "
-                "Use the model without pooling"
+                f"Name another column in [pool], or {_unpooled(model)}"
             )
     if model.noise.known:
         _check_known(runs, model, model.noise.known, where)
@@ -148,6 +148,15 @@ def _check_rate(runs: xr.Dataset, model: Model, where: str) -> None:
     )
 
 
+def _unpooled(model: Model) -> str:
+    """What to do where there is nothing to pool over."""
+    tables = " and ".join(f"[pool.{name}]" for name in model.pool)
+    return (
+        f"fit a model that does not pool, such as a copy of this one without {tables}: "
+        f"`bayescale models {model.name} > mine.toml`"
+    )
+
+
 def _check_scores(runs: xr.Dataset, model: Model, tasks: Tasks, where: str) -> None:
     names = task_names(runs, model)
     missing = [name for name in names if name not in runs]
@@ -176,7 +185,9 @@ def _check_scores(runs: xr.Dataset, model: Model, tasks: Tasks, where: str) -> N
         try:
             values = runs[name].values.astype(float)
         except ValueError as error:
-            raise ValueError(f"{where}: column {name!r} must hold scores; {error}") from error
+            raise ValueError(
+                f"{where}: column {name!r} must hold scores, plain numbers from 0 to 1; {error}; write 60 % as 0.6"
+            ) from error
         wrong = (values < 0) | (values > 1) | (open_ends & ((values == 0) | (values == 1)))
         if wrong.any():
             between = "above 0 and below 1" if open_ends else "from 0 to 1"

@@ -114,11 +114,15 @@ def cell_values(column: pd.Series, name: str, place: str) -> np.ndarray | None:
     if wrong and known.kind == "count":
         return keep(column)
     if wrong:
-        quoted = ", ".join(repr(str(column.iloc[row - 1])) for row in wrong[:3])
+        cells = [str(column.iloc[row - 1]) for row in wrong]
+        quoted = ", ".join(map(repr, cells[:3]))
+        percent = all(cell.strip().endswith("%") for cell in cells)
         raise ValueError(
             f"{place} has text where a number belongs in {row_list(wrong)}: {quoted}; expected "
             + (
-                "a loss such as 2.31"
+                "a share such as 0.431: divide per cent by 100"
+                if percent and known.kind == "loss"
+                else "a loss such as 2.31"
                 if known.kind == "loss"
                 else "a size such as 7B, 1.4e21 or 1,000,000"
             )
@@ -133,7 +137,7 @@ def cell_values(column: pd.Series, name: str, place: str) -> np.ndarray | None:
 
 
 def label_text(cell: object) -> str:
-    """A name as text: nothing for an empty cell, and a whole number without its point.
+    """A name as text: nothing for an empty cell, no blanks around it, and a whole number without its point.
 
     A column of numbers with one empty cell is one of floats: 1.0 is the run that another table calls 1.
 
@@ -146,7 +150,7 @@ def label_text(cell: object) -> str:
         return ""
     if isinstance(cell, float | np.floating) and float(cell).is_integer():
         return str(int(cell))
-    return str(cell)
+    return str(cell).strip()
 
 
 def is_empty(cell: object) -> bool:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -126,7 +126,8 @@ def read_runs(
     earlier = source if isinstance(source, xr.Dataset) else xr.Dataset()
     chosen = recognise(frame.columns, columns, source=place)
     # A needed column that bayescale has no name for is one under its own name.
-    chosen |= {name: name for name in need if name in frame.columns and name not in chosen}
+    taken = {*chosen, *chosen.values()}
+    chosen |= {name: name for name in need if name in frame.columns and name not in taken}
 
     known = {}
     for name, column in chosen.items():
@@ -165,7 +166,7 @@ def read_runs(
     return _assemble(frame, known, chosen, derived, bowls, attrs, earlier)
 
 
-def summarise_runs(runs: xr.Dataset) -> dict[str, object]:
+def summarise_runs(runs: xr.Dataset) -> dict[str, Any]:
     """Describe a run table in plain numbers and text, ready for JSON.
 
     Parameters

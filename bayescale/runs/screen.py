@@ -20,6 +20,10 @@ from bayescale.runs.tables import row_list
 RAY = 1.5
 #: Values closer than this, relatively, are one level of a design.
 LEVEL = 0.01
+#: What is smaller than this and a thousand times smaller than all that is not was written in another unit.
+SMALLEST = {"params": 1e5, "tokens": 1e6}
+#: Attention, embeddings and forward-only counts keep compute within this factor of the runs' own ratio to the rule.
+APART = 30.0
 #: A model that knows nothing has loss ln(vocabulary), about 11 nats; a trained one is below this.
 HIGH_LOSS = 6.0
 #: Columns that say in what a loss was measured.
@@ -221,8 +225,10 @@ def _rising(runs: xr.Dataset) -> Iterator[Note]:
             "loss_rises_with_scale",
             "warning",
             f"loss rises with compute in {', '.join(list(rising.values())[:5])}"
-            f"{' …' if len(rising) > 5 else ''} (rank correlation; {len(groups)} groups looked at)",
-            "look for swapped columns, mixed data sets or tokenizers, and over-trained repeats",
+            f"{' …' if len(rising) > 5 else ''} (rank correlation; {len(groups)} "
+            f"group{'s' if len(groups) > 1 else ''} looked at)",
+            "look for swapped columns, an accuracy (give 1 - accuracy), mixed data sets or tokenizers, and "
+            "over-trained repeats",
         )
 
 
@@ -257,6 +263,13 @@ def _few(names: np.ndarray, most: int = 5) -> str:
 
 def _loss_units(runs: xr.Dataset) -> Iterator[Note]:
     loss = runs["loss"].values[np.isfinite(runs["loss"].values)]
+    if loss.min() == loss.max():
+        yield Note(
+            "loss_units_suspect",
+            "warning",
+            f"all {loss.size} losses are {loss[0]:.4g}: they say nothing of scale",
+            "name the column that holds the measured losses: columns={'loss': 'val_loss'}",
+        )
     high = int((loss > HIGH_LOSS).sum())
     if high:
         yield Note(
@@ -278,12 +291,25 @@ def _loss_units(runs: xr.Dataset) -> Iterator[Note]:
 
 def _size_units(runs: xr.Dataset) -> Iterator[Note]:
     advice = "write sizes in plain parameters, tokens and FLOP, or with a suffix such as 7B"
-    for name, smallest in (("params", 1e5), ("tokens", 1e6)):
-        if name in runs and np.nanmax(runs[name].values) < smallest:
+    for name, smallest in SMALLEST.items():
+        if name not in runs:
+            continue
+        sizes = runs[name].values
+        if np.nanmax(sizes) < smallest:
             yield Note(
                 "size_units_suspect",
                 "warning",
-                f"the largest {name} is {np.nanmax(runs[name].values):g}: millions or billions?",
+                f"the largest {name} is {np.nanmax(sizes):g}: millions or billions?",
+                advice,
+            )
+            return
+        small = sizes < smallest
+        if small.any() and 1e3 * sizes[small].max() < np.nanmin(sizes[~small]):
+            yield Note(
+                "size_units_suspect",
+                "warning",
+                f"{name} is {sizes[small].max():g} or less in {row_list((np.flatnonzero(small) + 1).tolist())}, and "
+                f"{np.nanmin(sizes[~small]):.3g} or more in all others: millions or billions here, not there?",
                 advice,
             )
             return
@@ -291,14 +317,22 @@ def _size_units(runs: xr.Dataset) -> Iterator[Note]:
     if "flops" in runs and "tokens" in runs and width in runs:
         ratio = (runs["flops"] / (6 * runs[width] * runs["tokens"])).values
         middle = float(np.median(ratio[np.isfinite(ratio)])) if np.isfinite(ratio).any() else 1.0
-        # Attention, embeddings and forward-only counts stay within a factor of ten, total
-        # parameters of sparse models within a hundred.
+        odd = np.isfinite(ratio) & (np.abs(np.log(ratio / middle)) > np.log(APART))
+        # Of sparse models the total parameters stay within a factor of a hundred.
         if not 0.01 < middle < 100:
             yield Note(
                 "size_units_suspect",
                 "warning",
                 f"flops is {middle:.2g} times 6 * {width} * tokens (median of the runs)",
                 advice + "; flops is for the whole training, not for a step, token or day",
+            )
+        elif odd.any():
+            yield Note(
+                "size_units_suspect",
+                "warning",
+                f"flops is {ratio[odd][0]:.2g} times 6 * {width} * tokens in "
+                f"{row_list((np.flatnonzero(odd) + 1).tolist())}, and {middle:.2g} times in the median of the runs",
+                advice + ", and look for a slip of a digit",
             )
 
 
