@@ -1,7 +1,9 @@
 """Monte Carlo error of means, probabilities and quantiles of correlated draws.
 
-Batch means: Flegal and Jones 2010 (arXiv 0811.1729), with batches of about the square root of a chain's length, taken
-within chains and compared with the mean of all of them, so that chains that disagree raise the error too.
+Batch means: Flegal and Jones 2010 (arXiv 0811.1729), with batches of about the square root of a chain's length, each
+compared with those of the other chains at the same place: how many draws each member of a stack has is not left to
+chance, and they lie one after another in the same places of every chain. Chains that have not mixed raise the error a
+little; R-hat tells them.
 """
 
 from collections.abc import Sequence
@@ -55,7 +57,8 @@ def effective_size(draws: xr.DataArray) -> xr.DataArray:
     Returns
     -------
     xr.DataArray
-        At most the number of draws, at least one.
+        At least one; more than the number of draws where these are surely worth more, as those of a stack's members
+        that lie apart are: none of them is left to chance to be of one member or another.
 
     Examples
     --------
@@ -65,7 +68,7 @@ def effective_size(draws: xr.DataArray) -> xr.DataArray:
     >>> 200 < float(effective_size(sticky)) < 600
     True
     """
-    return xr.apply_ufunc(_effective_size, draws, input_core_dims=[SAMPLE_DIMS])
+    return xr.apply_ufunc(_size_at_median, draws, input_core_dims=[SAMPLE_DIMS])
 
 
 def probability_mcse(holds: xr.DataArray, size: xr.DataArray | float | None = None) -> xr.DataArray:
@@ -117,8 +120,8 @@ def quantiles(draws: xr.DataArray, prob: Sequence[float]) -> tuple[xr.DataArray,
 
     Notes
     -----
-    The error is half the distance between the quantiles one binomial standard error below and above, at the
-    effective number of draws.
+    The error is half the distance between the quantiles one binomial standard error below and above, at the number of
+    independent draws that would tell as well how often a value lies below the quantile.
 
     Examples
     --------
@@ -140,27 +143,38 @@ def quantiles(draws: xr.DataArray, prob: Sequence[float]) -> tuple[xr.DataArray,
 
 def _variance_of_mean(draws: np.ndarray) -> np.ndarray:
     """Variance of the mean over the last two axes, chain and draw."""
-    chains, count = draws.shape[-2:]
-    length = max(1, int(np.sqrt(count)))
-    batches = count // length
-    kept = draws[..., : batches * length].astype(float)
-    means = kept.reshape(*draws.shape[:-1], batches, length).mean(axis=-1)
-    means = means.reshape(*draws.shape[:-2], chains * batches)
+    chains, batches, length = _batches(*draws.shape[-2:])
     if chains * batches < 2:
         return np.full(draws.shape[:-2], np.nan)
-    return means.var(axis=-1, ddof=1) / means.shape[-1]
+    kept = draws[..., : batches * length].astype(float)
+    means = kept.reshape(*draws.shape[:-1], batches, length).mean(axis=-1)
+    if chains == 1:
+        return means.var(axis=(-2, -1), ddof=1) / batches
+    return means.var(axis=-2, ddof=1).mean(axis=-1) / (chains * batches)
 
 
-def _effective_size(draws: np.ndarray) -> np.ndarray:
+def _batches(chains: int, count: int) -> tuple[int, int, int]:
+    """Chains, batches in each, and their length."""
+    length = max(1, int(np.sqrt(count)))
+    return chains, count // length, length
+
+
+def _size_at_median(draws: np.ndarray) -> np.ndarray:
     flat = draws.reshape(*draws.shape[:-2], -1)
-    middle = np.sort(flat, axis=-1)[..., [flat.shape[-1] // 2]]
-    below = draws < middle[..., None]
+    return _effective_size(draws < np.sort(flat, axis=-1)[..., [flat.shape[-1] // 2], None])
+
+
+def _effective_size(below: np.ndarray) -> np.ndarray:
+    """Independent draws that would tell as well how often something holds, given whether it does in each draw."""
     share = below.mean(axis=(-2, -1))
     variance = _variance_of_mean(below)
     with np.errstate(divide="ignore", invalid="ignore"):
         size = share * (1 - share) / variance
-    count = float(flat.shape[-1])
-    return np.where(np.isfinite(size), np.clip(size, 1.0, count), count)
+    count = float(np.prod(below.shape[-2:]))
+    chains, batches, _ = _batches(*below.shape[-2:])
+    # Two standard errors of a variance: beyond the number of draws only what is no accident of these batches.
+    sure = size * (1 - 2 * np.sqrt(2 / max((chains - 1) * batches, 1)))
+    return np.where(np.isfinite(size), np.clip(size, 1.0, np.maximum(count, sure)), count)
 
 
 def _quantiles(draws: np.ndarray, prob: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -176,9 +190,9 @@ def _quantiles(draws: np.ndarray, prob: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 def _of_block(draws: np.ndarray, prob: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ordered = np.sort(draws.reshape(*draws.shape[:-2], -1), axis=-1)
-    size = _effective_size(draws)[..., None]
-    spread = np.sqrt(prob * (1 - prob) / size)
-    found = _at(ordered, np.broadcast_to(prob, spread.shape))
+    found = _at(ordered, np.broadcast_to(prob, (len(ordered), prob.size)))
+    sizes = [_effective_size(draws < each[:, None, None]) for each in found.T]
+    spread = np.sqrt(prob * (1 - prob) / np.stack(sizes, axis=-1))
     with np.errstate(invalid="ignore"):
         error = (
             _at(ordered, np.minimum(prob + spread, 1.0))
