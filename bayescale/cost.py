@@ -259,11 +259,13 @@ def as_money(amount: float, digits: int = 3) -> str:
     --------
     >>> [as_money(each) for each in (1.973e6, -1.16e6, 999.9e3, 250.0, 1e-23, 3e16)]
     ['1.97M', '-1.16M', '1M', '250', '0', '3e+16']
+    >>> as_money(112_400, digits=2)
+    '110K'
     """
     if abs(amount) < 1e-6:
         return "0"
     rounded = float(f"{amount:.{digits}g}")
     for unit, letter in _LETTERS:
         if unit <= abs(rounded) < 1e15:
-            return f"{rounded / unit:.{digits}g}{letter}"
-    return f"{rounded:.{digits}g}"
+            return f"{rounded / unit:g}{letter}"
+    return f"{rounded:g}"

@@ -217,12 +217,17 @@ def target_table(facts: Mapping[str, Facts]) -> None:
         box=None,
         pad_edge=False,
     )
+
+    def takes(compute: float) -> str:
+        # Where the search starts the target is met already.
+        return f"{'at most ' if compute <= facts['start'] else ''}{number(compute, 3)}"
+
     for row in facts["rows"]:
         compute = row["compute"]
         table.add_row(
             number(row[target]),
-            *(number(compute[key], 3) for key in ("median", "q05", "q95")),
-            number(row["compute_at_confidence"], 3),
+            *(takes(compute[key]) for key in ("median", "q05", "q95")),
+            takes(row["compute_at_confidence"]),
             f"{row['p_unreachable']:.1%}",
             *([] if budget is None else [f"{row['p_over_budget']:.1%}"]),
             number(row["decades_beyond"], 3),

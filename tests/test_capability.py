@@ -446,6 +446,31 @@ def test_a_stack_answers_for_tasks(known: xr.DataTree) -> None:
     assert set(found["peak_quantile"].dims) == {"task", "length", "quantile"}
 
 
+def test_scores_of_a_stack_at_scales_that_vary_by_draw(known: xr.DataTree) -> None:
+    other = with_tasks(fake_fit("chinchilla", draws=100, level=2.6, jitter=0.05), TASKS)
+    other["observed_data"] = known["observed_data"].copy()
+    both = bs.stack({"a": known, "b": other}, weights={"a": 0.6, "b": 0.4})
+    found = bs.predict_scores(both, bs.inputs_along(both, [1e23, 1e24]))
+    expected = bs.capability(both, flops=[1e23, 1e24], length=[1])["score"].isel(length=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+def test_capability_of_a_law_whose_other_inputs_are_held(tmp_path: Path) -> None:
+    fit = with_tasks(fake_fit("repetition", draws=50, jitter=0.05), TASKS)
+    asked = {"at": {"unique_tokens": 1e11}, "path": "fixed-ratio=20"}
+    found = bs.capability(fit, flops=[1e24], length=[1], **asked)
+    expected = bs.predict_scores(fit, bs.inputs_along(fit, [1e24], **asked))
+    np.testing.assert_allclose(found["score"].isel(length=0), expected, rtol=1e-10)
+    path = save(fit, tmp_path / "fit.nc")
+    options = ["--flops", "1e24", "--length", "1", "--path", "fixed-ratio=20", "--json"]
+    told = CliRunner().invoke(
+        cli.app, ["capability", str(path), *options, "--at", "unique_tokens=1e11"]
+    )
+    assert told.exit_code == 0, told.output
+    with pytest.raises(ValueError, match="no path is known"):
+        bs.capability(fit, flops=[1e24])
+
+
 # The command line -------------------------------------------------------------------------------
 
 

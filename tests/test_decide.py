@@ -11,6 +11,7 @@ import bayescale as bs
 from bayescale import laws
 from bayescale.cost import inference_flops, training_flops
 from bayescale.decide import allocate, under_trained
+from bayescale.decide.bowls import near_params
 from bayescale.decide.draws import loss_of, marginal_losses, read_draws
 from bayescale.model import Model
 
@@ -272,6 +273,37 @@ def test_the_near_optimal_set_is_that_of_a_search(uncertain: xr.DataTree) -> Non
     np.testing.assert_allclose(found["near_params"], edges, rtol=3e-3)
     assert found["near_params"][0] < found["params"] < found["near_params"][1]
     assert 0.8 <= float(found["p_near"]) <= 1
+
+
+@pytest.mark.parametrize("grid", [None, np.geomspace(1e9, 1e12, 60)])
+def test_how_near_an_allocation_is_agrees_with_the_set(
+    grid: np.ndarray | None, uncertain: xr.DataTree
+) -> None:
+    """Under an uncertain demand too, whose mean decides both."""
+    demand = np.random.default_rng(1).lognormal(27.0, 1.0, 600)
+    asked = {"flops": [1e23, 1e24], "inference_tokens": demand, "near": 3e-4, "grid": grid}
+    share = allocate(uncertain, **asked)["p_near"].values
+    mean = allocate(uncertain, **asked | {"inference_tokens": demand.mean()})
+    np.testing.assert_allclose(share, mean["p_near"], atol=2e-3)
+    for step, inside in ((-0.01, True), (0.01, False)):
+        for place in range(2):
+            found = allocate(uncertain, probability=share[place] + step, **asked).isel(flops=place)
+            if grid is None:
+                low, high = found["near_params"].values
+                assert bool(low <= found["params"] <= high) == inside
+            else:
+                assert bool(found["is_near"].sel(size=found["params"])) == inside
+
+
+def test_no_draw_too_many_is_asked_to_be_near() -> None:
+    """In floating point .55 of 100 draws are a trifle more than 55."""
+    lower = np.repeat([0.0, 2.0], [55, 45])[:, None]
+    near = near_params(lower, lower + 1.0, 0.55)["near_params"]
+    np.testing.assert_allclose(near, np.exp([[0.0, 1.0]]))
+    fit = fake_fit("chinchilla", 2, 50, jitter=0.05, seed=2)
+    asked = {"flops": 1e24, "grid": np.geomspace(1e10, 1e12, 200)}
+    few, more = (allocate(fit, probability=p, **asked)["is_near"] for p in (0.55, 0.5499))
+    np.testing.assert_array_equal(few, more)
 
 
 def test_no_allocation_is_safe_where_the_draws_disagree() -> None:

@@ -89,6 +89,18 @@ def test_a_baseline_may_be_a_scale_and_value_a_step() -> None:
     assert "improvement" not in reached
 
 
+def test_a_plan_ends_what_is_judged() -> None:
+    """Of a path given as a table nothing is said beyond its rows."""
+    plan = {"params": [1e9, 1e10], "tokens": [2e10, 2e11]}
+    within = replace(PLAIN, flops=1e22, path=plan)
+    assert budget(known_fit(), within).attrs["path"] == "table"
+    with pytest.raises(ValueError, match=r"flops = 1e\+24 lies outside the plan"):
+        budget(known_fit(), replace(within, flops=1e24))
+    before = replace(within, baseline_loss=None, baseline_flops=1e19)
+    with pytest.raises(ValueError, match=r"baseline_flops = 1e\+19 lies outside the plan"):
+        budget(known_fit(), before)
+
+
 def test_the_peaks_are_dense_and_sourced() -> None:
     assert find_accelerator("h100 sxm").peak["bf16"] == pytest.approx(989e12, rel=1e-3)
     for each in ACCELERATORS.values():
@@ -175,6 +187,13 @@ def test_between_the_confidences_nothing_is_decided(uncertain: xr.DataTree) -> N
 
 
 # --- Information ---------------------------------------------------------------------------------------------------------
+
+
+def test_one_draw_decides_nothing() -> None:
+    found = budget(fake_fit("chinchilla", 1, 1), replace(PLAIN, per_nat=1e10))
+    assert found.attrs["decision"] == "undecided"
+    assert "too few draws to tell its Monte Carlo error" in found.attrs["reason"]
+    assert "less than the asked" not in found.attrs["reason"]
 
 
 @pytest.mark.parametrize("mean", [-1.0, 0.0, 0.5])
@@ -317,6 +336,45 @@ def test_a_wrong_key_is_named_with_what_was_meant(old: str, new: str, message: s
     with pytest.raises(ValueError, match=message) as error:
         Scenario.from_toml(EXAMPLE.replace(old, new), where="my.toml")
     assert str(error.value).startswith("my.toml: ")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"utilisation": 40}, r"utilisation: expected a share in \(0, 1\], got 40"),
+        ({"utilisation": 0.0}, r"utilisation: expected a share in \(0, 1\], got 0"),
+        (
+            {"utilisation": Prior("LogNormal", {"median": 0.4, "sigma": 0.1})},
+            "utilisation: expected a share .* got LogNormal on positive values",
+        ),
+        ({"pue": 0.9}, "pue: expected 1 or more, got 0.9"),
+        ({"pue": Prior("Beta", {"alpha": 4, "beta": 6})}, "pue: expected 1 or more, got Beta"),
+        ({"per_nat": None}, "per_nat: say what an improvement is worth"),
+        ({"step": Step(1.9, 1e7)}, "per_nat: say what an improvement is worth"),
+        ({"baseline_loss": None}, "baseline_loss: improvement over what"),
+        ({"baseline_flops": 1e23}, "baseline_loss: improvement over what"),
+        (
+            {"per_nat": None, "step": Step(1.9, 1e7)},
+            "baseline_loss: baseline_loss goes with per_nat",
+        ),
+        ({"risk": "CVaR"}, "risk: got 'CVaR'; did you mean 'cvar'"),
+        ({"level": 0}, r"level: expected a number in \(0, 1\), got 0"),
+        ({"confidence": 80}, r"confidence: expected a number in \(0, 1\), got 80"),
+    ],
+)
+def test_a_scenario_made_in_python_is_checked(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^scenario: {message}"):
+        replace(PLAIN, **change)
+
+
+def test_no_less_energy_comes_in_than_is_used(uncertain: xr.DataTree) -> None:
+    text = EXAMPLE.replace(
+        "pue = 1.2", 'pue = { dist = "LogNormal", kwargs = { median = 1.1, sigma = 0.2 } }'
+    )
+    found = budget(uncertain, Scenario.from_toml(text))
+    drawn = (found["energy"] / (found["hours"] * 0.7)).values
+    assert drawn.min() == pytest.approx(1.0)
+    assert 0.2 < np.isclose(drawn, 1.0).mean() < 0.4
 
 
 def test_a_share_is_a_share() -> None:

@@ -303,6 +303,31 @@ def test_a_family_of_a_candidate_counts() -> None:
     assert float(found["share"][0]) > float(found["share"][1])
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        replace(PLAIN, family="b"),
+        {"params": [1e11, 2e11], "tokens": [2e12, 2e12], "family": ["b", "b"]},
+        "loss",
+    ],
+    ids=["scenario", "table", "named"],
+)
+def test_generated_runs_are_of_the_family_that_is_asked_about(target: Any) -> None:
+    fit = fake_fit("chinchilla-families", 2, 300, jitter=0.03, families={"a": 1.0, "b": 1.02})
+    named = {"flops": 1e23, "family": "b"} if target == "loss" else {}
+    found = next_runs(fit, budget=1e22, target=target, **named)
+    assert set(found["family"].values) == {"b"}
+    assert found.attrs["family"] == "b"
+
+
+def test_of_runs_of_several_families_a_new_one_is_generated() -> None:
+    fit = fake_fit("chinchilla-families", 2, 300, jitter=0.03, families={"a": 1.0, "b": 1.02})
+    both = {"params": [1e11, 2e11], "tokens": [2e12, 2e12], "family": ["a", "b"]}
+    found = next_runs(fit, budget=1e22, target=both)
+    assert set(found["family"].values) == {""}
+    assert found.attrs["family"] == "new"
+
+
 # --- A law that drifts: everything against the joint normal of runs, batch and target ------------------------------------
 
 
@@ -541,7 +566,19 @@ def test_one_stops_where_no_run_can_change_the_decision(uncertain: xr.DataTree) 
             {"budget": 1e22, "candidates": TABLE | {"cost": [0.0] * 5}},
             "candidates: column 'cost' must be positive",
         ),
-        ({"budget": 1e22, "target": PLAIN}, "a scenario states its own compute"),
+        ({"budget": 1e22, "target": PLAIN}, "flops: a scenario states its own"),
+        (
+            {"budget": 1e22, "flops": None, "target": PLAIN, "path": "fixed-ratio=30"},
+            "path: a scenario states its own",
+        ),
+        (
+            {"budget": 1e22, "flops": None, "target": PLAIN, "at": {"weight_bits": 8}},
+            "at: a scenario states its own",
+        ),
+        (
+            {"budget": 1e22, "flops": None, "target": PLAIN, "family": "a"},
+            "family: a scenario states its own",
+        ),
         ({"budget": 1e22, "target": "onset"}, "gain_below: goes with target='onset'"),
         ({"budget": 1e22, "gain_below": 0.01}, "gain_below: goes with target='onset'"),
         ({"budget": 1e22, "target": TABLE}, "flops: a table of runs states its own"),
@@ -557,6 +594,29 @@ def test_bad_input_to_next_runs(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         next_runs(uncertain, **({"candidates": TABLE, "flops": 1e24} | options))
+
+
+@pytest.mark.parametrize(
+    ("target", "flops", "message"),
+    [
+        ("loss", 1e24, "flops = 1e[+]24 lies outside the plan"),
+        ("gain", 1e22, "flops [*] 2 = 2e[+]22 lies outside the plan"),
+        ("loss", 1e18, "flops = 1e[+]18 lies outside the plan"),
+    ],
+)
+def test_a_target_lies_within_a_plan(
+    target: Any, flops: float, message: str, uncertain: xr.DataTree
+) -> None:
+    plan = {"params": [1e9, 1e10], "tokens": [2e10, 2e11]}
+    with pytest.raises(ValueError, match=message):
+        next_runs(uncertain, TABLE, budget=1e24, target=target, flops=flops, path=plan)
+
+
+def test_an_onset_is_sought_within_a_plan(uncertain: xr.DataTree) -> None:
+    plan = {"params": [1e9, 1e10], "tokens": [2e10, 2e11]}
+    asked = {"target": "onset", "flops": 1e21, "gain_below": 0.045, "path": plan}
+    found = next_runs(uncertain, TABLE, budget=1e24, **asked)
+    assert found.attrs["horizon"] == pytest.approx(0.6e22)
 
 
 def test_what_is_known_needs_no_run() -> None:

@@ -195,6 +195,21 @@ def test_bad_input_to_compare_recipes(
         compare_recipes(fits, **({"flops": 1e24} | options))
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"flops": [1e21, 1e24]}, "flops = 1e[+]24 lies outside the plan"),
+        ({"flops": 1e21, "horizon": 1e24}, "horizon = 1e[+]24 lies outside the plan"),
+    ],
+)
+def test_recipes_are_compared_within_a_plan(options: dict[str, object], message: str) -> None:
+    plan = {"params": [1e9, 1e10], "tokens": [2e10, 2e11]}
+    pair = {"A": fake_fit("chinchilla"), "B": fake_fit("chinchilla", level=2.4)}
+    assert compare_recipes(pair, flops=1e21, path=plan).attrs["horizon"] == pytest.approx(1.2e22)
+    with pytest.raises(ValueError, match=message):
+        compare_recipes(pair, path=plan, **options)
+
+
 def test_other_units_cannot_be_compared() -> None:
     other = fake_fit("chinchilla")
     observed = other["observed_data"].to_dataset()

@@ -451,7 +451,7 @@ def test_summarise_gives_quantiles_one_row_a_scale(spread: xr.DataTree) -> None:
     ("spec", "message"),
     [
         ("compute-optimum", "did you mean 'compute-optimal'"),
-        ("isoflop", "The paths are .*fixed-ratio=VALUE"),
+        ("isoflop", "the paths are .*fixed-ratio=VALUE"),
         ("fixed-ratio", "takes a value, such as fixed-ratio=20"),
         ("compute-optimal=3", "takes no value"),
         ("fixed-params=many", "'many' is not a size"),
@@ -627,6 +627,27 @@ def test_one_input_law_along_its_own_column() -> None:
     np.testing.assert_allclose(predict(tree, at), found["loss"])
 
 
+def test_inputs_along_a_path_name_their_group(families: xr.DataTree) -> None:
+    for family in ("cerebras", {"family": "cerebras"}):
+        at = inputs_along(families, [1e24], "fixed-ratio=20", family=family)
+        found = returns(families, flops=[1e24], path="fixed-ratio=20", family=family)
+        np.testing.assert_allclose(predict(families, at), found["loss"], rtol=1e-12)
+    assert "family" not in inputs_along(families, [1e24])
+
+
+@pytest.mark.parametrize("unique", [1e11, 1e13, [1e11, 3e11, 1e13]])
+def test_inputs_along_a_path_hold_others(unique: float | list[float]) -> None:
+    tree, asked = fake_fit("repetition", jitter=0.05), {"at": {"unique_tokens": unique}}
+    flops = np.array([1e22, 1e25])
+    for path in ("compute-optimal", "fixed-ratio=20"):
+        at = inputs_along(tree, flops, path, **asked)
+        assert (at["unique_tokens"] <= at["tokens"]).all()
+        found = returns(tree, flops=flops, path=path, **asked)
+        np.testing.assert_allclose(predict(tree, at), found["loss"], rtol=1e-12)
+    with pytest.raises(ValueError, match="hold the others with at="):
+        inputs_along(tree, flops)
+
+
 # Returns ---------------------------------------------------------------------------------------
 
 
@@ -714,6 +735,7 @@ def test_returns_of_expected_optimum_agree_with_differences(spread: xr.DataTree)
     [
         ({"flops": [1e24], "step": 1.0}, "a factor of compute above 1"),
         ({"flops": [0.0]}, "flops must be positive and finite"),
+        ({"flops": []}, "flops is empty: expected one scale or more"),
         ({"flops": [1e24], "family": "pythia"}, "does not tell families apart"),
     ],
 )

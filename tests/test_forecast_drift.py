@@ -140,3 +140,35 @@ def test_flattening_within_the_runs_is_evidence() -> None:
     found = diminishing(tree, beyond=REFERENCE["scale"] * 1e4, flattening=1e-6)
     assert found["probability_within_runs"] == 1
     assert 0.3 < found["probability"] < 0.7
+
+
+def test_no_answer_lies_further_out_than_a_drift_is_followed(drifting: xr.DataTree) -> None:
+    largest = float(drifting["constant_data"]["flops"].max())
+    found = diminishing(drifting, beyond=1e5 * largest, gain_below=0.01)
+    assert found.attrs["horizon"] * 2 == pytest.approx(1e8 * largest)
+    # Up to there more compute is not worse along the ray of the largest runs.
+    ray = f"fixed-ratio={REFERENCE['tokens'] / REFERENCE['params']:g}"
+    assert (returns(drifting, flops=largest * np.geomspace(1, 4e7, 20), path=ray)["gain"] > 0).all()
+    for ask in (
+        lambda: returns(drifting, flops=[1e8 * largest]),
+        lambda: diminishing(drifting, beyond=1e24, gain_below=0.01, horizon=1e9 * largest),
+        lambda: inputs_along(drifting, [2e8 * largest]),
+    ):
+        with pytest.raises(ValueError, match="more than 8 decades beyond the largest run"):
+            ask()
+    bare = fake_fit("skaling", chains=1, draws=20)
+    assert np.isfinite(returns(bare, flops=[1e8 * largest])["loss"]).all()
+
+
+def test_less_than_a_share_of_nothing_is_a_loss_that_rises() -> None:
+    tree = fake_fit("skaling-drift", chains=2, draws=400, jitter=0.02, kappa=0.05)
+    largest = float(tree["constant_data"]["flops"].max())
+    path = f"fixed-params={REFERENCE['params']:g}"
+    before, after = 10 * largest, 30 * largest
+    asked = {"relative_below": (0.5, before), "path": path}
+    gains = returns(tree, flops=[before, after], path=path)["gain"]
+    first, last = gains[..., 0], gains[..., 1]
+    assert float((first <= 0).mean()) > 0.05
+    expected = (last < 0.5 * first.clip(0)).mean()
+    found = diminishing(tree, beyond=after, **asked)
+    np.testing.assert_allclose(found["probability"], expected, rtol=1e-12)

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from fake_fit import fake_fit, with_tasks
 from typer.testing import CliRunner
 
 import bayescale as bs
-from bayescale import cli
+from bayescale import cli, plots
 from bayescale.forecast.montecarlo import probability_mcse
 from bayescale.notes import Note
 from bayescale.report.answer import PLAIN
@@ -490,6 +491,85 @@ def test_a_plan_ends_where_it_ends(plain: xr.DataTree, tmp_path: Path) -> None:
     assert facts["numbers"]["path"] == "table"
 
 
+def test_a_target_beyond_a_plan_is_beyond_the_plan(tmp_path: Path) -> None:
+    tree = fake_fit(draws=100, jitter=0.01)
+    plan = {"params": [1e9, 1e10, 1e11], "tokens": [2e10, 2e11, 2e12]}
+    asked = {"loss": [1.9, 2.2, 3.2], "beyond": 1e23}
+    facts = told(bs.write_report(tree, tmp_path / "a.json", along=plan, **asked))
+    said = [each for each in facts["answer"] if each.startswith("A loss of ")]
+    assert (
+        "is not reached with 90 % confidence within the plan, which ends at 1.2e24 FLOP" in said[0]
+    )
+    assert all("that nothing in the plan reaches it" in each for each in said)
+    # Where the plan starts, the last has been met.
+    assert "takes at most 1.2e20 FLOP" in said[2]
+    assert "at most" not in said[1]
+    assert table(facts, "target")["3.2"][1] == "at most 1.2e20"
+    assert "whatever" not in " ".join(said)
+    facts = told(bs.write_report(tree, tmp_path / "a.json", loss=[0.5]))
+    assert "confidence whatever the compute" in facts["answer"][-1]
+    drifting = fake_fit("skaling-drift", draws=50, jitter=0.02, kappa=0.001)
+    facts = told(bs.write_report(drifting, tmp_path / "a.json", loss=[0.5]))
+    assert re.search(r"not reached .* up to \S+ FLOP, where the search ends", facts["answer"][-1])
+
+
+@pytest.mark.parametrize("over", ["family", "corpus"])
+def test_every_figure_is_of_the_group_asked_about(
+    over: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = bs.Model.load("chinchilla-families")
+    model = bs.Model.from_toml(model.text.replace('over = "family"', f'over = "{over}"'))
+    tree = fake_fit(model, families={"a": 1.0, "b": 1.3}, draws=200, jitter=0.01)
+    drawn = {name: Mock(wraps=getattr(plots, name)) for name in ("plot_forecast", "plot_isoflops")}
+    for name, each in drawn.items():
+        monkeypatch.setattr(plots, name, each)
+    facts = told(bs.write_report(tree, tmp_path / "a.json", family="b", beyond=1e24))
+    assert not unanswered(facts)
+    (curve,), options = drawn["plot_forecast"].call_args
+    middle = [each["loss"].sel(quantile=0.5) for each in (curve, options["new_run"])]
+    np.testing.assert_allclose(middle[1], middle[0], rtol=5e-3)
+    bowls, division = drawn["plot_isoflops"].call_args.args
+    along = bs.returns(tree, flops=division["flops"].values, family="b")
+    np.testing.assert_allclose(
+        bowls["loss"].sel(quantile=0.5).min("size"),
+        bs.summarise(along)["loss"].sel(quantile=0.5),
+        rtol=5e-3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("noise", "objective", "alike"),
+    [
+        ('dist = "Normal"', "log loss (Normal)", "yes"),
+        ('dist = "ExGaussian"', "log loss (ExGaussian)", "no: runs far above the law weigh less"),
+        (
+            'dist = "StudentT"\nnu = 4.0\nknown = "loss_sd"',
+            "log loss (Student's t, 4 degrees of freedom)",
+            "no: points far off and losses of larger known error weigh less",
+        ),
+        (
+            'dist = "Normal"\nslope = { dist = "Normal", kwargs = { mu = 0.0, sigma = 0.1 } }',
+            "log loss (Normal)",
+            "no: scales at which runs scatter more weigh less",
+        ),
+    ],
+)
+def test_the_checklist_tells_the_noise_as_it_is(
+    noise: str, objective: str, alike: str, tmp_path: Path
+) -> None:
+    tree = fake_fit(draws=50, jitter=0.05)
+    tree.attrs["model"] = f'format = 1\nname = "x"\nlaw = "chinchilla"\n[noise]\n{noise}\n'
+    for group in ("posterior", "prior"):
+        known = tree[group].to_dataset()
+        tree[group] = xr.DataTree(
+            known.assign(noise_slope=0 * known["sigma"], excess=known["sigma"])
+        )
+    facts = told(bs.write_report(tree, tmp_path / "a.json"))
+    answers = table(facts, "checklist", 3)
+    assert objective in answers["Which objective?"][0]
+    assert answers["Do all points weigh alike?"] == [alike]
+
+
 def test_tasks_and_one_input_and_no_convergence(tmp_path: Path) -> None:
     known = with_tasks(
         fake_fit("chinchilla", draws=100, jitter=0.05), {"acc_easy": (-0.2, 8.0, 0.25, 0.95)}
@@ -505,14 +585,25 @@ def test_tasks_and_one_input_and_no_convergence(tmp_path: Path) -> None:
     assert page.index("The sampler did not converge") < page.index("a doubling buys")
 
 
+def test_a_law_whose_other_inputs_are_held_is_answered(tmp_path: Path) -> None:
+    tree = with_tasks(
+        fake_fit("repetition", draws=100, jitter=0.05), {"acc_easy": (-0.2, 8.0, 0.25, 0.95)}
+    )
+    asked = {"at": {"unique_tokens": 1e11}, "beyond": 1e24}
+    for along in (None, "fixed-ratio=20"):
+        facts = told(bs.write_report(tree, tmp_path / "a.json", loss=[2.0], along=along, **asked))
+        assert not unanswered(facts)
+        found = bs.diminishing(tree, gain_below=0.01, path=along, **asked)
+        assert facts["numbers"]["probability"] == pytest.approx(float(found["probability"]))
+        assert list(table(facts, "capability")) == ["acc_easy"]
+
+
 def test_a_law_that_cannot_grow_says_so_and_the_rest_stands(tmp_path: Path) -> None:
     tree = fake_fit("repetition", draws=100, jitter=0.05)
-    facts = told(bs.write_report(tree, tmp_path / "a.json", at={"unique_tokens": 1e11}))
+    facts = told(bs.write_report(tree, tmp_path / "a.json"))
     assert facts["answer"][0].startswith("What more compute buys is not known: no path is known")
     assert "no path is known" in facts["numbers"]["not_answered"]
     assert any("no path is known" in each for each in unanswered(facts))
-    assert len(table(facts, "allocation")) == 3
-    assert "parameters on" in facts["answer"][1]
     assert {"trust", "prior", "checklist", "model", "reproduce"} <= {
         each["key"] for each in facts["sections"]
     }

@@ -1,6 +1,7 @@
 """Large or small, build or buy, against published worked examples and brute force."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,6 +118,33 @@ def test_more_tokens_to_choose_from_are_never_worse() -> None:
     assert float(last["cost"]) == pytest.approx(float(first["cost"]), rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("options", "far"),
+    [
+        ({"tokens_max": 0.5}, 2.0),
+        ({"tokens_max": 0.15}, 100.0),
+        ({"shares": (0.7, 0.295, 0.005)}, 1.0),
+        ({"shares": (0.7, 0.002, 0.298), "inference_tokens": 1e20}, 1.0),
+    ],
+)
+def test_the_best_size_is_found_wherever_it_lies(options: dict[str, Any], far: float) -> None:
+    asked = dict(options)
+    fit = fake_fit("chinchilla", 2, 50, jitter=0.01, shares=asked.pop("shares", (0.7, 0.2, 0.1)))
+    free = smallest_model(fit, loss=1.9, confidence=0.5)
+    asked |= {"loss": 1.9, "confidence": 0.5}
+    if "tokens_max" in asked:
+        asked["tokens_max"] *= float(free["tokens"])
+    found = smallest_model(fit, **asked)
+    assert float(found["params"]) >= far * float(free["params"]) or far == 1
+    listed = smallest_model(fit, grid=np.geomspace(1e6, 1e17, 400), **asked)
+    assert float(found["cost"]) <= float(listed["cost"]) * (1 + 1e-6)
+    assert "unreachable_target" not in [note.code for note in bs.get_notes(found)]
+    # The smallest that meets the target at all, to a part in a thousand.
+    least = float(found["params_least"])
+    several = smallest_model(fit, grid=least * np.array([0.999, 1.0]), **asked)
+    np.testing.assert_array_equal(np.isfinite(several["tokens_needed"]), [False, True])
+
+
 def test_a_target_below_the_floor_is_said_to_be_out_of_reach() -> None:
     found = smallest_model(fake_fit("chinchilla", 1, 50, jitter=0.02), loss=0.5)
     assert np.isinf(float(found["cost"]))
@@ -125,3 +153,5 @@ def test_a_target_below_the_floor_is_said_to_be_out_of_reach() -> None:
         smallest_model(fake_fit("chinchilla"), loss=2.2, tokens_max=-1.0)
     with pytest.raises(ValueError, match="either a loss or an accuracy"):
         smallest_model(fake_fit("chinchilla"))
+    with pytest.raises(ValueError, match=r"loss = \[2.0, 2.1\]: expected one target"):
+        smallest_model(fake_fit("chinchilla"), loss=[2.0, 2.1])

@@ -53,6 +53,47 @@ def test_scales_that_vary_by_draw_stay_with_their_member(both: xr.DataTree) -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("other", "path", "group"),
+    [
+        ("power", None, {}),
+        ("chinchilla-families", "compute-optimal", {"family": "pythia"}),
+        ("chinchilla-families", "compute-optimal-expected", {"family": "pythia"}),
+    ],
+)
+@pytest.mark.parametrize("turn", [1, -1])
+def test_scales_along_a_path_are_those_of_every_member(
+    believed: dict[str, xr.DataTree], other: str, path: str | None, group: dict, turn: int
+) -> None:
+    both = of(believed, **dict.fromkeys(("chinchilla", other)[::turn], 0.5))
+    along = inputs_along(both, [1e23, 1e24], path, **group)
+    assert along["params"].dims == ("chain", "draw", "flops")
+    expected = returns(both, flops=[1e23, 1e24], path=path, **group)["loss"]
+    np.testing.assert_allclose(predict(both, along), expected, rtol=1e-10)
+    assert np.isnan(along["params"]).any() == (other == "power")
+
+
+def test_members_that_disagree_are_told_of_by_every_answer() -> None:
+    low = fake_fit("chinchilla", jitter=0.002)
+    high = fake_fit("chinchilla", jitter=0.002, shares=(0.5, 0.3, 0.2))
+    high["observed_data"] = low["observed_data"].copy()
+
+    def told(other: xr.DataTree) -> list[str]:
+        both = stack({"low": low, "other": other}, weights={"low": 0.5, "other": 0.5})
+        answers = (
+            returns(both, flops=[1e25]),
+            diminishing(both, beyond=1e25, gain_below=0.02),
+        )
+        notes = [note for answer in answers for note in get_notes(answer)]
+        return [note.message for note in notes if note.code == "models_disagree"]
+
+    messages = told(high)
+    assert [each.partition(" (")[0] for each in messages] == [
+        f"the models' medians of the {what}" for what in ("loss", "gain", "gain")
+    ]
+    assert not told(low)
+
+
 def test_probabilities_mix_by_weight(both: xr.DataTree, fits: dict[str, xr.DataTree]) -> None:
     ask = {"beyond": 1e24, "gain_below": 0.02}
     mixed = diminishing(both, **ask)

@@ -15,7 +15,7 @@ from bayescale.forecast.diminishing import diminishing
 from bayescale.forecast.held import Held
 from bayescale.forecast.path import PathLike
 from bayescale.forecast.predict import predict
-from bayescale.forecast.scales import Scales, as_dataset, read_flops
+from bayescale.forecast.scales import Scales, as_dataset, pooled_columns, read_flops
 
 Target = Literal["loss", "gain", "onset", "optimal_params"]
 #: What each named target is.
@@ -51,6 +51,8 @@ class Aim:
     gain_below, horizon : float, optional
         Of an onset: what a doubling is to buy [nat/token], and where the search for it ends [FLOP].
     scenario : Scenario, optional
+    family : str or mapping, optional
+        Group that is asked about; of runs, the one that all of them are of, if there is one.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Aim:
     gain_below: float | None = None
     horizon: float | None = None
     scenario: Scenario | None = None
+    family: Family = None
 
     def inputs(self, part: Part) -> dict[str, np.ndarray]:
         """Inputs of one model's law at the points, axes (sample, point) or (1, point)."""
@@ -109,15 +112,18 @@ def read_aim(
         )
         raise ValueError(f"gain_below: goes with target='onset'{more}")
     if isinstance(target, Scenario):
-        if flops is not None:
-            raise ValueError("flops: a scenario states its own compute; leave it out")
+        other = family if family != target.family else None
+        for name, value in (("flops", flops), ("path", path), ("at", at), ("family", other)):
+            if value is not None:
+                raise ValueError(
+                    f"{name}: a scenario states its own; leave it out, or change it there"
+                )
         draws = read_planned(fit, target, random_seed)
         utility = budget(fit, target, random_seed=random_seed)["utility"]
         scales = [each for each in (target.flops, target.baseline_flops) if each is not None]
         points = read_flops(scales, draws.saved).values[None]
-        return _along(
-            "decision", target.currency, draws, utility.values.reshape(-1, 1), points, scenario=target
-        )  # fmt: skip
+        aim = _along("decision", target.currency, draws, utility.values.reshape(-1, 1), points)
+        return replace(aim, scenario=target, family=target.family)
     if not isinstance(target, str):
         return _of_runs(fit, target, flops, path, family, random_seed, at)
     if target not in get_args(Target):
@@ -136,7 +142,8 @@ def read_aim(
         points = scale[:, :0]
     elif target == "gain":
         points = np.column_stack([scale, 2 * scale])
-        values = -np.diff(loss_along(draws, points))
+        losses = [loss_along(draws, scale), loss_along(draws, 2 * scale, what="flops * 2")]
+        values = losses[0] - losses[1]
     elif target == "onset":
         found = diminishing(
             fit, beyond=scale.item(), gain_below=gain_below, path=path, at=at, family=family, random_seed=random_seed
@@ -146,13 +153,20 @@ def read_aim(
         middle = np.full((1, 1), float(onset.median()))
         points = np.column_stack([middle, 2 * middle])
         logs = np.log(onset.values.reshape(-1, 1))
-        aim = _along("onset", f"ln({compute})", draws, logs, points, flops=scale.item())
-        return replace(aim, gain_below=gain_below, horizon=float(found.attrs["horizon"]))
+        aim = _along("onset", f"ln({compute})", draws, logs, points)
+        return replace(
+            aim,
+            flops=scale.item(),
+            gain_below=gain_below,
+            horizon=float(found.attrs["horizon"]),
+            family=family,
+        )
     else:
         values, points = loss_along(draws, scale), scale
     unit = "ln(parameters)" if target == "optimal_params" else draws.saved.units
     flat = as_draws(draws, values[:, 0]).values.reshape(-1, 1)
-    return _along(target, unit, draws, flat, points, flops=scale.item())
+    aim = _along(target, unit, draws, flat, points)
+    return replace(aim, flops=scale.item(), family=family)
 
 
 def _along(
@@ -161,8 +175,6 @@ def _along(
     draws: Draws,
     values: np.ndarray,
     points: np.ndarray,
-    flops: float | None = None,
-    scenario: Scenario | None = None,
 ) -> Aim:
     """One quantity that depends on the losses at some points of the path."""
     size = points.shape[1]
@@ -171,7 +183,7 @@ def _along(
         logs = np.log(loss_along(draws, points))
         asked = as_draws(draws, logs, "point").values.reshape(-1, size)
     owns = np.ones((1, size), bool)
-    return Aim(name, unit, draws, values, asked, owns, points, flops=flops, scenario=scenario)
+    return Aim(name, unit, draws, values, asked, owns, points)
 
 
 def _of_runs(
@@ -195,4 +207,17 @@ def _of_runs(
     count = loss.shape[1]
     name = "loss of the run" if count == 1 else f"losses of {count} runs"
     own = np.eye(count, dtype=bool)
-    return Aim(name, draws.saved.units, draws, loss, np.log(loss), own, np.zeros((1, 0)), runs=runs)
+    aim = Aim(name, draws.saved.units, draws, loss, np.log(loss), own, np.zeros((1, 0)))
+    return replace(aim, runs=runs, family=_shared_group(draws, table))
+
+
+def _shared_group(draws: Draws, table: xr.Dataset) -> Family:
+    """The group that all rows of a table are of, in every pooling column of which they name one."""
+    columns = pooled_columns(draws.saved)
+    found: dict[str, str] = {}
+    for column in columns:
+        # A run to come shares its luck with no other.
+        if column in table and column != "run_id":
+            names = np.unique(table[column].values.astype(str))
+            found |= {column: str(names[0])} if names.size == 1 else {}
+    return next(iter(found.values()), None) if len(columns) == 1 else found or None

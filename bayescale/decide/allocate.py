@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayescale.cost import inference_flops, training_flops
-from bayescale.decide.bowls import by_params, by_sizes, near_params
+from bayescale.decide.bowls import by_params, by_sizes, near_params, share_near
 from bayescale.decide.draws import (
     Draws,
     Family,
@@ -96,7 +96,8 @@ def allocate(
           draw's own optimum of the same cost, and how much of the budget that optimum would have saved;
         - ``near_params``, dims flops, bound ("lower", "upper"): the near-optimal set, ``P(L(N) - L* <= near) >=
           probability``; NaN where no allocation is so safe. With ``grid``, ``is_near``, dims flops, size, in its place;
-        - ``p_near``, dim flops: that probability for the one allocation.
+        - ``p_near``, dim flops: that probability for the one allocation. Of an uncertain demand both take the mean,
+          and ``regret`` each draw's own.
 
         In attrs: ``near``, ``probability``, ``inference_tokens`` (mean), ``family``, ``model``, ``units``, ``notes``.
 
@@ -150,15 +151,17 @@ def allocate(
         "wasted_flops": as_draws(
             draws, cost * np.maximum(solved["wasted_share"], 0.0), "flops"
         ).assign_attrs(units="FLOP"),
-        "p_near": xr.DataArray((regret <= near).mean(axis=0), dims="flops", attrs={"units": "1"}),
     }
     if feasible.sizes is not None:
-        coords = {"size": feasible.sizes}
+        p_near, coords = solved["p_near"], {"size": feasible.sizes}
         found["is_near"] = xr.DataArray(
             solved["is_near"].T > 0, dims=("flops", "size"), coords=coords, attrs={"units": "1"}
         )
     else:
-        found |= near_params(solved["lower"], solved["upper"], probability)
+        bowls = solved["lower"], solved["upper"]
+        p_near = share_near(*bowls, params)
+        found |= near_params(*bowls, probability)
+    found["p_near"] = xr.DataArray(p_near[0], dims="flops", attrs={"units": "1"})
     result = xr.Dataset(found, coords={"flops": scale["flops"]})
     trained = training_flops(params[0], tokens[0])
     result["decades_beyond"] = decades_beyond(draws.saved, xr.DataArray(trained, dims="flops"))

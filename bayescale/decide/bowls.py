@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from bayescale.decide.draws import Draws, loss_of, of_samples, some_of
+from bayescale.decide.draws import Draws, loss_of, of_samples, so_many, some_of
 from bayescale.decide.lifetime import (
     FIRST_STEP,
     REACH,
@@ -80,12 +80,13 @@ def by_sizes(
     if feasible.sizes is None:
         return {}
     sizes, expected = feasible.sizes, feasible.expected
-    enough = int(np.ceil(probability * draws.samples))
+    enough = so_many(probability, draws.samples)
 
     def solve(block: slice) -> dict[str, np.ndarray]:
         flops = budget[:, block]
         table = size_losses(draws, flops, expected)
-        params = sizes[table.mean(axis=1).argmin(axis=0)][None, :]
+        chosen = table.mean(axis=1).argmin(axis=0)
+        params = sizes[chosen][None, :]
         least = table.min(axis=0)
         # Each draw's own demand; with one for all the table is known.
         best = (
@@ -93,12 +94,24 @@ def by_sizes(
             if feasible.demand.shape[0] == 1
             else optimal_params(draws, flops, feasible)
         )
-        close = (np.subtract(table, least, out=table) <= near).sum(axis=1) >= enough
+        close = (np.subtract(table, least, out=table) <= near).sum(axis=1)
+        p_near = close[chosen, np.arange(chosen.size)][None, :] / draws.samples
         lost = _lost(draws, flops, params, best, feasible, expected, {})
         found = {name: lost[name] for name in ("regret", "wasted_share")}
-        return found | {"params": params, "params_optimal": best, "is_near": close}
+        return found | {
+            "params": params,
+            "params_optimal": best,
+            "is_near": close >= enough,
+            "p_near": p_near,
+        }
 
     return _block_by_block(solve, budget, draws.samples)
+
+
+def share_near(lower: np.ndarray, upper: np.ndarray, params: np.ndarray) -> np.ndarray:
+    """Share of the draws in whose bowl an allocation lies, to the precision of its edges; axes (1, point)."""
+    at = np.log(params)
+    return ((lower - EDGE <= at) & (at <= upper + EDGE)).mean(axis=0, keepdims=True)
 
 
 def near_params(
@@ -106,7 +119,7 @@ def near_params(
 ) -> dict[str, xr.DataArray]:
     """The parameters that lie in so many draws' bowls; along a budget the loss has one minimum, so a bowl is whole."""
     samples, points = lower.shape
-    enough = int(np.ceil(probability * samples))
+    enough = so_many(probability, samples)
     starts, ends = np.sort(lower, axis=0), np.sort(upper, axis=0)
     table = np.full((points, 2), np.nan)
     for point in range(points):

@@ -66,7 +66,7 @@ def budget(
         In attrs: ``decision``, one of "go", "no-go", "undecided"; ``reason``; ``criterion`` ("expected_utility" or
         "cvar"), ``level``, ``confidence``, ``flops``, ``path``, ``currency``, ``scenario``, ``model``, ``notes``. *Go*:
         the criterion is above zero by more than twice its Monte Carlo error, and the run pays with the asked
-        confidence. *No-go*: both the other way round. *Undecided* otherwise.
+        confidence. *No-go*: both the other way round. *Undecided* otherwise, as where draws are too few for an error.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def budget(
     curve, loss = (loss_along(draws, flops, kind, random_seed)[:, 0] for kind in ("curve", "run"))
     hours = plan.flops * accelerator_hours(1.0 / inputs["utilisation"], plan.peak, 1.0)
     money = hours * inputs["price"] + inputs["fixed_cost"]
-    energy = energy_kwh(hours, plan.watts, inputs["pue"])
+    energy = energy_kwh(hours, plan.watts, np.maximum(inputs["pue"], 1.0))
     found = {
         "loss": (loss, saved.units),
         "hours": (hours, "h"),
@@ -233,7 +233,7 @@ def _baseline(draws: Draws, plan: Scenario) -> np.ndarray | float:
         return plan.baseline_loss
     assert plan.baseline_flops is not None
     at = read_flops(plan.baseline_flops, draws.saved, "baseline_flops").values[None, :]
-    return loss_along(draws, at)[:, 0]
+    return loss_along(draws, at, what="baseline_flops")[:, 0]
 
 
 def _summaries(utility: xr.DataArray, level: float) -> dict[str, xr.DataArray]:
@@ -325,7 +325,9 @@ def _decide(found: xr.Dataset, plan: Scenario) -> tuple[str, str]:
         return "go", f"{told_level}; it pays with probability {pays:.0%}"
     if level < -2 * error and loses >= plan.confidence:
         return "no-go", f"{told_level}; it loses money with probability {loses:.0%}"
-    if abs(level) <= 2 * error:
+    if not np.isfinite(error):
+        why = "too few draws to tell its Monte Carlo error: keep more of them"
+    elif abs(level) <= 2 * error:
         why = f"the Monte Carlo error is {as_money(error, 2)}: more draws may tell"
     else:
         side = f"pays with probability {pays:.0%}" if level > 0 else f"loses with {loses:.0%}"

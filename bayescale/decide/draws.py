@@ -12,7 +12,7 @@ import xarray as xr
 
 from bayescale.forecast.curve import Saved, blocks, read_fit, stream
 from bayescale.forecast.doubts import fit_notes, group_notes
-from bayescale.forecast.growth import growth
+from bayescale.forecast.growth import check_range, growth
 from bayescale.forecast.held import Held, hold_inputs
 from bayescale.forecast.noise import run_loss
 from bayescale.forecast.path import PathLike
@@ -202,6 +202,11 @@ def of_rows(values: np.ndarray, rows: slice) -> np.ndarray:
     return values[rows] if values.shape[0] > 1 else values
 
 
+def so_many(share: float, samples: int) -> int:
+    """The least number of draws that are such a share of all, whatever the rounding."""
+    return int(np.ceil(share * samples - 1e-9))
+
+
 def evaluate(
     draws: Draws,
     ask: Callable[[Part, tuple[np.ndarray, ...]], np.ndarray | Sequence[np.ndarray]],
@@ -239,12 +244,20 @@ def evaluate(
 
 
 def loss_along(
-    draws: Draws, flops: np.ndarray, kind: Kind = "curve", random_seed: int = 0
+    draws: Draws,
+    flops: np.ndarray,
+    kind: Kind = "curve",
+    random_seed: int = 0,
+    *,
+    what: str = "flops",
 ) -> np.ndarray:
     """Loss along the path [unit of the runs]; axes (sample, point).
 
-    Of kind "run", each sample has one draw of luck, the same at every scale.
+    Of kind "run", each sample has one draw of luck, the same at every scale. Raises ValueError, naming ``what``, where
+    compute lies outside a plan.
     """
+    for part in draws.parts:
+        check_range(part.route.growth, flops, what)
 
     def ask(part: Part, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
         saved = part.saved

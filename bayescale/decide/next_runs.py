@@ -67,7 +67,8 @@ def next_runs(
         Runs that can be made: columns of the law's inputs; ``family`` where the model pools; ``cost`` [FLOP], else
         ``flops``, else 6 * params * tokens. Left out, a grid from the smallest run to one that takes the whole budget,
         over the runs' tokens per parameter; where these span less than a factor of 16, to a factor of 4 either side of
-        their middle.
+        their middle. They are of the family that is asked about: ``family``, the scenario's, or the one that all rows
+        of a table name; else of a new one.
     budget : float
         FLOP that there are for all of them.
     target : {"loss", "gain", "onset", "optimal_params"}, Scenario, Dataset, DataFrame or mapping
@@ -80,7 +81,8 @@ def next_runs(
     gain_below : float
         Of the target "onset" [nat/token].
     path : str, Path or table, optional
-        Along which that compute grows, as for :func:`bayescale.returns`.
+        Along which that compute grows, as for :func:`bayescale.returns`. Like ``at`` and ``family`` not with a scenario
+        or a table, which have their own.
     at : mapping, optional
         Values at which the target is asked, of the inputs that a law of params and tokens has besides, such as
         ``{"weight_bits": 8}``.
@@ -112,10 +114,10 @@ def next_runs(
         no check of ``sd_after``, which follows the frontier.
 
         In attrs: ``target``, ``unit``, ``sd_before``, ``sd_after``; ``budget``, ``spent``, ``rule`` (which greedy order
-        won), ``path``, ``model``, ``notes``; of an onset also ``gain_below`` and ``horizon``, where the search for it
-        ends [FLOP]. The unit of a target that is a logarithm reads ``ln(FLOP)`` or ``ln(parameters)``: a deviation of
-        0.7 there is a factor of 2. The note ``no_run_tells`` says that the whole batch leaves the target as uncertain
-        as it is.
+        won), ``path``, ``family`` (of generated candidates), ``model``, ``notes``; of an onset also ``gain_below`` and
+        ``horizon``, where the search for it ends [FLOP]. The unit of a target that is a logarithm reads ``ln(FLOP)`` or
+        ``ln(parameters)``: a deviation of 0.7 there is a factor of 2. The note ``no_run_tells`` says that the whole
+        batch leaves the target as uncertain as it is.
 
     Raises
     ------
@@ -149,7 +151,7 @@ def next_runs(
     limit = float(read_flops(budget, draws.saved, "budget").item())
     if candidates is None:
         # Runs of the family that is asked about.
-        candidates = {**generated(draws, limit), **group_of(draws.saved, family)}
+        candidates = {**generated(draws, limit), **group_of(draws.saved, about.family)}
     asked = _read(fit, about, candidates, limit, random_seed)
     table, cost, seen, noise = asked.table, asked.cost, asked.seen, asked.noise
     before, alone = asked.before, asked.alone
@@ -212,7 +214,7 @@ def next_runs(
         spent=float(cost[picks].sum()),
         rule=rule,
         **({} if about.runs is not None else {"path": str(draws.parts[0].route.growth.path)}),
-        **told(draws, family),
+        **told(draws, about.family),
         notes=dump_notes(notes),
     )
 

@@ -11,6 +11,7 @@ from bayescale.decide.draws import Draws, Family, as_draws, loss_along, read_dra
 from bayescale.decide.target import QUANTILES
 from bayescale.forecast.curve import Saved, compute_of, decades_beyond
 from bayescale.forecast.doubts import distance_note
+from bayescale.forecast.growth import check_range
 from bayescale.forecast.held import Held
 from bayescale.forecast.montecarlo import SAMPLE_DIMS, effective_size, probability_mcse, quantiles
 from bayescale.forecast.optimum import SPACING, falling_root
@@ -77,7 +78,8 @@ def compare_recipes(
     Raises
     ------
     ValueError
-        If there are not two recipes, their losses have different units, or a law cannot grow along the path.
+        If there are not two recipes, their losses have different units, a law cannot grow along the path, or a scale or
+        the horizon lies outside a plan.
 
     Examples
     --------
@@ -233,6 +235,10 @@ def _range(pair: list[Draws], largest: float, horizon: float | None) -> tuple[fl
         end = min(largest * HORIZON, *(draws.highest for draws in pair))
     else:
         end = float(read_flops(horizon, pair[0].saved, "horizon").item())
+    for draws in pair:
+        for part in draws.parts:
+            check_range(part.route.growth, np.array([largest]))
+            check_range(part.route.growth, np.array([end]), "horizon")
     if not end > start:
         raise ValueError(f"horizon = {end:.4g} must lie above {start:.4g}, where the search starts")
     return start, end

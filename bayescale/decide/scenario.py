@@ -6,7 +6,7 @@ of the model files.
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -95,19 +95,24 @@ class Scenario:
     fixed_cost : float or Prior
         [currency]
     pue : float or Prior
-        Power usage effectiveness; at least 1.
+        Power usage effectiveness; at least 1: draws below count as 1.
     grid_intensity : float or Prior
         [kg CO2e/kWh]
     risk : {"expected", "cvar"}
         What must be above zero: the mean utility, or the mean of its worst outcomes.
     level : float
-        Share of worst outcomes that ``cvar`` averages.
+        Share of worst outcomes that ``cvar`` averages; in (0, 1).
     confidence : float
-        How probable it must be that the run pays, or that it does not, for a decision.
+        How probable it must be that the run pays, or that it does not, for a decision; in (0, 1).
     path, family : str, optional
     at : mapping, optional
         Values of the law's inputs besides params and tokens, or distributions of them.
     currency, name : str
+
+    Raises
+    ------
+    ValueError
+        If a share is none, the risk measure is not known, or it does not say what an improvement is worth.
 
     Examples
     --------
@@ -135,6 +140,9 @@ class Scenario:
     family: str | None = None
     currency: str = "USD"
     name: str = "scenario"
+
+    def __post_init__(self) -> None:
+        _check(vars(self), lambda name, message: ValueError(f"scenario: {name}: {message}"))
 
     @classmethod
     def load(cls, source: "str | Path | Scenario") -> "Scenario":
@@ -184,6 +192,51 @@ class Scenario:
         except ValueError as error:
             raise ValueError(f"{where}: not valid TOML: {error}") from error
         return _ScenarioReader(where).scenario(table)
+
+
+def _check(given: Mapping[str, Any], fail: Callable[[str, str], ValueError]) -> None:
+    """Check the fields of a scenario.
+
+    Parameters
+    ----------
+    given : mapping
+        Fields by name; those that are left out have their default.
+    fail : callable
+        ``fail(name, message)``: the error to raise about a field.
+    """
+    share, pue = given["utilisation"], given.get("pue", 1.0)
+    if not (share.support == "unit" if isinstance(share, Prior) else 0 < share <= 1):
+        raise fail("utilisation", f"expected a share in (0, 1], got {_words(share)}")
+    if pue.support == "unit" if isinstance(pue, Prior) else not pue >= 1:
+        raise fail("pue", f"expected 1 or more, got {_words(pue)}: all energy comes in")
+    per_nat, step, *baseline = (
+        given.get(name) for name in ("per_nat", "step", "baseline_flops", "baseline_loss")
+    )
+    if (per_nat is None) == (step is None):
+        raise fail(
+            "per_nat",
+            "say what an improvement is worth: give either per_nat or step (loss, worth)",
+        )
+    stated = [each is not None for each in baseline]
+    if step is not None and any(stated):
+        which = "baseline_flops" if stated[0] else "baseline_loss"
+        raise fail(which, f"{which} goes with per_nat; a step needs none")
+    if per_nat is not None and sum(stated) != 1:
+        raise fail(
+            "baseline_loss",
+            "improvement over what? Give either baseline_flops or baseline_loss: that of the model that you have",
+        )
+    risk = given.get("risk", "expected")
+    if risk not in ("expected", "cvar"):
+        meant = hint(str(risk).lower(), ("expected", "cvar"))
+        raise fail("risk", f"got {risk!r}; {meant}Expected 'expected' or 'cvar'")
+    for name in ("level", "confidence"):
+        if not 0 < given.get(name, 0.5) < 1:
+            raise fail(name, f"expected a number in (0, 1), got {given[name]!r}")
+
+
+def _words(value: Uncertain) -> str:
+    return f"{value.dist} on {value.support} values" if isinstance(value, Prior) else f"{value:g}"
 
 
 def held_inputs(plan: Scenario, size: int, random_seed: int) -> dict[str, np.ndarray]:
@@ -279,6 +332,19 @@ _KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
+#: Where the fields that are checked stand in a file.
+_PLACES = {
+    "utilisation": "hardware.utilisation",
+    "pue": "site.pue",
+    "per_nat": "value",
+    "baseline_flops": "value",
+    "baseline_loss": "value",
+    "risk": "decision.risk",
+    "level": "decision.level",
+    "confidence": "decision.confidence",
+}
+
+
 class _ScenarioReader(Reader):
     """Reads one scenario, checking every key; each error starts with the file and the key."""
 
@@ -309,9 +375,6 @@ class _ScenarioReader(Reader):
         }.items():
             if entry is not None:
                 given[key] = self.uncertain(where, entry, zero=key != "pue")
-        pue = given.get("pue", 1.0)
-        if isinstance(pue, float) and pue < 1:
-            raise self.fail("site.pue", f"expected 1 or more, got {pue:g}: all energy comes in")
         if "path" in run:
             path = self.string("run.path", run["path"], "a path such as 'fixed-ratio=20'")
             try:
@@ -332,14 +395,10 @@ class _ScenarioReader(Reader):
         for key in ("name", "currency"):
             if key in table:
                 given[key] = self.string(key, table[key], "text")
-        return Scenario(
-            flops=self.size("run.flops", run["flops"]),
-            peak=peak,
-            watts=watts,
-            **given,
-            **self.value(parts["value"]),
-            **self.decision(parts["decision"]),
-        )
+        given |= {"flops": self.size("run.flops", run["flops"]), "peak": peak, "watts": watts}
+        given |= self.value(parts["value"]) | self.decision(parts["decision"])
+        _check(given, lambda name, message: self.fail(_PLACES[name], message))
+        return Scenario(**given)
 
     def accelerator(self, table: Mapping[str, Any]) -> tuple[float, float]:
         """Peak dense FLOP/s and power."""
@@ -373,62 +432,36 @@ class _ScenarioReader(Reader):
         return peak or known.peak[precision], watts or known.watts
 
     def value(self, table: Mapping[str, Any]) -> dict[str, Any]:
-        if ("per_nat" in table) == ("step" in table):
-            raise self.fail(
-                "value",
-                "say what an improvement is worth: give either per_nat or step (loss, worth)",
-            )
+        found: dict[str, Any] = {}
         if "step" in table:
-            baseline = [key for key in ("baseline_flops", "baseline_loss") if key in table]
-            if baseline:
-                raise self.fail("value", f"{baseline[0]} goes with per_nat; a step needs none")
             self.check_keys("value.step", table["step"], ("loss", "worth"), ("loss", "worth"))
             step = table["step"]
             worth = self.uncertain("value.step.worth", step["worth"])
-            return {"step": Step(self.number("value.step.loss", step["loss"]), worth)}
-        if ("baseline_flops" in table) == ("baseline_loss" in table):
-            raise self.fail(
-                "value",
-                "improvement over what? Give either baseline_flops or baseline_loss: that of the model that you have",
-            )
-        found: dict[str, Any] = {"per_nat": self.uncertain("value.per_nat", table["per_nat"])}
-        if "baseline_flops" in table:
-            return found | {
-                "baseline_flops": self.size("value.baseline_flops", table["baseline_flops"])
-            }
-        return found | {"baseline_loss": self.number("value.baseline_loss", table["baseline_loss"])}
+            found["step"] = Step(self.number("value.step.loss", step["loss"]), worth)
+        if "per_nat" in table:
+            found["per_nat"] = self.uncertain("value.per_nat", table["per_nat"])
+        for key, read in (("baseline_flops", self.size), ("baseline_loss", self.number)):
+            if key in table:
+                found[key] = read(f"value.{key}", table[key])
+        return found
 
     def decision(self, table: Mapping[str, Any]) -> dict[str, Any]:
-        found = {}
-        if "risk" in table:
-            if table["risk"] not in ("expected", "cvar"):
-                meant = hint(str(table["risk"]).lower(), ("expected", "cvar"))
-                raise self.fail(
-                    "decision.risk", f"got {table['risk']!r}; {meant}Expected 'expected' or 'cvar'"
-                )
-            found["risk"] = table["risk"]
+        found = {"risk": table["risk"]} if "risk" in table else {}
         for key in ("level", "confidence"):
             if key in table:
                 found[key] = self.number(f"decision.{key}", table[key])
-                if not found[key] < 1:
-                    raise self.fail(
-                        f"decision.{key}", f"expected a number in (0, 1), got {table[key]!r}"
-                    )
         return found
 
     def uncertain(
         self, key: str, entry: Any, support: str = "positive", *, zero: bool = False
     ) -> Uncertain:
-        """A number or a distribution; positive, or a share."""
+        """A number or a distribution, on positive values or on shares."""
         if isinstance(entry, Mapping):
             prior = self.prior(key, entry, support)
             if prior.dist == "Dirichlet":
                 raise self.fail(f"{key}.dist", "Dirichlet is no distribution of one number")
             return prior
-        value = self.number(key, entry, zero=zero)
-        if support == "unit" and value > 1:
-            raise self.fail(key, f"expected a share in (0, 1], got {entry!r}")
-        return value
+        return self.number(key, entry, zero=zero)
 
     def number(self, key: str, entry: Any, *, zero: bool = False) -> float:
         if (

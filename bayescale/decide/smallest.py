@@ -13,7 +13,8 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayescale.cost import inference_flops, tokens_for, training_flops
-from bayescale.decide.draws import Draws, Family, loss_of, read_draws, told
+from bayescale.decide.draws import Draws, Family, loss_of, read_draws, so_many, told
+from bayescale.decide.lifetime import Feasible, optimal_params
 from bayescale.decide.target import DRIFT_STEPS, compute_for
 from bayescale.forecast.capability import linked
 from bayescale.forecast.curve import compute_of
@@ -23,16 +24,21 @@ from bayescale.forecast.optimum import SPACING, falling_root
 from bayescale.forecast.scales import positive
 from bayescale.notes import Note, dump_notes
 
-#: Sizes that are looked at, twice: about the compute-optimal one, then between the neighbours of the best.
+#: Sizes that are looked at about the compute-optimal one; half as many then between neighbours, and in a widening.
 SIZES = 41
 #: Times the compute-optimal size between which they lie.
 SPAN = (0.01, 4.0)
+#: Factor of size by which they are widened where the answer lies beyond, and how often at most.
+WIDER, MOST_WIDER = 100.0, 5
 #: No size is trained on more tokens than this.
 MOST_TOKENS = 1e18
 #: Nor on fewer.
 LEAST_TOKENS = 1e6
 #: Distance in ln(tokens) of the nodes between which a drifting loss is searched: an eighth of a decade.
 LATTICE = SPACING / 2
+
+#: Sizes, the training tokens that each needs, and what it costs over its lifetime.
+type Looked = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def smallest_model(
@@ -84,7 +90,8 @@ def smallest_model(
         - ``params``, ``tokens``: the model to train, infinite or NaN where none meets the target: trained on just so
           many tokens, so large a share of the draws meets it;
         - ``cost`` [FLOP]: of training and of serving the mean demand;
-        - ``params_least``: the smallest size that meets the target at all;
+        - ``params_least``: the smallest size that meets the target at all, to a part in a thousand; with ``grid``, the
+          smallest of it;
         - dim size: ``size``, ``tokens_needed`` (infinite where no number of tokens does), ``lifetime_cost`` [FLOP];
         - ``cost_bought`` [FLOP], ``break_even`` [tokens]: only with ``buy``: of buying the mean demand, and the demand
           from which building this model is the cheaper (infinite if serving it costs more than buying).
@@ -109,6 +116,9 @@ def smallest_model(
     >>> bool(many["params"] < few["params"]), bool(many["tokens"] > few["tokens"])
     (True, True)
     """
+    for name, target in (("loss", loss), ("accuracy", accuracy)):
+        if target is not None and np.ndim(target):
+            raise ValueError(f"{name} = {target!r}: expected one target; ask about each by itself")
     reach = compute_for(
         fit,
         loss=loss,
@@ -138,27 +148,16 @@ def smallest_model(
     most = MOST_TOKENS if tokens_max is None else float(tokens_max)
     enough = float(reach["compute_at_confidence"].item())
 
-    def lifetime(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def lifetime(sizes: np.ndarray) -> Looked:
         needed = _tokens_needed(draws, sizes, wanted, most, confidence)
-        return needed, training_flops(sizes, needed) + inference_flops(sizes, served)
+        return sizes, needed, training_flops(sizes, needed) + inference_flops(sizes, served)
 
     if grid is not None:
-        sizes = np.unique(positive(xr.DataArray(np.atleast_1d(grid)), "grid: parameters").values)
-        needed, cost = lifetime(sizes)
+        given = positive(xr.DataArray(np.atleast_1d(grid)), "grid: parameters").values
+        sizes, needed, cost = lifetime(np.unique(given))
     elif np.isfinite(enough):
-        center = np.sqrt(enough / 120)
-        sizes = center * np.geomspace(SPAN[0], SPAN[1], SIZES)
-        needed, cost = lifetime(sizes)
-        for _ in range(2):
-            best = int(np.argmin(cost))
-            below, above = sizes[max(best - 1, 0)], sizes[min(best + 1, sizes.size - 1)]
-            closer = np.geomspace(below, above, SIZES // 2)[1:-1]
-            more, dear = lifetime(closer)
-            order = np.argsort(np.concatenate([sizes, closer]), kind="stable")
-            sizes, needed, cost = (
-                np.concatenate(both)[order]
-                for both in ((sizes, closer), (needed, more), (cost, dear))
-            )
+        optima = optimal_params(draws, np.full((1, 1), enough), Feasible(np.zeros((1, 1))))
+        sizes, needed, cost = _looked_at(lifetime, float(np.median(optima)))
     else:
         sizes, needed, cost = np.array([np.nan]), np.array([np.inf]), np.array([np.inf])
     best = int(np.argmin(cost))
@@ -179,7 +178,7 @@ def smallest_model(
         even = trained / saved if saved > 0 and met.any() else np.inf
         found["break_even"] = ((), even, {"units": "tokens"})
     result = xr.Dataset(found, coords={"size": ("size", sizes, {"units": "parameters"})})
-    notes = [*draws.notes, *_unmet(met, confidence, tokens_max)]
+    notes = [*draws.notes, *_unmet(met, sizes, confidence, tokens_max)]
     if met.any():
         notes += distance_note(draws.saved, np.array([training_flops(sizes[best], needed[best])]))
     return result.assign_attrs(
@@ -189,6 +188,39 @@ def smallest_model(
         **told(draws, family),
         notes=dump_notes(notes),
     )
+
+
+def _looked_at(lifetime: Callable[[np.ndarray], Looked], center: float) -> Looked:
+    """Sizes about the compute-optimal one, closer where the best and the smallest that meets the target lie."""
+    found = lifetime(center * np.geomspace(*SPAN, SIZES))
+    wider = np.geomspace(1.0, WIDER, SIZES // 2 + 1)[1:]
+    for _ in range(MOST_WIDER):
+        sizes, _, cost = found
+        if np.isfinite(cost[0]):
+            found = _joined(found, lifetime(sizes[0] / wider))
+        # Of few tokens, only larger models make enough.
+        elif not np.isfinite(cost).any() or np.argmin(cost) == sizes.size - 1:
+            found = _joined(found, lifetime(sizes[-1] * wider))
+        else:
+            break
+    for _ in range(2):
+        sizes, _, cost = found
+        if not np.isfinite(cost).any():
+            break
+        best, least = int(np.argmin(cost)), int(np.argmax(np.isfinite(cost)))
+        ends = {(max(best - 1, 0), min(best + 1, sizes.size - 1)), (max(least - 1, 0), least)}
+        closer = [
+            np.geomspace(sizes[low], sizes[high], SIZES // 2)[1:-1] for low, high in sorted(ends)
+        ]
+        found = _joined(found, lifetime(np.setdiff1d(np.concatenate(closer), sizes)))
+    return found
+
+
+def _joined(found: Looked, more: Looked) -> Looked:
+    """The same with further sizes, in order."""
+    order = np.argsort(np.concatenate([found[0], more[0]]), kind="stable")
+    sizes, needed, cost = (np.concatenate(both)[order] for both in zip(found, more, strict=True))
+    return sizes, needed, cost
 
 
 def _tokens_needed(
@@ -201,7 +233,7 @@ def _tokens_needed(
     with np.errstate(divide="ignore"):
         level = np.broadcast_to(np.log(wanted), shape)
     known = np.isfinite(level)
-    place = int(np.ceil(confidence * draws.samples - 1e-9)) - 1
+    place = so_many(confidence, draws.samples) - 1
 
     def excess(log_tokens: np.ndarray, some: np.ndarray | slice = slice(None)) -> np.ndarray:
         above = np.log(loss_of(draws, params[:, some], np.exp(log_tokens)))
@@ -271,15 +303,20 @@ def _first_enough(
     return np.where(enough & (under <= 0), np.exp(np.where(inside, root, lower)), np.inf)
 
 
-def _unmet(met: np.ndarray, confidence: float, tokens_max: float | None) -> list[Note]:
+def _unmet(
+    met: np.ndarray, sizes: np.ndarray, confidence: float, tokens_max: float | None
+) -> list[Note]:
     if met.any():
         return []
-    bound = "" if tokens_max is None else f" on {tokens_max:.3g} tokens"
+    largest = f" up to {sizes[-1]:.3g} parameters" if np.isfinite(sizes[-1]) else ""
+    bound, more = (
+        ("", "") if tokens_max is None else (f" on {tokens_max:.3g} tokens", "more tokens, ")
+    )
     return [
         Note(
             "unreachable_target",
             "error",
-            f"no size meets the target with {confidence:.0%} confidence{bound}",
-            "choose an easier target or less confidence, or make runs that tell the floor",
+            f"no size{largest} meets the target with {confidence:.0%} confidence{bound}",
+            f"choose {more}an easier target or less confidence, or make runs that tell the floor",
         )
     ]

@@ -5,20 +5,23 @@ answer is quantiles and probabilities, never a mean.
 """
 
 import numpy as np
+import scipy  # Its rooms, which take longer to load than a forecast to make, are loaded when first entered.
 import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayescale.decide.draws import (
     Draws,
     Family,
+    Part,
     as_draws,
     loss_along,
     models_note,
     read_draws,
+    so_many,
     told,
 )
-from bayescale.forecast.capability import linked
-from bayescale.forecast.curve import blocks, compute_of
+from bayescale.forecast.capability import Linked, linked
+from bayescale.forecast.curve import blocks, compute_of, stream
 from bayescale.forecast.doubts import distance_note, scale_unit
 from bayescale.forecast.held import Held
 from bayescale.forecast.montecarlo import SAMPLE_DIMS, effective_size, probability_mcse, quantiles
@@ -30,6 +33,7 @@ from bayescale.forecast.scales import positive, read_flops
 from bayescale.forecast.sensitivity import prior_note
 from bayescale.forecast.stacked import is_stack
 from bayescale.notes import Note, dump_notes
+from bayescale.rates import EDGE, Rates, draw
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 #: Share of the draws from which it is said that they pass the law's own floor.
@@ -39,6 +43,8 @@ START = 1e-9
 #: Distance of the nodes between which crossings are bracketed, as a share of :data:`SPACING`, and secants within, where
 #: the slope drifts: the loss is then met to one part in a million.
 DRIFT_SPACING, DRIFT_STEPS = 1 / 4, 3
+#: First secants of the search for what a score's luck asks of its link are this long, in its logit.
+FIRST_STEP = 0.5
 
 
 def compute_for(
@@ -76,7 +82,7 @@ def compute_for(
     path : str, Path or table, optional
         As for :func:`bayescale.returns`: compute-optimal if left out.
     kind : {"curve", "run"}
-        Whether the law's curve is to meet the target, or one run with its scatter.
+        Whether the law's curve is to meet the target, or one run with its scatter: of its loss, and of its score.
     at : mapping, optional
         Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``, or draws of
         them.
@@ -96,16 +102,16 @@ def compute_for(
           included;
         - ``compute_at_confidence``, ``compute_at_confidence_mcse``: smallest compute that meets the target with
           probability ``confidence``; infinite if there is none;
-        - ``p_unreachable``: that no compute up to the end of the search meets it;
+        - ``p_unreachable``: that no compute up to the end of the search, or of a plan, meets it;
         - ``p_below_floor``: that the target is not above the law's irreducible loss, or that the score's ceiling or the
           score at the irreducible loss is not above the target: a part of it, unless the slope drifts;
         - ``p_over_budget``: that it takes more than ``budget``, unreachable included; only where a budget is given;
         - ``decades_beyond``: of ``compute_at_confidence``, beyond the largest run.
 
-        In attrs: ``confidence``, ``budget``, ``task``, ``path``, ``kind``, ``horizon`` (where the search ends),
-        ``start`` (where it starts: compute equal to it reads "at most"), ``family``, ``model``, ``notes``. The note
-        ``unreachable_target`` is an error where no draw, a warning where too few draws for the asked confidence reach
-        a target.
+        In attrs: ``confidence``, ``budget``, ``task``, ``path`` ("table" of a plan), ``kind``, ``horizon`` (where the
+        search ends; with a plan at its end), ``start`` (where it starts: compute equal to it reads "at most"),
+        ``family``, ``model``, ``notes``. The note ``unreachable_target`` is an error where no draw reaches a target, a
+        warning where too few for the asked confidence do, or where it is only the plan that ends before.
 
     Raises
     ------
@@ -135,7 +141,12 @@ def compute_for(
     else:
         links = [linked(part.whole, task) for part in draws.parts]
         task = links[0].task
-        wanted = np.concatenate([link.loss(targets[None, :]) for link in links])
+        wanted = np.concatenate(
+            [
+                link.loss(_expected(part, link, targets, random_seed) if kind == "run" else targets)
+                for part, link in zip(draws.parts, links, strict=True)
+            ]
+        )
     if budget is not None:
         budget = float(read_flops(budget, saved, "budget").item())
     start, horizon = _range(draws)
@@ -155,7 +166,7 @@ def compute_for(
     found["compute_quantile"] = level.assign_attrs(units=unit)
     found["compute_quantile_mcse"] = error.assign_attrs(units=unit)
     # The order statistic itself: so many draws meet the target there, and not one fewer.
-    place = int(np.ceil(confidence * draws.samples - 1e-9)) - 1
+    place = so_many(confidence, draws.samples) - 1
     # A copy: a view would keep the compute of every draw.
     enough = np.partition(crossing, place, axis=0)[place].copy()
     found["compute_at_confidence"] = xr.DataArray(enough, dims=name, attrs={"units": unit})
@@ -170,7 +181,12 @@ def compute_for(
     result["decades_beyond"] = beyond.assign_attrs(units="decade")
     result[name] = result[name].assign_attrs(units=saved.units if name == "loss" else "1")
     result = result.assign_attrs({} if task is None else {"task": task})
-    notes = [*draws.notes, *_unreachable_notes(result, confidence, horizon, scale_unit(saved))]
+    plan = draws.parts[0].route.growth.path.table
+    plan_ends = plan is not None and horizon == float(plan["flops"][-1])
+    notes = [
+        *draws.notes,
+        *_unreachable_notes(result, confidence, horizon, scale_unit(saved), plan_ends),
+    ]
     reached = enough[np.isfinite(enough)]
     notes += distance_note(saved, reached) if reached.size else []
     last = int(targets.argmin() if name == "loss" else targets.argmax())
@@ -195,6 +211,9 @@ def _targets(loss: ArrayLike | None, accuracy: ArrayLike | None) -> tuple[str, n
     if (loss is None) == (accuracy is None):
         what = "neither" if loss is None else "both"
         raise ValueError(f"a target is either a loss or an accuracy; got {what}")
+    name, asked = ("loss", loss) if accuracy is None else ("accuracy", accuracy)
+    if not np.asarray(asked).size:
+        raise ValueError(f"{name} = {asked!r}: expected one target or more")
     if accuracy is None:
         given = xr.DataArray(np.atleast_1d(np.asarray(loss)).reshape(-1))
         return "loss", positive(given, "loss: the target").values
@@ -206,6 +225,30 @@ def _targets(loss: ArrayLike | None, accuracy: ArrayLike | None) -> tuple[str, n
     return "accuracy", values
 
 
+def _expected(part: Part, link: Linked, scores: np.ndarray, random_seed: int) -> np.ndarray:
+    """Scores that a link must give for one run, with its luck, to reach some; axes (sample, target).
+
+    Each sample has one draw of luck, the same at every scale.
+    """
+    saved, tasks = part.whole, part.whole.model.tasks
+    assert tasks is not None
+    shape = (saved.samples, scores.size)
+    if tasks.scatter is None:
+        # So many trials that counting adds nothing.
+        return np.broadcast_to(scores, shape)
+    scatter = saved.posterior["scatter_task"].sel(task=link.task).transpose(*SAMPLE_DIMS)
+    luck = stream(random_seed, "score", part.name, link.task).random((2, saved.samples, 1))
+
+    def lacking(logit: np.ndarray) -> np.ndarray:
+        rates = Rates(tasks.dist, scipy.special.expit(logit), scatter.values.reshape(-1, 1))
+        return scores - draw(rates, luck)
+
+    most = np.full(shape, -scipy.special.logit(EDGE))
+    start = np.broadcast_to(scipy.special.logit(scores), shape)
+    found = falling_root(lacking, -most, most, start, tolerance=1e-9, step=FIRST_STEP)
+    return np.where(lacking(most) > 0, 1.0, scipy.special.expit(found))
+
+
 def _range(draws: Draws) -> tuple[float, float]:
     """Compute at which the search starts and ends.
 
@@ -215,7 +258,7 @@ def _range(draws: Draws) -> tuple[float, float]:
     start = saved.largest * START
     if draws.drifts:
         start = float(compute_of(saved, saved.runs).min())
-    horizon = saved.largest * FARTHEST[draws.drifts]
+    horizon = saved.largest * FARTHEST
     return max(start, draws.lowest), min(horizon, draws.highest)
 
 
@@ -268,7 +311,7 @@ def _first_crossing(
 
 
 def _unreachable_notes(
-    found: xr.Dataset, confidence: float, horizon: float, unit: str
+    found: xr.Dataset, confidence: float, horizon: float, unit: str, plan_ends: bool
 ) -> list[Note]:
     notes = []
     name = "loss" if "loss" in found.dims else "accuracy"
@@ -300,7 +343,18 @@ def _unreachable_notes(
         if share == 0:
             continue
         why = f"{floor:.1%} have their {what[1]}" if floor else "it lies too far off"
-        if share == 1:
+        if plan_ends and share > floor:
+            why = f"{floor:.1%} have their {what[1]}" if floor else "more compute may do"
+            notes.append(
+                Note(
+                    "unreachable_target",
+                    "warning" if share > 1 - confidence else "info",
+                    f"{what[0]} {target:.4g} is unreachable in {share:.1%} of draws within the plan, which ends at "
+                    f"{horizon:.3g}{unit}; {why}",
+                    f"add rows to the plan to ask further, or choose {what[2]}",
+                )
+            )
+        elif share == 1:
             notes.append(
                 Note(
                     "unreachable_target",

@@ -17,9 +17,10 @@ from numpy.typing import ArrayLike
 from bayescale.forecast.curve import Saved, blocks, decades_beyond, read_fit, samples, stream
 from bayescale.forecast.doubts import design_note, distance_note, fit_notes, group_notes
 from bayescale.forecast.growth import check_range
+from bayescale.forecast.held import Held, hold_inputs
 from bayescale.forecast.montecarlo import SAMPLE_DIMS, effective_size, probability_mcse, quantiles
 from bayescale.forecast.path import PathLike
-from bayescale.forecast.predict import Kind, predict
+from bayescale.forecast.predict import Kind, predict, these_draws
 from bayescale.forecast.returns import Route, check_step, loss_at, route_attrs, route_for
 from bayescale.forecast.scales import Scales, group_of, read_flops
 from bayescale.forecast.sensitivity import prior_note
@@ -222,8 +223,8 @@ def predict_scores(
     if is_stack(fit):
         return of_stack(
             fit,
-            lambda share, _: predict_scores(
-                share, at, tasks=tasks, kind=kind, random_seed=random_seed
+            lambda share, draws: predict_scores(
+                share, these_draws(at, draws), tasks=tasks, kind=kind, random_seed=random_seed
             ),
         )
     saved = read_fit(fit)
@@ -269,6 +270,7 @@ def capability(
     flops: ArrayLike,
     step: float = 2.0,
     path: PathLike | None = None,
+    at: Held | None = None,
     family: str | Mapping[str, str] | None = None,
     tasks: Sequence[str] | None = None,
     length: Sequence[int] = LENGTHS,
@@ -288,6 +290,8 @@ def capability(
         Factor of compute of one step; above 1.
     path : str, Path or table, optional
         As for :func:`bayescale.returns`.
+    at : mapping, optional
+        Values of the inputs that a law of params and tokens has besides, or draws of them.
     family : str or mapping, optional
         Group to ask about, for a model that pools; without it a new one is drawn.
     tasks : sequence of str, optional
@@ -336,6 +340,7 @@ def capability(
             "flops": flops,
             "step": step,
             "path": path,
+            "at": at,
             "family": family,
             "tasks": tasks,
             "length": length,
@@ -346,6 +351,7 @@ def capability(
         merged = of_stack(fit, lambda share, _: capability(share, **options)[_DRAWN])
         return _peaks(merged)
     saved = read_fit(fit)
+    saved = hold_inputs(saved, at) if at else saved
     scale = read_flops(flops, saved)
     check_step(step)
     lengths = _lengths(length)

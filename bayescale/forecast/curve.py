@@ -118,6 +118,12 @@ def read_fit(fit: xr.DataTree) -> Saved:
     ValueError
         If the tree is not a fit of bayescale, or is of a later format.
     """
+    saved = read_bare(fit)
+    return replace(saved, drift=_drift(saved, fit))
+
+
+def read_bare(fit: xr.DataTree) -> Saved:
+    """The same but for the paths of a drift, which take a while to draw: for what is asked about the runs alone."""
     version = fit.attrs.get("bayescale_format")
     if version is None or "posterior" not in fit.children:
         raise ValueError(
@@ -147,7 +153,7 @@ def read_fit(fit: xr.DataTree) -> Saved:
     )
     compute = compute_of(saved, runs).values
     smallest, largest = float(np.nanmin(compute)), float(np.nanmax(compute))
-    return replace(saved, smallest=smallest, largest=largest, drift=_drift(saved, fit))
+    return replace(saved, smallest=smallest, largest=largest)
 
 
 def _units(model: Model, observed: xr.DataArray) -> str:

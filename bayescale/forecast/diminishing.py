@@ -34,7 +34,7 @@ from bayescale.forecast.predicates import (
 from bayescale.forecast.returns import Route, loss_at, route_attrs, route_for
 from bayescale.forecast.scales import group_of, pooled_columns, read_flops
 from bayescale.forecast.sensitivity import prior_note
-from bayescale.forecast.stacked import is_stack, members, mixed
+from bayescale.forecast.stacked import is_stack, members, mixed, of_stack
 from bayescale.notes import Note, dump_notes, get_notes
 
 #: Times the compute asked about, where the search for the onset ends unless a horizon is given.
@@ -118,7 +118,8 @@ def diminishing(
     family : str or mapping, optional
         Group to ask about, for a model that pools; without it a new one is drawn.
     horizon : float, optional
-        Where the search for the onset ends: ``to``, or 1e4 times ``beyond`` (a plan ends it sooner).
+        Where the search for the onset ends: ``to``, or 1e4 times ``beyond``. A plan ends it sooner, and so does a
+        slope that drifts, which is followed over eight decades beyond the largest run.
     grid : int
         Scales in the search.
     random_seed : int
@@ -384,7 +385,16 @@ def _of_stack(fit: xr.DataTree, options: Mapping[str, Any]) -> xr.Dataset:
     beyond = xr.ufuncs.log10(result["onset"] / first.attrs["largest_run"])
     result["onset_decades_beyond"] = beyond.clip(min=0.0)
     result["decades_beyond"] = first["decades_beyond"]
+
+    def gain(share: xr.DataTree, _: slice) -> xr.DataArray:
+        saved = read_fit(share)
+        saved = hold_inputs(saved, options["at"]) if options["at"] else saved
+        route = route_for(saved, options["path"], options["family"], options["random_seed"])
+        scale = np.full((1, 1), first.attrs["beyond"])
+        return samples(saved, gain_at(route, scale, options["step"])[:, 0]).rename("gain")
+
     notes = [note for each in answers.values() for note in get_notes(each)]
+    notes += get_notes(of_stack(fit, gain))
     attrs = {**first.attrs, "model": fit.attrs["model_name"], "weights": fit.attrs["stack"]}
     return result.assign_attrs({**attrs, "notes": dump_notes(notes)})
 

@@ -1,7 +1,7 @@
 """How the inputs of a law grow with compute along a path, for the draws of a fit."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -9,11 +9,13 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayescale.cost import params_at_ratio, params_for, tokens_for, training_flops
-from bayescale.forecast.curve import Saved, law_params, read_fit, samples
+from bayescale.drift import REACH
+from bayescale.forecast.curve import Saved, law_params, read_fit
+from bayescale.forecast.held import Held, hold_inputs, pair_draws
 from bayescale.forecast.optimum import numeric_optimum
 from bayescale.forecast.path import Path, PathLike, resolve_path
 from bayescale.forecast.scales import group_of, read_flops
-from bayescale.forecast.stacked import is_stack, of_stack
+from bayescale.forecast.stacked import is_stack, members
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Growth:
         Of compute with axes (sample, point): each input by slot, the same axes. Complex compute gives complex inputs,
         so that derivatives along the path come out exactly.
     lowest, highest : float
-        Compute between which the path is known.
+        Compute between which the path is known, and the drift of the law's slope where it has one.
     """
 
     path: Path
@@ -51,6 +53,13 @@ def growth(saved: Saved, params: Mapping[str, np.ndarray], path: Path) -> Growth
     -------
     Growth
     """
+    along = _along(saved, params, path)
+    if saved.drift is None:
+        return along
+    return replace(along, highest=min(along.highest, saved.largest * 10**REACH))
+
+
+def _along(saved: Saved, params: Mapping[str, np.ndarray], path: Path) -> Growth:
     value = np.nan if path.value is None else path.value
     if path.kind == "input":
         (slot,) = saved.law.input_names
@@ -106,15 +115,22 @@ def _analytic(
 
 
 def check_range(growth: Growth, flops: np.ndarray, what: str = "flops") -> None:
-    """Raise ValueError where compute lies outside what the path covers."""
+    """Raise ValueError where compute lies outside what the path covers, or further out than a drift is drawn."""
     # A plan's own ends, to the last bit of a logarithm.
     low, high = growth.lowest * (1 - 1e-12), growth.highest * (1 + 1e-12)
     outside = flops[(flops < low) | (flops > high)]
-    if outside.size:
+    if not outside.size:
+        return
+    given = f"{what} = {outside.flat[0]:.4g}"
+    if growth.path.table is None:
         raise ValueError(
-            f"{what} = {outside.flat[0]:.4g} lies outside the plan, which covers {growth.lowest:.4g} to "
-            f"{growth.highest:.4g} FLOP; add rows to it, or ask within it"
+            f"{given} lies more than {REACH:g} decades beyond the largest run, further than the drift of the slope is "
+            f"followed; ask up to {growth.highest:.4g}, or fit with discrepancy='none'"
         )
+    raise ValueError(
+        f"{given} lies outside the plan, which covers {growth.lowest:.4g} to {growth.highest:.4g} FLOP; add rows to "
+        "it, or ask within it"
+    )
 
 
 def inputs_along(
@@ -122,6 +138,7 @@ def inputs_along(
     flops: ArrayLike,
     path: PathLike | None = None,
     *,
+    at: Held | None = None,
     family: str | Mapping[str, str] | None = None,
     random_seed: int = 0,
 ) -> xr.Dataset:
@@ -134,41 +151,84 @@ def inputs_along(
         Training compute [FLOP]; for a law of one input, that input.
     path : str, Path or table, optional
         See :data:`PATHS`. By default compute-optimal, or the input of a law of one.
+    at : mapping, optional
+        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``, or draws of
+        them.
     family : str or mapping, optional
-        Group to ask about; without it, a new one. It matters where an exponent is pooled.
+        Group to ask about; without it, a new one.
     random_seed : int
         Of a new group.
 
     Returns
     -------
     xr.Dataset
-        The law's input columns, dims flops, or chain, draw and flops on a path that differs by draw. It can be given
-        to :func:`bayescale.predict` as it stands.
+        The law's input columns, dims flops, or chain, draw and flops where they differ by draw; and the group's, where
+        one is asked about. Of a stack the columns of all members: NaN in the draws of those whose law has no such
+        input. It can be given to :func:`bayescale.predict` as it stands.
 
     Raises
     ------
     ValueError
         If the law cannot grow along the path, or a scale lies outside a plan.
     """
-    if is_stack(fit):
-        return of_stack(
-            fit,
-            lambda share, _: inputs_along(
-                share, flops, path, family=family, random_seed=random_seed
-            ),
-        )
-    saved = read_fit(fit)
+    stacked = is_stack(fit)
+    shares = [member.share for member in members(fit)] if stacked else [fit]
+    parts = [read_fit(share) for share in shares]
+    known = [_columns(saved, flops, path, at or {}, family, random_seed) for saved in parts]
+    found = known[0].drop_vars(known[0].data_vars)
+    for name in dict.fromkeys(name for columns in known for name in columns):
+        found[name] = _together(fit, parts, [columns.get(name) for columns in known])
+    if family is not None:
+        found = found.assign(group_of(parts[0], family))
+    if stacked:
+        found.attrs |= {"model": str(fit.attrs["model_name"]), "weights": fit.attrs["stack"]}
+    return found
+
+
+def _columns(
+    whole: Saved,
+    flops: ArrayLike,
+    path: PathLike | None,
+    at: Held,
+    family: str | Mapping[str, str] | None,
+    random_seed: int,
+) -> xr.Dataset:
+    """Input columns of one fit, but for compute; dims flops, and sample where they differ by draw."""
+    saved = hold_inputs(whole, at) if at else whole
     scale = read_flops(flops, saved)
     params = law_params(saved, [group_of(saved, family)], random_seed)
     along = growth(saved, params, resolve_path(saved, path))
     check_range(along, scale.values)
     inputs = along.inputs(scale.values[None, :])
     found = xr.Dataset(coords={"flops": scale["flops"]})
-    for slot in saved.law.inputs:
-        values, column = inputs[slot.name], saved.model.inputs[slot.name]
+    for slot in whole.law.inputs:
+        column = whole.model.inputs[slot.name]
         if column == "flops":
             continue
+        if column in at:
+            value = pair_draws(at[column], whole.samples, f"at: {column}", zero=False)
+            most = np.inf if slot.at_most is None else inputs[slot.at_most]
+            inputs[slot.name] = np.minimum(value, most)
+        values = inputs[slot.name] + np.zeros(scale.size)
         alike = values.shape[0] == 1
-        each = xr.DataArray(values[0], dims="flops") if alike else samples(saved, values, "flops")
+        each = xr.DataArray(values[0] if alike else values, dims=("sample", "flops")[alike:])
         found[column] = each.assign_attrs(long_name=slot.meaning, units=slot.unit)
     return found.assign_attrs(path=str(along.path), model=saved.model.name)
+
+
+def _together(
+    fit: xr.DataTree, parts: list[Saved], columns: list[xr.DataArray | None]
+) -> xr.DataArray:
+    """A column of all members of a stack, or of the one fit: by draw, unless all draws share it."""
+    first = next(each for each in columns if each is not None)
+    alike = all(each is not None and each.equals(first) for each in columns)
+    if alike and "sample" not in first.dims:
+        return first
+    draws = []
+    for saved, each in zip(parts, columns, strict=True):
+        values = np.nan if each is None else each.values
+        shape = (saved.samples, first.sizes["flops"])
+        draws.append(np.broadcast_to(values, shape).reshape(*saved.shape, -1))
+    coords = {dim: fit["posterior"][dim] for dim in ("chain", "draw")} | {"flops": first["flops"]}
+    together = np.concatenate(draws, axis=1)
+    return xr.DataArray(together, coords, ("chain", "draw", "flops"), attrs=first.attrs)

@@ -92,9 +92,9 @@ def parse_path(spec: PathLike) -> Path:
     known = {key.rstrip("="): key.endswith("=") for key in PATHS}
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = f"did you mean {near[0]!r}? The" if near else "the"
         listed = ", ".join(f"{key}VALUE" if key.endswith("=") else key for key in PATHS)
-        raise ValueError(f"unknown path {spec!r}: {hint}The paths are {listed}")
+        raise ValueError(f"unknown path {spec!r}: {hint} paths are {listed}")
     if name == "table":
         raise ValueError(
             "path 'table' is a plan of your own: pass the table itself, with columns params and tokens"

@@ -12,6 +12,9 @@ from bayescale.forecast.curve import Saved
 from bayescale.forecast.returns import Route, check_step, elasticity_at, loss_at
 from bayescale.forecast.tokens import token_values
 
+#: A gain by which one may divide, and of which no share is worth a thought [nat/token].
+_NOTHING = 1e-100
+
 
 @dataclass(frozen=True)
 class Predicate:
@@ -124,7 +127,10 @@ def choose(
         return Predicate(
             name,
             threshold,
-            lambda r, c: gain_at(r, c, step) / gain_at(r, np.array([[base]]), step),
+            # Where a step bought nothing at C0, less than a share of that is a loss that rises.
+            lambda r, c: (
+                gain_at(r, c, step) / np.maximum(gain_at(r, np.array([[base]]), step), _NOTHING)
+            ),
             threshold,
             (step,),
             (base, base * step),

@@ -73,7 +73,7 @@ def predict(
         return of_stack(
             fit,
             lambda share, draws: predict(
-                share, _these(at, draws), kind=kind, random_seed=random_seed
+                share, these_draws(at, draws), kind=kind, random_seed=random_seed
             ),
         )
     saved = read_fit(fit)
@@ -118,7 +118,7 @@ def check_kind(kind: str) -> None:
         )
 
 
-def _these(at: Scales, draws: slice) -> Scales:
+def these_draws(at: Scales, draws: slice) -> Scales:
     """Those of scales that vary by draw which belong to some draws of a stack."""
     return at.isel(draw=draws) if isinstance(at, xr.Dataset) and "draw" in at.dims else at
 

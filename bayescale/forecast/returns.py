@@ -38,8 +38,8 @@ from bayescale.forecast.stacked import is_stack, of_stack
 from bayescale.forecast.tangent import loss_of_inputs
 from bayescale.notes import dump_notes
 
-#: A halving that takes more than this factor of compute is called out of reach; the second if the slope drifts.
-FARTHEST = (1e30, 1e12)
+#: A halving that takes more than this factor of compute is called out of reach.
+FARTHEST = 1e30
 
 _UNITS = {
     "loss": ("{loss}", "test loss"),
@@ -255,8 +255,7 @@ def _halving(
 
     The first crossing is bracketed on a lattice of compute, since a law that drifts need not fall all the way.
     """
-    farthest = FARTHEST[route.saved.drift is not None]
-    end = min(flops.max() * farthest, route.growth.highest)
+    end = min(flops.max() * FARTHEST, route.growth.highest)
     result = np.empty_like(reducible)
     table: tuple[np.ndarray, np.ndarray] | None = None
     for block in blocks(flops.shape[1], route.saved.samples):
@@ -272,7 +271,7 @@ def _halving(
             continue
         table = table or _reducible_ahead(route, flops.min(), end)
         found = _first_halving(route, here, left, *table)
-        result[:, block] = np.where(found <= farthest, found, np.inf)
+        result[:, block] = np.where(found <= FARTHEST, found, np.inf)
     return result
 
 

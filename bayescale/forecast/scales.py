@@ -125,7 +125,10 @@ def read_flops(flops: ArrayLike, saved: Saved, label: str = "flops") -> xr.DataA
 
     A law of one input has its own scale there: the attrs say which.
     """
-    values = positive(xr.DataArray(np.atleast_1d(np.asarray(flops)).reshape(-1)), label).values
+    given = np.atleast_1d(np.asarray(flops)).reshape(-1)
+    if not given.size:
+        raise ValueError(f"{label} is empty: expected one scale or more, such as 1e24")
+    values = positive(xr.DataArray(given), label).values
     if saved.has_compute:
         attrs = {"long_name": "training compute", "units": "FLOP", "column": "flops"}
     else:

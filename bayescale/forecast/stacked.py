@@ -20,6 +20,8 @@ from bayescale.notes import Note, dump_notes, get_notes
 _DRAWN = ("posterior", "log_prior", "log_likelihood")
 #: Members with less weight do not count where models disagree.
 _COUNTS = 0.05
+#: Parts of an answer in which members are compared.
+_COMPARED = ("loss", "gain")
 
 
 @dataclass(frozen=True)
@@ -111,20 +113,32 @@ def of_stack[Answer: (xr.DataArray, xr.Dataset)](
     Returns
     -------
     DataArray or Dataset
-        As of a fit, with ``weights`` (JSON) among the attributes and a note where the members disagree.
+        As of a fit, with ``weights`` (JSON) among the attributes and a note where the members disagree: in what was
+        asked, or in loss and gain where the answer has them.
     """
     asked = list(members(fit))
     answers = [ask(member.share, member.draws) for member in asked]
-    if "draw" not in answers[0].dims:
-        return answers[0]
     notes = [note for answer in answers for note in get_notes(answer)]
+    weighty = {
+        m.name: answer for m, answer in zip(asked, answers, strict=True) if m.weight > _COUNTS
+    }
     if isinstance(answers[0], xr.DataArray):
-        spread = {
-            m.name: answer for m, answer in zip(asked, answers, strict=True) if m.weight > _COUNTS
-        }
-        notes += disagreement(spread)
+        notes += disagreement(weighty)
+    else:
+        for part in _COMPARED:
+            if part in answers[0]:
+                notes += disagreement({name: each[part] for name, each in weighty.items()})
+    # Scales that vary by draw, of an input that not every member reads, are none in the others' draws.
+    own = {
+        name
+        for each in answers
+        for name, values in each.coords.items()
+        if "draw" in values.dims and not all(name in other.coords for other in answers)
+    }
     fresh = [
-        each.assign_coords(draw=np.arange(m.draws.start, m.draws.stop))
+        each.drop_vars(own, errors="ignore").assign_coords(
+            draw=np.arange(m.draws.start, m.draws.stop)
+        )
         for m, each in zip(asked, answers, strict=True)
     ]
     merged = xr.concat(
@@ -199,12 +213,13 @@ def disagreement(answers: Mapping[str, xr.DataArray]) -> list[Note]:
         middle.reshape(len(levels), -1)[:, where].min(),
         middle.reshape(len(levels), -1)[:, where].max(),
     )
+    what = next(iter(answers.values())).name
     return [
         Note(
             "models_disagree",
             "warning",
-            f"medians of the models ({', '.join(answers)}) lie between {low:.4g} and {high:.4g}, further apart than "
-            "their 90 % intervals are wide",
+            f"the models' medians of the {'answer' if what is None else what} ({', '.join(answers)}) lie between "
+            f"{low:.4g} and {high:.4g}, further apart than their 90 % intervals are wide",
             "look at each model's answer; runs that tell them apart are worth more than any average",
         )
     ]

@@ -127,15 +127,23 @@ def _targets(case: Case) -> Iterator[str]:
         return
     found = case.target
     sure = f"{found.attrs['confidence']:.0%}".replace("%", " %")
+    start, horizon = (f"{number(found.attrs[name])}{case.unit}" for name in ("start", "horizon"))
+    within, nothing = "whatever the compute", "nothing"
+    if case.plan is not None and found.attrs["horizon"] == case.plan["flops"][-1]:
+        within, nothing = f"within the plan, which ends at {horizon}", "nothing in the plan"
+    elif case.saved.drift is not None:
+        within, nothing = f"up to {horizon}, where the search ends", f"nothing up to {horizon}"
     for place, loss in enumerate(found["loss"].values):
         here = found.isel(loss=place)
         needed = float(here["compute_at_confidence"])
         if np.isinf(needed):
-            told = f"is not reached with {sure} confidence, whatever the compute"
+            told = f"is not reached with {sure} confidence {within}"
         else:
-            told = f"takes {number(needed)}{case.unit} for {sure} confidence"
+            least = needed <= found.attrs["start"]
+            takes = f"at most {start}" if least else f"{number(needed)}{case.unit}"
+            told = f"takes {takes} for {sure} confidence"
         never = percent(float(here["p_unreachable"]), float(here["p_unreachable_mcse"]))
-        yield f"A loss of {loss:g} {case.saved.units} {told}; the probability that nothing reaches it is {never}."
+        yield f"A loss of {loss:g} {case.saved.units} {told}; the probability that {nothing} reaches it is {never}."
 
 
 def basis(case: Case) -> Iterator[str]:

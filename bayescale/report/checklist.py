@@ -13,7 +13,7 @@ import xarray as xr
 from bayescale.model import Prior
 from bayescale.report.content import Blocks, Table
 from bayescale.report.question import Case
-from bayescale.report.words import number, size
+from bayescale.report.words import listed, number, size
 
 MISSING = "not recorded in the fit"
 #: Columns of a run table that say how a run was trained.
@@ -119,9 +119,7 @@ def _points(case: Case) -> Answers:
 
 def _fitting(case: Case) -> Answers:
     fit, noise = case.fit, case.saved.model.noise
-    tails, of = "Normal", "log loss"
-    if noise.of_rate:
-        tails, of = noise.dist, "rates"
+    tails, of = str(noise.dist), "rates" if noise.of_rate else "log loss"
     if noise.nu is not None:
         freedom = (
             "estimated degrees of freedom"
@@ -133,7 +131,14 @@ def _fitting(case: Case) -> Answers:
         "Which objective?",
         f"the posterior: likelihood of {of} ({tails}) times the priors of the model file",
     )
-    yield "Do all points weigh alike?", "yes" if noise.nu is None else "points far off weigh less"
+    less = [
+        *(["points far off"] if noise.nu is not None else []),
+        *(["runs far above the law"] if noise.excess is not None else []),
+        *(["scales at which runs scatter more"] if noise.slope is not None else []),
+        *(["losses of larger known error"] if noise.known is not None else []),
+        *(["rates of fewer trials"] if isinstance(noise.trials, str) else []),
+    ]
+    yield "Do all points weigh alike?", f"no: {listed(less)} weigh less" if less else "yes"
     tried = json.loads(fit.attrs.get("sampling", "[]"))
     settings = (
         f"{each['adaptation']} mass matrix, target acceptance {each['target_accept']:g}"

@@ -10,6 +10,7 @@ from bayescale.cost import tokens_for
 from bayescale.decide import allocate
 from bayescale.forecast import capability, inputs_along, predict, returns, summarise
 from bayescale.forecast.montecarlo import probability_mcse
+from bayescale.forecast.scales import group_of
 from bayescale.report.content import FULL, LOW, WIDE, Blocks, Picture, Table
 from bayescale.report.question import GRID, Case
 from bayescale.report.words import levels, listed, more, number, percent, size, spread
@@ -26,7 +27,7 @@ def loss_and_returns(case: Case) -> Blocks:
     smallest = float(case.runs[case.column].min())
     grid = case.grid(smallest, 3 * max(case.beyond, case.saved.largest))
     along = returns(case.fit, flops=grid, step=case.asked.step, **case.route)
-    new_run = inputs_along(case.fit, grid, case.asked.path, family=case.asked.family)
+    new_run = inputs_along(case.fit, grid, **case.route)
     # Two numbers side by side need half a decade.
     apart = abs(np.log10(case.beyond / case.saved.largest)) > 0.5
     marked = case.within([case.beyond, *([case.saved.largest] if apart else [])])
@@ -168,9 +169,7 @@ def _bowls(case: Case, found: xr.Dataset) -> xr.Dataset:
         },
         {"flops": found["flops"].values},
     )
-    if case.asked.family is not None:
-        table = table.assign(family=case.asked.family)
-    losses = summarise(predict(case.fit, table))
+    losses = summarise(predict(case.fit, table.assign(group_of(case.saved, case.asked.family))))
     return losses.assign_coords(params=(("flops", "size"), sizes))
 
 
@@ -182,11 +181,12 @@ def targets(case: Case) -> Blocks:
     rows = []
     for place, loss in enumerate(found["loss"].values):
         here = found.isel(loss=place)
+        needed = float(here["compute_at_confidence"])
         rows.append(
             (
                 f"{loss:g}",
                 spread(here["compute_quantile"]),
-                number(float(here["compute_at_confidence"])),
+                ("at most " if needed <= found.attrs["start"] else "") + number(needed),
                 f"{float(here['decades_beyond']):.1f}"
                 if np.isfinite(here["decades_beyond"])
                 else "–",
@@ -202,7 +202,7 @@ def targets(case: Case) -> Blocks:
             f"compute{where}",
             f"with {sure} confidence{where}",
             "decades beyond the runs",
-            "P(nothing reaches it)",
+            "P(nothing reaches it)" if case.plan is None else "P(nothing in the plan reaches it)",
         ),
         tuple(rows),
     )

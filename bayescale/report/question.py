@@ -89,10 +89,9 @@ class Case:
             raise ValueError(
                 f"confidence = {asked.confidence!r}: expected a probability, such as 0.9"
             )
+        held = hold_inputs(self.saved, asked.at) if asked.at else self.saved
         if asked.path is not None:
-            resolve_path(self.saved, asked.path)
-        if asked.at:
-            hold_inputs(self.saved, asked.at)
+            resolve_path(held, asked.path)
         group_of(self.saved, asked.family)
         if not low <= self.beyond <= high:
             raise ValueError(
@@ -102,8 +101,8 @@ class Case:
 
     @property
     def route(self) -> dict[str, Any]:
-        """Path and family, as forecasts take them."""
-        return {"path": self.asked.path, "family": self.asked.family}
+        """Path, held inputs and family, as forecasts take them."""
+        return {"path": self.asked.path, "at": self.asked.at, "family": self.asked.family}
 
     @property
     def unit(self) -> str:
@@ -123,13 +122,17 @@ class Case:
         runs = runs.assign(loss=self.fit["observed_data"]["loss"])
         return runs if self.column in runs else runs.assign(flops=compute_of(self.saved, runs))
 
+    @property
+    def plan(self) -> xr.Dataset | None:
+        """The plan that the path is, if it is one."""
+        return None if self.asked.path is None else parse_path(self.asked.path).table
+
     @cached_property
     def span(self) -> tuple[float, float]:
         """Scale between which curves can be drawn: those of a plan, where the path is one."""
-        plan = None if self.asked.path is None else parse_path(self.asked.path).table
-        if plan is None:
+        if self.plan is None:
             return 0.0, np.inf
-        flops = plan["flops"].values
+        flops = self.plan["flops"].values
         return float(flops[0]), float(flops[-1]) / self.asked.step
 
     def within(self, scales: list[float]) -> list[float]:
@@ -187,7 +190,6 @@ class Case:
             self.fit,
             loss=list(self.asked.loss),
             confidence=self.asked.confidence,
-            at=self.asked.at,
             **self.route,
         )
 

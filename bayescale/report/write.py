@@ -60,8 +60,7 @@ def write_report(
     along : str, Path or table, optional
         How scale grows: the ``path`` of :func:`bayescale.returns`.
     at : mapping, optional
-        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``, for how to
-        divide a budget and for what a target takes.
+        Values of the inputs that a law of params and tokens has besides, such as ``{"weight_bits": 8}``.
     family : str, optional
         Group to ask about, for a model that pools; without it a new one is drawn.
     command : str
