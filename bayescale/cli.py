@@ -56,6 +56,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+#: Fewer runs than these are named a model with priors that others have measured.
+FEW = 8
+
+
 class _Verbs(typer.core.TyperGroup):
     """Turns an error of bad input into one message and an exit code."""
 
@@ -137,7 +141,10 @@ def runs(
     summary = summarise_runs(read_table(table, column, form, join, unit, tokens_per_byte))
     render.out(summary, json, render.runs_summary)
     again = as_read(table, column, form, join, unit, tokens_per_byte)
-    render.next_step(json or quiet, f"bayescale fit {again}")
+    # A handful of runs leaves more to the priors than weak ones should be given.
+    few = summary["distinct_runs"] < FEW and {"params", "tokens"} <= summary["inputs"].keys()
+    model = " --model chinchilla-published --discrepancy drift" if few else ""
+    render.next_step(json or quiet, f"bayescale fit {again}{model}")
 
 
 @app.command()
@@ -153,7 +160,7 @@ def fit(
     sampler: Annotated[
         Sampler,
         typer.Option(
-            help="Who draws; the density is the same. smc: for several modes, and the marginal likelihood; slower."
+            help="Sampler of the same posterior. smc: for several modes, and the marginal likelihood; slower."
         ),
     ] = Sampler.nutpie,
     discrepancy: Annotated[
@@ -195,7 +202,7 @@ def fit(
     render.next_step(
         json or quiet,
         f"bayescale check {quoted(output)}",
-        f"bayescale forecast {quoted(output)} --flops 1e24,1e25",
+        f"bayescale forecast {quoted(output)} --flops {_further(tree)}",
     )
     finish(tree, force)
 
@@ -209,7 +216,7 @@ def check(fit: FitFile, quiet: Quiet = False, json: Json = False, force: Force =
 
     tree = load(fit)
     render.out(render.check_facts(tree, judge(tree)), json, render.check_table)
-    render.next_step(json or quiet, f"bayescale forecast {quoted(fit)} --flops 1e24,1e25")
+    render.next_step(json or quiet, f"bayescale forecast {quoted(fit)} --flops {_further(tree)}")
     finish(tree, force)
 
 
@@ -219,10 +226,11 @@ def forecast(
     flops: Annotated[
         str | None, typer.Option(help="Compute [FLOP], separated by commas: 1e24,1e25.")
     ] = None,
-    at: Annotated[
+    planned: Annotated[
         str | None, typer.Option(help="Table of planned runs; losses are not needed.")
     ] = None,
     path: PathOption = None,
+    at: At = None,
     kind: Annotated[
         Kind, typer.Option(help="curve: where the law runs; run: what one more run would give.")
     ] = Kind.curve,
@@ -232,28 +240,28 @@ def forecast(
     force: Force = False,
 ) -> None:
     """Forecast the loss at larger scales, one row a scale."""
-    if (flops is None) == (at is None):
-        raise ValueError("give either --flops 1e24,1e25 (with --path) or --at TABLE")
-    if at is not None and path is not None:
-        raise ValueError(
-            "--path goes with --flops: a table of planned runs already says how scale grows"
-        )
+    if (flops is None) == (planned is None):
+        raise ValueError("give either --flops 1e24,1e25 (with --path and --at) or --planned TABLE")
+    for option, value in (("--path", path), ("--at", at)):
+        if planned is not None and value:
+            raise ValueError(
+                f"{option} goes with --flops: a table of planned runs says itself what each of them is"
+            )
     from bayescale import render
     from bayescale.forecast import inputs_along, predict
     from bayescale.saving import FORECAST, load
 
     tree = load(fit, groups=FORECAST)
     where = (
-        _plan(tree, at)
-        if at is not None
-        else inputs_along(tree, sizes("--flops", flops or ""), path, family=family)
+        _plan(tree, planned, family)
+        if planned is not None
+        else inputs_along(tree, sizes("--flops", flops or ""), path, at=held(at), family=family)
     )
-    if family is not None:
-        where = where.assign(family=family)
     loss = predict(tree, where, kind=kind.value)
     render.out(render.forecast_facts(tree, loss, where), json, render.forecast_table)
     render.next_step(
-        json or quiet, f"bayescale returns {quoted(fit)} --beyond 1e25 --gain-below 0.01"
+        json or quiet,
+        f"bayescale returns {quoted(fit)} --beyond {_further(tree)} --gain-below 0.01",
     )
     finish(tree, force)
 
@@ -405,12 +413,29 @@ def demo(
     run_demo(output, seed=seed, json=json)
 
 
-def _plan(tree: "xr.DataTree", at: str) -> "xr.Dataset":
+def _first(tree: "xr.DataTree") -> "xr.DataTree":
+    """The fit, or the first of a stack."""
+    from bayescale.forecast.stacked import is_stack, members
+
+    return next(members(tree)).share if is_stack(tree) else tree
+
+
+def _further(tree: "xr.DataTree") -> str:
+    """Ten times the largest run, as one types it."""
+    from bayescale.forecast.curve import read_bare
+
+    return f"{10 * read_bare(_first(tree)).largest:.1e}".replace("e+", "e").replace(".0e", "e")
+
+
+def _plan(tree: "xr.DataTree", planned: str, family: str | None) -> "xr.Dataset":
+    from bayescale.forecast.curve import read_bare
+    from bayescale.forecast.scales import group_of
     from bayescale.model import Model
     from bayescale.runs import read_runs
 
     columns = Model.from_toml(tree.attrs["model"]).inputs.values()
-    return read_runs(at, need=tuple(columns))
+    table = read_runs(planned, need=tuple(columns))
+    return table if family is None else table.assign(group_of(read_bare(_first(tree)), family))
 
 
 def _alternative(
@@ -454,6 +479,7 @@ def capability(
     ] = 0.0,
     step: Annotated[float, typer.Option(help="Factor of compute of one step.")] = 2.0,
     path: PathOption = None,
+    at: At = None,
     family: Family = None,
     quiet: Quiet = False,
     json: Json = False,
@@ -471,6 +497,7 @@ def capability(
         flops=sizes("--flops", flops),
         step=step,
         path=path,
+        at=held(at),
         family=family,
         tasks=task,
         length=counts("--length", length),

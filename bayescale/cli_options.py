@@ -294,9 +294,9 @@ def read_table(
                 )
             return load_dataset(table)
         near = difflib.get_close_matches(table, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = f"did you mean {near[0]!r}? The" if near else "the"
         raise FileNotFoundError(
-            f"{table}: neither a file nor a data set; {hint}The data sets are {', '.join(known)}"
+            f"{table}: neither a file nor a data set; {hint} data sets are {', '.join(known)}"
         )
     return read_runs(
         table,
@@ -352,9 +352,15 @@ def on_command_line(message: str, options: Mapping[str, str] | None = None) -> s
     >>> on_command_line("form = 'wand': expected one of table, wandb", {"form": "--from"})
     '--from wand: expected one of table, wandb'
     """
-    message = _COLUMNS.sub(
-        lambda at: "--column " + shlex.quote(f"{at[1]}={at[2] or at[3] or at[4]}"), message
-    )
+
+    def column(at: re.Match[str]) -> str:
+        source = at[2] or at[3] or at[4]
+        # A table of plans is read as it is: its verbs have no option for its columns.
+        if options and "column" not in options:
+            return f"rename {'that' if source == '...' else repr(source)} to {at[1]!r}"
+        return "--column " + shlex.quote(f"{at[1]}={source}")
+
+    message = _COLUMNS.sub(column, message)
     for said, meant in _PHRASES:
         message = said.sub(meant, message)
     if not options:
@@ -367,7 +373,9 @@ def on_command_line(message: str, options: Mapping[str, str] | None = None) -> s
         return f"{option} is missing" if value == "None" else f"{option} {shlex.quote(value)}"
 
     # Never inside a name, a path, a quotation or an option.
-    message = re.sub(rf"(?<![\w.'\"/(-])({names}) ?= ?({_VALUE})(?=[\s,:;.)]|$)", given, message)
+    message = re.sub(
+        rf"(?<![\w.'\"/(-])(?<!--column )({names}) ?= ?({_VALUE})(?=[\s,:;.)]|$)", given, message
+    )
     for shape in (
         rf"^({names})(?=: )",
         rf"(?<![\w.'\"/-])({long})(?![\w.'\"/])",

@@ -17,6 +17,7 @@ import pytest
 import xarray as xr
 from click.testing import Result
 from fake_fit import fake_fit
+from test_held import of_repeated
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -441,7 +442,22 @@ def test_the_next_command_can_be_copied_whole(table: Path, sampled: list) -> Non
     long = table.parent / f"{'long name ' * 12}.nc"
     lines = invoke("fit", table, "-o", long, "--seed", 1).stdout.splitlines()
     assert f"next: bayescale check '{long}'" in lines
-    assert f"or:   bayescale forecast '{long}' --flops 1e24,1e25" in lines
+    # Ten times the largest run of the table, not of somebody else's.
+    (asked,) = (
+        line for line in lines if line.startswith(f"or:   bayescale forecast '{long}' --flops ")
+    )
+    largest = float(bs.load(long)["constant_data"]["flops"].max())
+    assert float(asked.split()[-1]) == pytest.approx(10 * largest, rel=0.05)
+
+
+def test_a_handful_of_runs_is_named_priors_that_others_measured(tmp_path: Path) -> None:
+    for size, model in ((7, " --model chinchilla-published --discrepancy drift"), (8, "")):
+        frame = pd.DataFrame({"params": np.geomspace(1e8, 1e9, size)})
+        frame["tokens"] = np.resize([5.0, 20.0, 80.0], size) * frame["params"]
+        frame["loss"] = 2 + 400 * frame["params"] ** -0.35
+        frame.to_csv(tmp_path / "few.csv", index=False)
+        lines = invoke("runs", tmp_path / "few.csv").stdout.splitlines()
+        assert lines[-1] == f"next: bayescale fit {tmp_path / 'few.csv'}{model}"
 
 
 def test_the_summary_of_a_fit_has_five_lines_and_its_doubts(table: Path, sampled: list) -> None:
@@ -557,6 +573,16 @@ def test_notes_speak_of_options(message: str, told: str) -> None:
 def test_what_is_the_users_keeps_its_name(message: str) -> None:
     options = {"gain_below": "--gain-below", "loss": "--loss", "to": "--to"}
     assert cli_options.on_command_line(message, options) == message
+
+
+def test_columns_are_renamed_where_a_verb_cannot_name_them() -> None:
+    message = "say which it is: columns={'params': 'size'}"
+    told = {
+        "rename 'size' to 'params'": {"seed": "--seed"},
+        "--column params=size": {"column": "--column", "params": "--params"},
+    }
+    for advice, options in told.items():
+        assert cli_options.on_command_line(message, options) == f"say which it is: {advice}"
 
 
 def test_fit_hands_its_options_on(table: Path, sampled: list) -> None:
@@ -752,7 +778,7 @@ def test_forecast_of_a_run_is_wider_than_of_the_curve(saved: Path) -> None:
 def test_forecast_of_planned_runs(saved: Path, tmp_path: Path) -> None:
     plan = tmp_path / "plan.csv"
     plan.write_text("run_id,family,N,D\nbig,pythia,20B,1T\nbigger,other,70B,2T\n")
-    found = facts("forecast", saved, "--at", plan)
+    found = facts("forecast", saved, "--planned", plan)
     assert found["path"] == "table"
     assert [(row["run_id"], row["family"]) for row in found["rows"]] == [
         ("big", "pythia"),
@@ -760,9 +786,22 @@ def test_forecast_of_planned_runs(saved: Path, tmp_path: Path) -> None:
     ]
     assert [row["params"] for row in found["rows"]] == [20e9, 70e9]
     assert found["rows"][0]["median"] > found["rows"][1]["median"]
-    text = invoke("forecast", saved, "--at", plan).stdout
+    text = invoke("forecast", saved, "--planned", plan).stdout
     assert "bigger" in text
     assert "'other'" in text  # A family without runs is new.
+
+
+def test_a_forecast_is_of_the_group_whatever_its_column(tmp_path: Path) -> None:
+    text = Model.load("chinchilla-families").text.replace('over = "family"', 'over = "corpus"')
+    fit = fake_fit(Model.from_toml(text), families={"a": 1.0, "b": 1.3}, jitter=0.01)
+    path, plan = bs.save(fit, tmp_path / "fit.nc"), tmp_path / "plan.csv"
+    plan.write_text("N,D\n20B,1T\n")
+    for group in ("a", "b"):
+        expected = bs.predict(fit, {"params": 20e9, "tokens": 1e12, "corpus": [group]})
+        middle = float(bs.summarise(expected)["loss"].sel(quantile=0.5)[0])
+        for options in (["--flops", "1.2e23", "--path", "fixed-ratio=50"], ["--planned", plan]):
+            (row,) = facts("forecast", path, *options, "--family", group)["rows"]
+            assert row["median"] == pytest.approx(middle)
 
 
 def test_a_family_that_is_misspelt_is_new_with_a_hint(saved: Path) -> None:
@@ -774,10 +813,15 @@ def test_a_family_that_is_misspelt_is_new_with_a_hint(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "give either --flops 1e24,1e25 (with --path) or --at TABLE"),
-        (["--flops", "1e24", "--at", "plan.csv"], "give either --flops"),
-        (["--at", "plan.csv", "--path", "fixed-ratio=20"], "--path goes with --flops"),
-        (["--at", "plan.csv"], "plan.csv: no column for 'tokens'"),
+        ([], "give either --flops 1e24,1e25 (with --path and --at) or --planned TABLE"),
+        (["--flops", "1e24", "--planned", "plan.csv"], "give either --flops"),
+        (["--planned", "plan.csv", "--path", "fixed-ratio=20"], "--path goes with --flops"),
+        (["--planned", "plan.csv", "--at", "vocab=1e5"], "--at goes with --flops"),
+        (["--planned", "plan.csv"], "plan.csv: no column for 'tokens'"),
+        (
+            ["--planned", "long.csv"],
+            "Did you mean 'tokns'? Add the column, or say which it is: rename",
+        ),
         (["--flops", "1e24,much"], "--flops, item 2: 'much' is not a size"),
         (["--flops", "1e24,,1e25"], "--flops, item 2: '' is not a size"),
         (["--flops", "10^25"], "; did you mean 1e25?"),
@@ -791,7 +835,19 @@ def test_bad_input_to_forecast(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("plan.csv").write_text("params\n1e10\n")
+    Path("long.csv").write_text("params,tokns\n1e10,1e11\n")
     assert message in fails("forecast", saved, *options)
+
+
+def test_a_forecast_holds_what_a_law_has_besides(tmp_path: Path) -> None:
+    known = of_repeated("repetition")
+    bs.save(known, tmp_path / "fit.nc")
+    at = {"unique_tokens": 1e11}
+    expected = bs.predict(known, bs.inputs_along(known, [1e24], "fixed-ratio=20", at=at))
+    options = ["--flops", "1e24", "--path", "fixed-ratio=20", "--at", "unique_tokens=100B"]
+    (row,) = facts("forecast", tmp_path / "fit.nc", *options)["rows"]
+    assert row["median"] == pytest.approx(float(expected.median()))
+    assert "hold the others with --at" in fails("forecast", tmp_path / "fit.nc", *options[:4])
 
 
 # --- returns -----------------------------------------------------------------------------------------------------------------
@@ -1120,7 +1176,10 @@ def test_from_a_table_to_a_forecast_in_real_processes(tmp_path: Path, simulate: 
     assert row["q05"] - 0.05 < truth < row["q95"] + 0.05
     done = run("forecast", "fit.nc", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: give either --flops 1e24,1e25 (with --path) or --at TABLE\n"
+    assert (
+        done.stderr
+        == "error: give either --flops 1e24,1e25 (with --path and --at) or --planned TABLE\n"
+    )
 
 
 @pytest.mark.slow
