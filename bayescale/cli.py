@@ -142,7 +142,8 @@ def runs(
     render.out(summary, json, render.runs_summary)
     again = as_read(table, column, form, join, unit, tokens_per_byte)
     # A handful of runs leaves more to the priors than weak ones should be given.
-    few = summary["distinct_runs"] < FEW and {"params", "tokens"} <= summary["inputs"].keys()
+    few = summary["distinct_runs"] < FEW and len(summary["families"]) < 2
+    few &= {"params", "tokens"} <= summary["inputs"].keys()
     model = " --model chinchilla-published --discrepancy drift" if few else ""
     render.next_step(json or quiet, f"bayescale fit {again}{model}")
 
@@ -349,10 +350,18 @@ def returns(
         to=None if to is None else size("--to", to),
         gain_below=gain_below,
         elasticity_below=elasticity_below,
-        relative_below=_pair("--relative-below", relative_below, "R@C0, such as 0.5@1e22"),
+        relative_below=_pair(
+            "--relative-below",
+            relative_below,
+            "R@C0, such as 0.5@1e22 for half of what a step bought at 1e22",
+        ),
         floor=floor,
         flattening=flattening,
-        price_above=_pair("--price-above", price_above, "W@P, such as 1e9@2e-18"),
+        price_above=_pair(
+            "--price-above",
+            price_above,
+            "W@P, such as 1e9@2e-18 where a nat is worth 1e9 and a FLOP costs 2e-18",
+        ),
         capability_below=capability_below,
         task=task,
         data_limited=data_limited,

@@ -178,8 +178,8 @@ def _print_example(asked: bool) -> None:
 def budget(
     fit: FitFile,
     scenario: Annotated[
-        Path, typer.Argument(metavar="SCENARIO", help="TOML file; --example prints one.")
-    ],
+        Path | None, typer.Argument(metavar="SCENARIO", help="TOML file; --example prints one.")
+    ] = None,
     seed: FixedSeed = 0,
     example: Annotated[
         bool,
@@ -198,6 +198,11 @@ def budget(
     from bayescale import decide, render, render_decide
     from bayescale.saving import FORECAST, load
 
+    if scenario is None:
+        raise ValueError(
+            "no scenario was given: expected a TOML file of prices and value; `bayescale budget --example > "
+            "budget.toml` writes one to start from"
+        )
     plan = decide.Scenario.load(scenario)
     tree = load(fit, groups=FORECAST)
     found = decide.budget(tree, plan, random_seed=seed)

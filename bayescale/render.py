@@ -189,6 +189,10 @@ def runs_summary(facts: Mapping[str, Facts]) -> None:
     if facts.get("families"):
         families = ", ".join(f"{name} ({count})" for name, count in facts["families"].items())
         shown.print(f"families: {escape(families)}")
+    listed = {*facts["inputs"], "loss", "family"}
+    others = [name for name in facts["columns"] if name not in listed]
+    if others:
+        shown.print(f"also read: {escape(', '.join(others))}")
     if facts.get("kept"):
         shown.print(f"[dim]kept as they are: {escape(', '.join(facts['kept']))}[/]")
     print_notes(facts["notes"])

@@ -328,7 +328,8 @@ def _bound_note(
             tokens >= feasible.tokens_max * (1 - _ROUNDING),
         ),
     ]
-    if feasible.sizes is not None:
+    # One size alone leaves nothing to decide.
+    if feasible.sizes is not None and feasible.sizes.size > 1:
         for what, size in (("smallest", feasible.sizes[0]), ("largest", feasible.sizes[-1])):
             bounds.append((f"the {what} size of grid, {size:.3g} parameters", params == size))
     notes = []

@@ -147,7 +147,7 @@ def resolve_path(saved: Saved, path: PathLike | None) -> Path:
         if found is not None and found.kind != "input":
             raise ValueError(
                 f"path {str(found)!r}: law {law.name!r} has one input ({columns}) and grows along it; leave path out "
-                "or give 'input', or fit a law of params and tokens"
+                "or give 'input'. To divide compute between params and tokens fit a law of both"
             )
         return Path("input")
     if set(law.input_names) != {"params", "tokens"}:
