@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import scipy  # Its rooms, which take longer to load than a forecast to make, are loaded when first entered.
 
 #: Eigenfunctions kept over all axes: the eigenvalues fall with the fourth power, and 20 hold all but 1e-4 of the
 #: variance on sweeps of one to five decades.
@@ -36,6 +37,8 @@ ELASTICITY_FLOOR = (0.03, 0.01)
 #: Share of the law's elasticity that a drift leaves it at least, where all scales grow together beyond the runs: as
 #: good as none, and enough that rounding does not make a path rise.
 PACE = 0.01
+#: Least variance of log losses about a surface of their own, and their scatter about their law in published sweeps.
+LEAST_VARIANCE, SCATTER = 1e-12, 0.01
 _GRID = 96
 _LN10 = np.log(10.0)
 
@@ -408,22 +411,46 @@ def robust_weights(
     size = sum(logs)
     weights, relative = np.ones_like(log_loss), np.ones_like(log_loss)
     variance = np.zeros_like(log_loss) if known is None else known**2
+    freedom, scale = log_loss.size - table.shape[1], float(log_loss.var())
     for _ in range(50):
         root = np.sqrt(weights) / relative
+        if known is not None:
+            # What is known to be uncertain pulls the less.
+            root /= np.sqrt(1 + variance / (scale * relative**2))
         found, *_rest = np.linalg.lstsq(root[:, None] * table, root * log_loss, rcond=1e-9)
         residual = log_loss - table @ found
         if sloping:
             # In logs, where an outlier ten times too large counts for no more than one ten times too small.
             trend = np.polyfit(size, np.log(np.abs(residual) + 1e-9), 1)[0]
             relative = np.exp(trend * size)
-        # What is known already explains that part of the scatter.
-        excess = weights * (residual**2 - variance) / relative**2
-        scale = max(float(excess.sum() / (log_loss.size - table.shape[1])), 1e-12)
+        scale = _unexplained(weights * residual**2, relative**2, variance, freedom)
         weights = (nu + 1) / (nu + residual**2 / (scale * relative**2 + variance))
     return weights
 
 
-def typical_elasticity(inputs: Mapping[str, np.ndarray], log_loss: np.ndarray) -> float:
+def _unexplained(
+    squares: np.ndarray, relative: np.ndarray, variance: np.ndarray, freedom: int
+) -> float:
+    """Variance that, beside the known one of each run, makes squares of residuals what they are on average.
+
+    The estimate of Paule and Mandel 1982 (doi 10.6028/jres.087.022): a run that is known to be uncertain says little.
+    """
+    most = max(float((squares / relative).sum() / freedom), LEAST_VARIANCE)
+    if not variance.any():
+        return most
+
+    def excess(log_scale: float) -> float:
+        return float((squares / (np.exp(log_scale) * relative + variance)).sum()) - freedom
+
+    low, high = np.log(LEAST_VARIANCE), np.log(most)
+    if not excess(low) > 0 > excess(high):
+        return LEAST_VARIANCE if excess(low) <= 0 else most
+    return float(np.exp(scipy.optimize.brentq(excess, low, high)))
+
+
+def typical_elasticity(
+    inputs: Mapping[str, np.ndarray], log_loss: np.ndarray, known: np.ndarray | None = None
+) -> float:
     """Elasticity of the loss about the frontier, by least squares: the scale that ``drift_rate`` multiplies.
 
     A plug-in constant, not the law's own elasticity: with that, a fit that puts all of the loss into its floor would
@@ -433,6 +460,8 @@ def typical_elasticity(inputs: Mapping[str, np.ndarray], log_loss: np.ndarray) -
     ----------
     inputs : mapping of array
     log_loss : numpy.ndarray
+    known : numpy.ndarray, optional
+        Known standard deviation of each log loss: runs then count by it and a typical scatter, :data:`SCATTER`.
 
     Returns
     -------
@@ -445,7 +474,12 @@ def typical_elasticity(inputs: Mapping[str, np.ndarray], log_loss: np.ndarray) -
         compute / _LN10, 1.0 if len(inputs) > 1 else 0.6, least=4 if len(inputs) > 1 else 3
     )
     centred = logs[near] - logs[near].mean(axis=0)
-    slopes, *_ = np.linalg.lstsq(centred, log_loss[near] - log_loss[near].mean(), rcond=1e-6)
+    target = log_loss[near] - log_loss[near].mean()
+    if known is not None:
+        root = 1 / np.hypot(1, known[near] / SCATTER)
+        at, there = (np.average(each, axis=0, weights=root**2) for each in (centred, target))
+        centred, target = root[:, None] * (centred - at), root * (target - there)
+    slopes, *_ = np.linalg.lstsq(centred, target, rcond=1e-6)
     return float(np.hypot(np.abs(slopes).mean(), ELASTICITY_FLOOR[len(inputs) > 1]))
 
 

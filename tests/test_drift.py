@@ -609,3 +609,49 @@ def test_the_typical_elasticity_is_the_slope_at_the_frontier() -> None:
     assert one == pytest.approx(np.hypot(0.05, 0.03), rel=1e-9)
     flat = drift.typical_elasticity({"scale": np.full(4, 1e20)}, np.array([1.0, 1.1, 0.9, 1.0]))
     assert flat == pytest.approx(0.03)
+
+
+def uncertain(seed: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
+    """A grid of runs of which a few are known to be a hundred times less certain than the others, and their law."""
+    rng = np.random.default_rng(seed)
+    params, tokens = (
+        each.ravel() for each in np.meshgrid(np.geomspace(1e7, 1e10, 7), np.geomspace(1e9, 1e11, 6))
+    )
+    law = np.log(1.7 + 0.4 * (params / 1e9) ** -0.35 + 0.4 * (tokens / 2e10) ** -0.37)
+    known = np.where(rng.random(params.size) < 0.2, 0.1, 0.001)
+    noise = known * rng.standard_normal(params.size) + 0.002 * rng.standard_t(4, params.size)
+    return {"params": params, "tokens": tokens}, law + noise, known, law
+
+
+@pytest.mark.parametrize("sloping", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_runs_that_are_known_to_be_uncertain_leave_the_others_their_weight(
+    seed: int, sloping: bool
+) -> None:
+    inputs, log_loss, known, _ = uncertain(seed)
+    precise = known < 0.01
+    weights = drift.robust_weights(inputs, log_loss, 4.0, known=known, sloping=sloping)
+    alone = drift.robust_weights(
+        {name: values[precise] for name, values in inputs.items()}, log_loss[precise], 4.0
+    )
+    assert np.median(weights[precise]) == pytest.approx(np.median(alone), rel=0.1)
+    assert weights[precise].min() > 0.2
+    without = drift.robust_weights(inputs, log_loss, 4.0)
+    zeros = drift.robust_weights(inputs, log_loss, 4.0, known=np.zeros_like(known))
+    np.testing.assert_array_equal(without, zeros)
+
+
+def test_the_scale_of_a_drift_is_that_of_runs_that_are_certain() -> None:
+    off = {"as they are": [], "alike": []}
+    for seed in range(20):
+        inputs, log_loss, known, law = uncertain(seed)
+        truth = drift.typical_elasticity(inputs, law)
+        for name, errors in (("as they are", known), ("alike", None)):
+            found = drift.typical_elasticity(inputs, log_loss, errors)
+            off[name].append(np.log(found / truth))
+    spread = {name: np.sqrt(np.mean(np.square(each))) for name, each in off.items()}
+    assert spread["as they are"] < 0.12
+    assert spread["as they are"] < spread["alike"] / 2
+    alike = np.full_like(known, 0.05)
+    plain = drift.typical_elasticity(inputs, log_loss)
+    assert drift.typical_elasticity(inputs, log_loss, alike) == pytest.approx(plain, rel=1e-9)

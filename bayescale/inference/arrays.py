@@ -79,7 +79,9 @@ def graph_data(runs: xr.Dataset, model: Model) -> dict[str, np.ndarray]:
     if model.discrepancy is not None:
         integrated = marginal(runs, model)
         data |= {f"drift_{name}": getattr(integrated, name) for name in _of_drift(model)}
-        data["elasticity"] = np.asarray(drift.typical_elasticity(inputs, data["observed"]))
+        data["elasticity"] = np.asarray(
+            drift.typical_elasticity(inputs, data["observed"], _known_or_none(runs, model))
+        )
     if model.noise.slope is not None:
         scales = {slot: inputs[slot] for slot in model.law_object.scales}
         data["decades"] = decades(scales, scale)
@@ -173,7 +175,7 @@ def run_weights(runs: xr.Dataset, model: Model) -> np.ndarray:
         np.log(runs["loss"].values),
         model.noise.nu,
         groups,
-        known=_known_sd(runs, model) if model.noise.known else None,
+        known=_known_or_none(runs, model),
         sloping=model.noise.slope is not None,
     )
 
@@ -193,6 +195,10 @@ def samples_drift(model: Model) -> bool:
 def uneven(model: Model) -> bool:
     """Whether the scale of the noise differs from run to run."""
     return model.noise.slope is not None or model.noise.known is not None
+
+
+def _known_or_none(runs: xr.Dataset, model: Model) -> np.ndarray | None:
+    return _known_sd(runs, model) if model.noise.known else None
 
 
 def _known_sd(runs: xr.Dataset, model: Model) -> np.ndarray:
