@@ -585,8 +585,9 @@ class Paths:
         Parameters
         ----------
         law : callable
-            Log loss under the law and its elasticity with respect to compute along that ray, given the inputs by name
-            with axes (1, knot); axes (sample, knot).
+            By how much the log loss falls under the law from each knot to the next, axes (sample, knot - 1), and its
+            elasticity with respect to compute along that ray, axes (sample, knot); given the inputs by name with axes
+            (1, knot).
         reference : mapping of float
             Reference scale of each input.
         grown : sequence of str
@@ -602,11 +603,11 @@ class Paths:
             name: 10.0 ** (np.log10(each) + (growth if name in grown else 0 * growth))[None]
             for name, each in reference.items()
         }
-        log_loss, elasticity = law(ray)
+        fall, elasticity = law(ray)
         delta, slopes = self.evaluate(ray)
         # How fast the log loss falls by the decade at the knots, and how far it falls from each to the next.
         speed = _LN10 * (elasticity - sum(slopes[name] for name in grown) / len(grown))
-        fall = -np.diff(log_loss + delta, axis=1)
+        fall = fall - np.diff(delta, axis=1)
         change = np.minimum(speed - _LN10 * PACE * np.maximum(elasticity, 0.0), 0.0)
         speed = speed - change
         smooth = KNOT_SPACING * (speed[:, 1:] + speed[:, :-1]) / 2

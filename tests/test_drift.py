@@ -275,7 +275,7 @@ def test_paths_can_be_stopped_from_raising_the_loss(name: str) -> None:
 
     def law(ray: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         gone = sum(np.log10(each) for each in ray.values()) - compute.anchor
-        return -pure * LN10 * gone, np.full_like(gone, pure)
+        return pure * LN10 * np.diff(gone, axis=1), np.full_like(gone, pure)
 
     assert stopped.never_rising(law, reference, list(reference)) is stopped
     decades = np.linspace(0.0, 5.0, 251)

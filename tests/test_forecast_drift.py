@@ -1,11 +1,15 @@
 """Forecasts of a model whose slope may drift from its law."""
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
 from fake_fit import REFERENCE, fake_fit
 
+import bayescale as bs
 from bayescale.forecast import diminishing, inputs_along, predict, returns, summarise
+from bayescale.inference.fit import prior_tree
 from bayescale.notes import get_notes
 
 KAPPA = 0.01
@@ -172,3 +176,18 @@ def test_less_than_a_share_of_nothing_is_a_loss_that_rises() -> None:
     expected = (last < 0.5 * first.clip(0)).mean()
     found = diminishing(tree, beyond=after, **asked)
     np.testing.assert_allclose(found["probability"], expected, rtol=1e-12)
+
+
+def test_no_group_rises_where_slopes_differ_between_groups() -> None:
+    runs = bs.load_dataset("pile")
+    slope = {"over": "family", "sd": {"dist": "HalfNormal", "kwargs": {"sigma": 0.4}}}
+    model = bs.Model.load("skaling-drift").changed(pool={"alpha": slope, "beta": slope})
+    tree = prior_tree(runs, model, draws=300, random_seed=1)
+    reference = json.loads(tree.attrs["reference"])
+    largest = float((6 * runs["params"] * runs["tokens"]).max())
+    ray = f"fixed-ratio={reference['tokens'] / reference['params']:g}"
+    for family in ("pythia", "cerebras-gpt", None):
+        flops = largest * np.geomspace(1, 1e4, 40)
+        gain = returns(tree, flops=flops, path=ray, family=family)["gain"]
+        # Between two knots a wiggle may be left.
+        assert float((gain < 0).any("flops").mean()) < 0.01, family

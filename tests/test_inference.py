@@ -597,9 +597,9 @@ def test_every_distribution_of_the_model_files_is_scipys(dist: str, pile: xr.Dat
     prior, model = Prior(dist, EXAMPLES[dist]), Model.load("power")
     name = {"real": "noise_slope", "simplex": "shares"}.get(prior.support, "gamma")
     if name == "noise_slope":
-        model = replace(model, noise=replace(model.noise, slope=prior))
+        model = model.changed(noise={"slope": prior.as_dict()})
     else:
-        model = replace(model, priors={**model.priors, name: prior})
+        model = model.changed(priors={name: prior.as_dict()})
     compiled = compile_model(build(pile, model), density=False)
     found = expanded(compiled, points_near(compiled))
     expected = prior_logpdf(prior, found["posterior"][name], np.nan)
@@ -841,6 +841,20 @@ def test_checkpoints_enter_as_a_few_means_a_run() -> None:
     np.testing.assert_allclose(kept["flops"], 6 * kept["params"] * kept["tokens"], rtol=1e-12)
     for name in kept:
         assert kept[name].attrs == runs[name].attrs
+
+
+def test_runs_that_cannot_differ_in_their_level_are_told_of() -> None:
+    half = {"dist": "HalfNormal", "kwargs": {"sigma": 5.0}}
+    file = 'format = 1\nname = "terms"\nlaw = "power"\ninputs = { scale = "tokens" }\n'
+    terms = Model.from_toml(file).changed(priors={"E": half, "A": half})
+    runs = bs.read_runs(curves())
+    for model, severity, words in (
+        (TOKENS, "info", "at most 24 a run"),
+        (terms, "warning", "model 'terms' has no 'level' in which runs could differ"),
+    ):
+        _, note = average_checkpoints(runs, model)
+        assert note is not None
+        assert (note.severity, words in note.message) == (severity, True)
 
 
 def test_the_order_of_checkpoints_does_not_matter() -> None:
@@ -1898,3 +1912,44 @@ def test_a_family_of_three_runs_is_less_certain_than_one_of_twenty_four(
     assert float(spread.sel(family="c")) > 1.3 * float(spread.sel(family="a"))
     # What the others say of the law leaves three runs nearly as certain as their noise allows.
     assert float(spread.sel(family="c")) < 1.5 * 0.01 / np.sqrt(3)
+
+
+# --- What a fit carries ----------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_its_file_does_not_say_is_refused(pile: xr.Dataset) -> None:
+    model = Model.load("chinchilla")
+    other = replace(model, priors={**model.priors, "alpha": Prior("HalfNormal", {"sigma": 0.1})})
+    with pytest.raises(
+        ValueError, match=r"'chinchilla' says something else than its file.*changed"
+    ):
+        build(pile, other)
+    prior = other.priors["alpha"].as_dict()
+    assert build(pile, model.changed(priors={"alpha": prior})).named_vars["alpha"] is not None
+
+
+def test_a_group_without_a_name_is_refused(pile: xr.Dataset) -> None:
+    names = pile["family"].values.astype(object)
+    names[[2, 5]] = ""
+    with pytest.raises(ValueError, match=r"'family', which is empty in some runs; see rows 3, 6"):
+        build(pile.assign(family=("run", names.astype(str))), "chinchilla-families")
+
+
+def test_tables_whose_tasks_stand_in_another_order_share_no_graph(pile: xr.Dataset) -> None:
+    floors = {"acc_a": 0.25, "acc_b": 0.5}
+    model = Model.load("tasks").changed(tasks={"columns": ["acc_*"], "floor": floors})
+    names = [str(name) for name in pile if str(name).startswith("acc_")]
+    loss = pile["loss"].values
+    scores = {
+        name: ("run", floor + 0.4 / (1 + np.exp(4 * (loss - loss.mean()))))
+        for name, floor in floors.items()
+    }
+    for order in (["acc_a", "acc_b"], ["acc_b", "acc_a"]):
+        runs = pile.drop_vars(names).assign({name: scores[name] for name in order})
+        graph = build(runs, model)
+        compiled = fitting._compiled(graph, runs, model, density=False)
+        found = expanded(compiled, compiled.start[None])["log_likelihood"]["score"].sum()
+        score = graph.logp(vars=[graph["score"]], jacobian=False)
+        point = graph.initial_point(random_seed=0)
+        expected = graph.compile_fn(score, inputs=graph.value_vars, on_unused_input="ignore")(point)
+        np.testing.assert_allclose(found, expected, rtol=1e-9)

@@ -464,3 +464,9 @@ def test_any_change_of_one_key_is_read_or_refused(
         del inner[key]
     inner[other if rename else key] = value
     read_or_refuse(table)
+
+
+def test_letting_the_slope_drift_leaves_tails_that_are_stated() -> None:
+    stated = Model.load("chinchilla").changed(noise={"nu": 30.0})
+    assert stated.with_discrepancy("drift").noise.nu == 30.0
+    assert Model.load("chinchilla").with_discrepancy("drift").noise.nu == 4.0

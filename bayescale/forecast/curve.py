@@ -208,7 +208,11 @@ def _draw_drift(saved: Saved, seed: int) -> Paths:
     paths = Paths(
         axes(inputs, saved.reference), weights, kappa, stream(seed, "drift"), sudden=sudden
     )
-    params = law_params(saved, [dict.fromkeys(saved.pooled, "")], seed)
+    new: Group = dict.fromkeys(saved.pooled, "")
+    laws = [law_params(saved, [new], seed)]
+    if set(saved.model.pool) - {"level"}:
+        # Where slopes differ between groups, one path is to suit all of them and the new one that answers draw.
+        laws = [law_params(saved, [group], 0) for group in (new, *_groups_with_runs(saved))]
     scales = saved.law.scales
     # What shares a scale's reference, as unique tokens share that of tokens, grows with it.
     grown = [
@@ -218,11 +222,20 @@ def _draw_drift(saved: Saved, seed: int) -> Paths:
     def along(ray: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         turn = dict.fromkeys(grown, 1 + 1e-30j / len(grown))
         ratios = {slot: values * turn.get(slot, 1) for slot, values in saved.ratios(ray).items()}
-        location = log_location(saved, ratios, params)
-        return location.real, -location.imag / 1e-30
+        found = [log_location(saved, ratios, params) for params in laws]
+        falls = np.minimum.reduce([-np.diff(each.real, axis=1) for each in found])
+        return falls, np.minimum.reduce([-each.imag / 1e-30 for each in found])
 
     reference = {slot: saved.reference[slot] for slot in inputs}
     return paths.never_rising(along, reference, grown)
+
+
+def _groups_with_runs(saved: Saved) -> list[Group]:
+    names = {over: saved.runs[over].values.astype(str) for over in saved.pooled}
+    return [
+        dict(zip(names, each, strict=True))
+        for each in sorted(set(zip(*names.values(), strict=True)))
+    ]
 
 
 def compute_of(saved: Saved, table: xr.Dataset) -> xr.DataArray:

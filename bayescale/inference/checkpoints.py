@@ -85,7 +85,15 @@ def average_checkpoints(runs: xr.Dataset, model: Model) -> tuple[xr.Dataset, Not
     message = f"{index.size} checkpoints of {names.size} runs entered as {order.size} means, at most {MEANS} a run"
     shared = model.pool.get("level")
     over = [] if shared is None else [each.over for each in (shared, *shared.crossed)]
-    if over and all(np.unique(runs[each].values.astype(str)).size < names.size for each in over):
+    if "level" not in model.priors and names.size > 1:
+        note = Note(
+            "checkpoints",
+            "warning",
+            f"{message}; model {model.name!r} has no 'level' in which runs could differ, so that the luck of a run "
+            "counts as often as it has means",
+            "take the last checkpoint of each run, or a model that states 'level' and 'shares'",
+        )
+    elif over and all(np.unique(runs[each].values.astype(str)).size < names.size for each in over):
         note = Note(
             "checkpoints",
             "warning",

@@ -15,6 +15,12 @@ from bayescale.runs.screen import levels
 def check_columns(runs: xr.Dataset, model: Model) -> None:
     """Raise ValueError, with what to do, if the run table cannot feed the model."""
     where = runs.attrs.get("source", "runs")
+    if model.text and Model.from_toml(model.text) != model:
+        # A fit carries the text, and forecasts are made from it.
+        raise ValueError(
+            f"model {model.name!r} says something else than its file, as after dataclasses.replace; change it by "
+            "model.changed(priors=...), which writes the file anew"
+        )
     if "loss" not in runs:
         raise ValueError(
             f"{where}: model {model.name!r} needs losses; the table has {', '.join(map(str, runs))}"
@@ -76,7 +82,13 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
                 f"{where}: model {model.name!r} pools {', '.join(map(repr, whose))} over column {over!r}, which the "
                 f"table lacks; it has {', '.join(map(str, runs))}. Add the column, or {_unpooled(model)}"
             )
-        found = np.unique(runs[over].values.astype(str))
+        names = runs[over].values.astype(str)
+        found = np.unique(names)
+        if "" in found:
+            raise ValueError(
+                f"{where}: model {model.name!r} pools over column {over!r}, which is empty in some runs; see rows "
+                f"{_rows(names == '')}. Name what every run is of, or drop these rows"
+            )
         if found.size < 2:
             raise ValueError(
                 f"{where}: model {model.name!r} pools over {over!r}, but all runs are of one: {str(found[0])!r}. "

@@ -369,6 +369,8 @@ def _compiled(graph: pm.Model, runs: xr.Dataset, model: Model, *, density: bool)
         law.textbook,
         law.outcome,
         str(groups),
+        # A floor that a model states for each task is a constant of the graph.
+        tuple(graph.coords.get("task") or ()),
         density,
     )
     if structure not in _COMPILED:

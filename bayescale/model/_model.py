@@ -190,7 +190,11 @@ class Model:
         if (kind == "drift") == (self.discrepancy is not None):
             return self
         # With the drift integrated out, the noise's tails are fixed.
-        if kind == "drift" and self.noise.dist == "StudentT":
+        if (
+            kind == "drift"
+            and self.noise.dist == "StudentT"
+            and not isinstance(self.noise.nu, float)
+        ):
             return self.changed(discrepancy=kind, noise={"nu": 4.0})
         return self.changed(discrepancy=kind)
 
