@@ -26,7 +26,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "cost": ({"notes"}, {"numpy", "xarray"}),
     "laws": (set(), {"numpy"}),
     "links": ({"laws"}, {"numpy"}),
-    "drift": (set(), {"numpy", "xarray"}),
+    "drift": (set(), {"numpy", "scipy", "xarray"}),
     "rates": (set(), {"numpy", "scipy"}),
     "model": ({"laws", "links", "notes"}, {"tomli_w"}),
     "saving": ({"model", "notes", "runs"}, {"xarray"}),

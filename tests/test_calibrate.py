@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from bayescale.forecast import predict
+from bayescale.inference.fit import prior_tree
 from bayescale.inference.many import Job, Outcome
+from bayescale.model import Model
 from bayescale.plots import plot_ranks
 from bayescale.validate.calibrate import RANKS, calibrate, uniformity
 
@@ -61,6 +64,89 @@ def test_a_fit_that_does_not_converge_is_made_again_with_more_draws(
     assert found["rank"].isel(answer=0).values.tolist() == [1, 2, 1]
     assert bool(found["converged"].all())
     assert found.attrs["again"] == 1
+
+
+def simulated(
+    monkeypatch: pytest.MonkeyPatch, design: xr.Dataset, model: Model, count: int, **how: object
+) -> list[Job]:
+    """The jobs of a calibration none of whose fits succeeds."""
+    seen: list[Job] = []
+
+    def instead(jobs: list[Job], then: object, **_: object) -> list[Outcome]:
+        seen.extend(jobs)
+        return [Outcome(job.name, "failed", error=f"no start {job.name[-1]}") for job in jobs]
+
+    monkeypatch.setattr("bayescale.validate.calibrate.fit_many", instead)
+    told = f"none of {count} fits succeeded; the first, simulation-0000: no start 0"
+    with pytest.raises(ValueError, match=told):
+        calibrate(design, model, simulations=count, **how)
+    return seen
+
+
+@pytest.mark.parametrize("dist", ["Normal", "StudentT", "ExGaussian"])
+def test_simulated_losses_have_the_known_error_that_a_fit_adds(
+    simulate, monkeypatch: pytest.MonkeyPatch, dist: str
+) -> None:
+    design = simulate(4, seed=1)[["params", "tokens", "flops", "loss"]]
+    share = np.where(np.arange(12) % 3 == 2, np.nan, 0.3)
+    design["loss_sd"] = "run", share * design["loss"].values
+    # What is not known of the noise is next to nothing.
+    model = Model.from_toml(
+        'format = 1\nname = "mine"\nlaw = "chinchilla"\n[noise]\nknown = "loss_sd"\n'
+        'sigma = {dist = "HalfNormal", kwargs = {sigma = 1e-6}}\n'
+        f'dist = "{dist}"\n{"nu = 3.0" if dist == "StudentT" else ""}'
+    )
+    jobs = simulated(monkeypatch, design, model, 100, random_seed=2)
+    truth = prior_tree(design, Model.load(jobs[0].model), draws=100, random_seed=2)
+    curve = predict(truth, design.drop_vars("loss")).isel(chain=0).transpose("draw", "run").values
+    losses = np.stack([job.runs["loss"].values for job in jobs])
+    off, known = np.log(losses / curve), np.isfinite(share)
+    # The middle half of Student's t of 3 degrees of freedom, in units of its scale, or of a Normal; an excess of some
+    # .02 hardly widens it.
+    half = 1.530 if dist == "StudentT" else 1.349
+    width = np.subtract(*np.quantile(off[:, known], [0.75, 0.25])) / half
+    assert width == pytest.approx(0.3, rel=4 * 1.3 / np.sqrt(off[:, known].size))
+    assert np.median(np.abs(off[:, ~known])) < (0.1 if dist == "ExGaussian" else 1e-5)
+    # Each fit takes the same known error, as a share of its own losses.
+    for job in jobs[:3]:
+        own = (job.runs["loss_sd"] / job.runs["loss"]).values
+        np.testing.assert_allclose(own, np.nan_to_num(share))
+
+
+def test_without_a_known_error_losses_are_those_of_a_prediction(
+    simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    design = simulate(4, seed=1)[["params", "tokens", "flops", "loss"]]
+    jobs = simulated(monkeypatch, design, Model.load("chinchilla"), 3, random_seed=2)
+    truth = prior_tree(design, Model.load(jobs[0].model), draws=3, random_seed=2)
+    losses = predict(truth, design.drop_vars("loss"), kind="run", random_seed=2).isel(chain=0)
+    for index, job in enumerate(jobs):
+        np.testing.assert_array_equal(job.runs["loss"], losses.isel(draw=index))
+
+
+def test_a_calibration_goes_on_where_a_failed_fit_is_one_more_to_make_again(
+    simulate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    design = simulate(4, seed=1)[["params", "tokens", "flops", "loss"]]
+    made: list[tuple[str, int]] = []
+    broken = {"simulation-0000"}
+
+    def instead(job: Job, law: object, then: object, cores: int) -> Outcome:
+        made.append((job.name[-1:], job.draws))
+        if job.name in broken:
+            return Outcome(job.name, "failed", error="out of memory")
+        found = np.array(job.draws == 1000)
+        value = {"rank": np.zeros(5), "inside": np.ones(5, bool), "converged": found}
+        return Outcome(job.name, value=value)
+
+    monkeypatch.setattr("bayescale.inference.many._work", instead)
+    how = {"simulations": 3, "draws": 200, "results": str(tmp_path / "kept")}
+    assert calibrate(design, "chinchilla", **how).attrs["failed"] == 1
+    broken.clear()
+    made.clear()
+    found = calibrate(design, "chinchilla", **how)
+    assert made == [("0", 200), ("0", 1000)]
+    assert (found.attrs["failed"], found.attrs["again"]) == (0, 3)
 
 
 @pytest.mark.parametrize("at", [1, 2])

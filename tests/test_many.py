@@ -203,13 +203,13 @@ def test_a_failed_fit_is_tried_again(
         ([replace(job, runs=table(seed=7)) for job in jobs()], "other runs, models"),
         ([replace(job, aside=table()) for job in jobs()], "other runs, models"),
         ([replace(job, model="pure-power") for job in jobs()], "other runs, models"),
-        (jobs(5), r"\(there 4 jobs, here 5; only here 'job 4'\)"),
+        ([replace(job, random_seed=9) for job in jobs(5)], "the same names, but other runs"),
         (jobs(3), "there 4 jobs, here 3; only there 'job 3'"),
         (
             [replace(job, name=f"{job.name}, seed {job.random_seed}") for job in jobs()],
             "there 4 jobs, here 4; only there 'job 0' and 3 more; only here 'job 0, seed 0' and 3 more",
         ),
-        (jobs()[::-1], "there 4 jobs, here 4; the same jobs in another order"),
+        (jobs(5)[1:], r"\(there 4 jobs, here 4; only there 'job 0'; only here 'job 4'\)"),
     ],
 )
 def test_a_folder_of_another_experiment_is_refused(
@@ -218,6 +218,19 @@ def test_a_folder_of_another_experiment_is_refused(
     fit_many(jobs(), then=seed_and_level, results=tmp_path)
     with pytest.raises(ValueError, match=f"another experiment .*{message}"):
         fit_many(other, then=seed_and_level, results=tmp_path)
+
+
+def test_more_jobs_join_those_of_a_folder(fitted: list[int], tmp_path: Path) -> None:
+    whole = jobs(4)
+    for asked in ([whole[1], whole[2]], whole, whole[::-1]):
+        found = fit_many(asked, then=seed_and_level, results=tmp_path)
+        assert [int(each.value["seed"]) for each in found] == [job.random_seed for job in asked]
+    assert fitted == [1, 2, 0, 3], "each was fitted once"
+    # The first keep their places, so that a folder is read as it was written.
+    files = sorted(each.name for each in tmp_path.iterdir())
+    assert files[:4] == [f"{i:04d}-job-{job}.npz" for i, job in enumerate((1, 2, 0, 3))]
+    with pytest.raises(ValueError, match="there 4 jobs, here 2; only there 'job 0' and 1 more"):
+        fit_many([whole[1], whole[2]], then=seed_and_level, results=tmp_path)
 
 
 def test_what_is_made_of_a_fit_is_part_of_the_experiment(fitted: list[int], tmp_path: Path) -> None:
@@ -262,6 +275,10 @@ def mine() -> Iterator[Callable[..., list[Job]]]:
         {"textbook": lambda reference, **params: params},
         {"split": lambda level, shares, **params: {"E": level * shares[0], "A": level * shares[1]}},
         {"outcome": "success"},
+        {"floor": None},
+        {"can_bend": True},
+        {"falls_in": ()},
+        {"has_limit": False},
     ],
 )
 def test_a_law_that_changed_is_another_experiment(
@@ -343,6 +360,14 @@ def test_a_folder_with_other_files_is_refused(fitted: list[int], tmp_path: Path,
     with pytest.raises(ValueError, match=r"give (a new or an empty|another) folder"):
         fit_many(jobs(1), then=seed_and_level, results=tmp_path)
     assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_process_killed_before_it_named_its_experiment_left_nothing(
+    fitted: list[int], tmp_path: Path
+) -> None:
+    (tmp_path / ".manifest.json.a1b2").write_text("{")
+    fit_many(jobs(1), then=seed_and_level, results=tmp_path)
+    assert (tmp_path / "manifest.json").is_file()
 
 
 def test_a_damaged_result_is_named(fitted: list[int], tmp_path: Path) -> None:

@@ -1,13 +1,18 @@
 """Scores of checkpoints, and the verdict on models that did not forecast all runs."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import xarray as xr
 from fake_fit import fake_fit
 
+from bayescale import laws
 from bayescale.model import Model
 from bayescale.plots import plot_backtest
+from bayescale.rates import Rates
 from bayescale.validate import score
+from bayescale.validate.score import Predictive, RatePredictive
 from bayescale.validate.verdict import NOMINAL, calibration, honest_range, summarise_backtest
 
 
@@ -24,6 +29,48 @@ def test_the_known_error_of_a_checkpoint_counts_once() -> None:
     wanted = np.broadcast_to(np.hypot(sigma, [0.03, 0.05, 0.03]), curve.shape)
     found = np.broadcast_to(score.predictive(fit, runs).scale, curve.shape)
     np.testing.assert_allclose(found, wanted)
+
+
+def many_rows(kind: str, rows: int) -> Predictive | RatePredictive:
+    rng = np.random.default_rng(1)
+    location = rng.normal(-0.9, 0.05, (2, 500, 1)) + np.linspace(0, 0.2, rows)
+    sigma = rng.uniform(0.01, 0.03, (2, 500, 1))
+    if kind == "rate":
+        trials = rng.integers(10, 50, rows).astype(float)
+        rates = Rates("BetaBinomial", np.exp(location), np.full((1, 1, 1), 400.0), trials)
+        return RatePredictive(laws.get("power"), rates)
+    wide = np.broadcast_to(sigma, location.shape)
+    return {
+        "normal": Predictive(location, sigma),
+        "one": Predictive(location[:1, :1], sigma[:1, :1]),
+        "student": Predictive(location, wide, np.full((1, 1, 1), 4.0)),
+        "excess": Predictive(location, sigma, excess=2 * sigma),
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["normal", "one", "student", "excess", "rate"])
+def test_how_many_rows_are_scored_at_once_does_not_matter(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    forecast, loss = many_rows(kind, 23), np.random.default_rng(2).uniform(0.3, 0.6, 23)
+    if kind == "rate":
+        loss[:2] = 0, 1
+    whole = score.score_runs(forecast, loss, random_seed=3)
+    for block in (5 * 4000, 1):
+        monkeypatch.setattr(score, "_BLOCK", block)
+        xr.testing.assert_allclose(score.score_runs(forecast, loss, random_seed=3), whole)
+
+
+def test_scoring_many_rows_takes_little_more_than_their_draws(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(score, "_BLOCK", 2**16)
+    forecast = Predictive(np.zeros((4, 1000, 500)), np.full((1, 1, 1), 0.01))
+    tracemalloc.start()
+    score.score_runs(forecast, np.ones(500))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * forecast.location.nbytes
 
 
 def forecasts(counts: dict[str, int]) -> xr.Dataset:

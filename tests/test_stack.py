@@ -223,7 +223,6 @@ def test_a_stack_is_saved_whole(both: xr.DataTree, tmp_path) -> None:
         ),
         (lambda fits: stack(fits, weights={"low": np.inf, "high": 1.0}), "one finite number"),
         (lambda fits: stack(fits, weights={"low": np.nan, "high": 1.0}), "one finite number"),
-        (lambda fits: stack(fits, weights={"low": 1e308, "high": 1e308}), "one finite number"),
         (lambda fits: stack(fits, weights={"low": 0.0, "high": 0.0}), "not zero for all"),
         (lambda fits: stack(fits, weights={"low": -1.0, "high": 1.0}), "zero or more"),
         (
@@ -286,6 +285,49 @@ def test_runs_with_the_same_losses_need_not_be_the_same(believed: dict[str, xr.D
     assert "one" in stack(plain, weights={"one": 1, "other": 1}).attrs["stack"]
 
 
+def counted(trials: float) -> xr.DataTree:
+    model = Model.from_toml(
+        'format = 1\nname = "mine"\nlaw = "coverage"\n[noise]\ndist = "BetaBinomial"\ntrials = "trials"'
+    )
+    samples = np.array([1.0, 4.0, 16.0, 64.0, 256.0])
+    table = {"samples": samples, "loss": 1.2 * samples**-0.3, "trials": np.full(5, trials)}
+    return prior_tree(xr.Dataset({name: ("run", each) for name, each in table.items()}), model)
+
+
+def erring(share: float) -> xr.DataTree:
+    runs = load_dataset("pile")
+    model = Model.load("chinchilla").changed(noise={"known": "loss_sd"})
+    return prior_tree(runs.assign(loss_sd=share * runs["loss"]), model)
+
+
+def scored(part: float) -> xr.DataTree:
+    runs = load_dataset("pile")
+    model = Model.load("chinchilla").changed(tasks={"columns": ["acc_*"]})
+    return prior_tree(runs.assign(acc_x=part / runs["loss"]), model)
+
+
+@pytest.mark.parametrize(
+    ("fitted", "values", "column"),
+    [
+        (counted, (50.0, 5000.0), "trials"),
+        (erring, (0.01, 0.1), "loss_sd"),
+        (scored, (0.5, 0.7), "acc_x"),
+    ],
+)
+def test_runs_measured_otherwise_are_not_the_same(fitted, values, column: str) -> None:
+    both = {"one": fitted(values[0]), "other": fitted(values[1])}
+    with pytest.raises(ValueError, match=rf"other runs than 'one' \('{column}' differs\)"):
+        stack(both, weights={"one": 1, "other": 1})
+
+
+def test_a_stack_takes_what_was_measured_from_those_that_read_it() -> None:
+    runs = load_dataset("pile")
+    # Means over checkpoints: of a known error the error of the mean, of any other number the mean.
+    plain = prior_tree(runs.assign(loss_sd=0.05 * runs["loss"]), "chinchilla")
+    found = stack({"plain": plain, "known": erring(0.01)}, weights={"plain": 1, "known": 1})
+    np.testing.assert_allclose(found["constant_data"]["loss_sd"], 0.01 * runs["loss"])
+
+
 def test_a_stack_has_the_columns_that_each_member_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = load_dataset("pile")
     fits = {
@@ -317,6 +359,50 @@ def test_weights_favour_the_better_forecast_and_keep_the_other() -> None:
     assert stacking_weights(np.array([[0.0], [-5.0]]))[1] > 0.2
 
 
+def test_checkpoints_and_cuts_of_a_run_count_as_one() -> None:
+    one = np.array([[0.0], [-0.5]])
+    wanted = stacking_weights(one)
+    # 24 means of one run, held out at four cuts, are one run.
+    np.testing.assert_allclose(stacking_weights(np.tile(one, 96), run=np.repeat("a", 96)), wanted)
+    several = np.random.default_rng(0).normal(2.0, 0.5, (2, 7))
+    alone = stacking_weights(several)
+    np.testing.assert_array_equal(stacking_weights(several, run=np.arange(7)), alone)
+    mixed = np.repeat(np.arange(7), [1, 3, 1, 24, 2, 1, 1])
+    np.testing.assert_allclose(stacking_weights(several[:, mixed], run=mixed), alone)
+
+
+def test_cuts_of_a_backtest_do_not_multiply_its_runs(
+    monkeypatch: pytest.MonkeyPatch, believed: dict[str, xr.DataTree]
+) -> None:
+    found = weighed(monkeypatch, believed, ["done"] * 4, [0, 0, 1, 1])
+    share = json.loads(found.attrs["stack"])["skaling"]
+    assert share == pytest.approx(stacking_weights(np.array([[0.0, 0.0], [1.0, 1.0]]))[1])
+    # Two rows of one run are no more than one.
+    found = weighed(monkeypatch, believed, ["done"] * 4, [0, 0, 1, 1], names=("a", "a"))
+    share = json.loads(found.attrs["stack"])["skaling"]
+    assert share == pytest.approx(stacking_weights(np.array([[0.0], [1.0]]))[1])
+
+
+def test_weights_may_be_the_largest_numbers_that_there_are(fits: dict[str, xr.DataTree]) -> None:
+    found = stack(fits, weights={"low": 1e308, "high": 1e308})
+    assert json.loads(found.attrs["stack"]) == {"low": 0.5, "high": 0.5}
+
+
+def test_a_member_without_weight_has_no_say(fits: dict[str, xr.DataTree]) -> None:
+    note = Note("not_converged", "error", "did not converge: none")
+    none = fake_fit("chinchilla", draws=5, converged=False, notes=(note,))
+    none["observed_data"] = fits["low"]["observed_data"].copy()
+    for order in (("low", "none"), ("none", "low")):
+        members = {"low": fits["low"], "none": none}
+        found = stack({name: members[name] for name in order}, weights={"low": 2.0, "none": 0.0})
+        assert json.loads(found.attrs["stack"]) == {"low": 1.0, "none": 0.0}
+        assert found["posterior"].sizes["draw"] == fits["low"]["posterior"].sizes["draw"]
+        assert (found.attrs["converged"], get_notes(found)) == (1, [])
+        np.testing.assert_array_equal(predict(found, AT), predict(fits["low"], AT))
+    some = stack({"low": fits["low"], "none": none}, weights={"low": 2.0, "none": 1.0})
+    assert (some.attrs["converged"], get_notes(some)) == (0, [note])
+
+
 # --- Weights from refits: cuts 1e20 and 1e21, two held-out runs of each ---------------------------------------------
 
 
@@ -325,18 +411,20 @@ def weighed(
     fits: dict[str, xr.DataTree],
     status: Sequence[str],
     density: Sequence[float],
+    names: tuple[str, str] = ("8", "9"),
 ) -> xr.DataTree:
     """Stack by a backtest whose refits of chinchilla, at either cut, and then of skaling became so."""
     models, cuts = ["chinchilla", "skaling"], [1e20, 1e21]
     table = np.array(status).reshape(2, 2)
     done = [
-        (model, cut, run, density[2 * i + j])
+        (model, cut, run, name, density[2 * i + j])
         for i, model in enumerate(models)
         for j, cut in enumerate(cuts)
-        for run in (8, 9)
+        for run, name in zip((8, 9), names, strict=True)
         if table[i, j] in ("done", "loose")
     ]
-    columns = zip(("of_model", "of_cut", "of_run", "lpd"), zip(*done, strict=True), strict=True)
+    facts = "of_model", "of_cut", "of_run", "of_run_id", "lpd"
+    columns = zip(facts, zip(*done, strict=True), strict=True)
     note = Note("not_converged", "error", "did not converge: one")
     found = xr.Dataset(
         {

@@ -40,19 +40,25 @@ class Kept:
     folder : Path
     names : tuple of str
         Of the experiment's jobs.
+    places : mapping of int
+        Number of each in the folder, by name: those that came later are behind the others.
     """
 
     folder: Path
     names: tuple[str, ...]
+    places: Mapping[str, int]
 
     def path(self, index: int) -> Path:
         """File of a job's result."""
-        plain = re.sub(r"[^\w.+-]+", "-", self.names[index]).strip("-")[:60]
-        return self.folder / f"{index:04d}-{plain}.npz"
+        name = self.names[index]
+        plain = re.sub(r"[^\w.+-]+", "-", name).strip("-")[:60]
+        return self.folder / f"{self.places[name]:04d}-{plain}.npz"
 
 
 def open_kept(folder: str | Path, jobs: Sequence["Job"], then: Callable[..., Any]) -> Kept:
     """Open a folder for the results of an experiment, and make it if it is not there.
+
+    Jobs that the folder lacks join those that it is of, as long as these are all there and the same.
 
     Parameters
     ----------
@@ -68,12 +74,16 @@ def open_kept(folder: str | Path, jobs: Sequence["Job"], then: Callable[..., Any
         settings, laws or ``then``.
     """
     folder = Path(folder)
-    names = tuple(job.name for job in jobs)
-    ours = {"format": _FORMAT, "experiment": experiment_hash(jobs, then), "jobs": list(names)}
+    named = {job.name: job for job in jobs}
     manifest = folder / MANIFEST
     if manifest.is_file():
-        _compare(folder, _manifest(manifest), ours)
-    elif folder.is_dir() and any(folder.iterdir()):
+        found = _manifest(manifest)
+        _compare(folder, found, named, then)
+        named = {name: named[name] for name in found["jobs"]} | named
+        if len(named) > len(found["jobs"]):
+            _write_manifest(manifest, named, then)
+    # What a process that was killed was about to write begins with a dot.
+    elif folder.is_dir() and any(not each.name.startswith(".") for each in folder.iterdir()):
         raise ValueError(
             f"{folder}: holds other files and no {MANIFEST}; give a new or an empty folder"
         )
@@ -84,8 +94,9 @@ def open_kept(folder: str | Path, jobs: Sequence["Job"], then: Callable[..., Any
             raise ValueError(
                 f"{folder}: {error.filename} is a file, and results are kept in a folder; give a new or an empty one"
             ) from error
-        _write(manifest, lambda file: file.write(json.dumps(ours, indent=1).encode()))
-    return Kept(folder, names)
+        _write_manifest(manifest, named, then)
+    places = {name: place for place, name in enumerate(named)}
+    return Kept(folder, tuple(job.name for job in jobs), places)
 
 
 def read_kept(kept: Kept) -> dict[int, tuple[dict[str, np.ndarray], float]]:
@@ -158,7 +169,8 @@ def _describe_law(law: Law) -> str:
         *(replace(each, meaning="") for each in law.params),
     ]
     functions = law.loss, law.split, law.textbook, law.optimal_params
-    return _describe((law.terms, law.trials_give, parts, functions))
+    claims = law.floor, law.can_bend, law.falls_in, law.has_limit
+    return _describe((law.terms, law.trials_give, claims, parts, functions))
 
 
 def _describe(value: object, seen: set[int] | None = None) -> str:
@@ -249,26 +261,34 @@ def _manifest(path: Path) -> dict[str, Any]:
     return found
 
 
-def _compare(folder: Path, found: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+def _write_manifest(path: Path, jobs: Mapping[str, "Job"], then: Callable[..., Any]) -> None:
+    digest = experiment_hash(jobs.values(), then)
+    ours = {"format": _FORMAT, "experiment": digest, "jobs": list(jobs)}
+    _write(path, lambda file: file.write(json.dumps(ours, indent=1).encode()))
+
+
+def _compare(
+    folder: Path, found: Mapping[str, Any], jobs: Mapping[str, "Job"], then: Callable[..., Any]
+) -> None:
+    """Raise unless all jobs of a folder are among these, and the same."""
     if found["format"] > _FORMAT:
         raise ValueError(f"{folder}: written by a newer bayescale; upgrade, or give another folder")
-    if found["experiment"] == ours["experiment"]:
-        return
-    if found["jobs"] == ours["jobs"]:
+    missing = [name for name in found["jobs"] if name not in jobs]
+    if not missing:
+        if found["experiment"] == experiment_hash([jobs[name] for name in found["jobs"]], then):
+            return
         differs = (
             "its jobs have the same names, but other runs, models, laws, seeds or settings, or something else was "
             "made of each fit"
         )
     else:
-        missing = [name for name in found["jobs"] if name not in ours["jobs"]]
-        added = [name for name in ours["jobs"] if name not in found["jobs"]]
+        added = [name for name in jobs if name not in found["jobs"]]
         only = [
             f"only {where} {names[0]!r}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
             for where, names in (("there", missing), ("here", added))
             if names
         ]
-        differs = f"there {len(found['jobs'])} jobs, here {len(ours['jobs'])}"
-        differs = "; ".join([differs, *(only or ["the same jobs in another order"])])
+        differs = "; ".join([f"there {len(found['jobs'])} jobs, here {len(jobs)}", *only])
     raise ValueError(
         f"{folder}: holds the results of another experiment ({differs}); give another folder"
     )

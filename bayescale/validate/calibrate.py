@@ -18,6 +18,7 @@ from bayescale.inference.arrays import log_losses
 from bayescale.inference.fit import prior_tree
 from bayescale.inference.many import Job, Outcome, fit_many
 from bayescale.model import Model
+from bayescale.validate.score import Predictive, draw_log_loss, predictive
 
 #: How far beyond the largest run the answers lie, as factors of compute.
 FACTORS = (10.0, 100.0)
@@ -45,8 +46,9 @@ def calibrate(
     Parameters
     ----------
     design : xr.Dataset
-        Run table; dim ``run``. Its inputs are the design of every simulated sweep; its losses only set the level
-        about which losses are simulated.
+        Run table; dim ``run``. Its inputs are the design of every simulated sweep. Its losses set the level about
+        which losses are simulated, the share of the loss that a known error is, and the scale of a drift. Each fit
+        takes that scale anew, from the simulated losses: the ranks of a model that drifts are even but for that.
     model : str or Model
     simulations : int
         Data sets.
@@ -70,6 +72,8 @@ def calibrate(
 
     Raises
     ------
+    ValueError
+        If no fit succeeds, the design cannot feed the model, or ``results`` is a file or holds something else.
     KeyboardInterrupt
         If a fit is interrupted; the finished ones stay in ``results``.
     """
@@ -82,13 +86,15 @@ def calibrate(
             priors={"level": prior | {"kwargs": {**prior["kwargs"], "median": level}}}
         )
     truth = prior_tree(design, model, draws=simulations, random_seed=random_seed)
-    replicated = predict(truth, design.drop_vars("loss"), kind="run", random_seed=random_seed)
+    replicated = _replicated(truth, design, model, random_seed)
     true_answers = answers(truth)
     jobs = []
     for index in range(simulations):
-        losses = replicated.isel(chain=0, draw=index).values
+        losses = replicated[index]
         aside = xr.Dataset({"truth": true_answers.isel(chain=0, draw=index, drop=True)})
         runs = design.assign(loss=("run", losses))
+        if model.noise.known is not None:
+            runs[model.noise.known] = "run", _known_share(design, model.noise.known) * losses
         seed = random_seed + index + 1
         jobs.append(Job(f"simulation-{index:04d}", runs, model, seed, draws=draws, aside=aside))
     run = partial(_run, workers=workers, progress=progress)
@@ -102,6 +108,11 @@ def calibrate(
         folder = None if results is None else f"{results}-again"
         outcomes |= run(again, results=folder)
     done = [each.value for each in outcomes.values() if each.status == "done"]
+    if not done:
+        first = outcomes[jobs[0].name]
+        raise ValueError(
+            f"none of {len(outcomes)} fits succeeded; the first, {first.name}: {first.error}"
+        )
     result = xr.Dataset(
         {
             "rank": (("simulation", "answer"), np.array([each["rank"] for each in done])),
@@ -124,6 +135,27 @@ def calibrate(
         [uniformity(result["rank"].sel(answer=a).values) for a in result["answer"].values],
     )
     return result
+
+
+def _replicated(
+    truth: xr.DataTree, design: xr.Dataset, model: Model, random_seed: int
+) -> np.ndarray:
+    """Losses that a fit would take for those of every truth, axes (simulation, run)."""
+    if model.noise.known is None:
+        losses = predict(truth, design.drop_vars("loss"), kind="run", random_seed=random_seed)
+        return losses.isel(chain=0).transpose("draw", "run").values
+    # A fit adds the known error to the scale of the noise, whatever its shape; a prediction of runs has none.
+    noise = predictive(truth, design.drop_vars(model.noise.known), random_seed=random_seed)
+    assert isinstance(noise, Predictive)
+    measured = replace(noise, scale=np.hypot(noise.scale, _known_share(design, model.noise.known)))
+    drawn = draw_log_loss(measured, np.random.default_rng([random_seed, 3]))[0]
+    # Of each truth there may be several in a row.
+    return np.exp(drawn[:: drawn.shape[0] // noise.location.shape[1]])
+
+
+def _known_share(design: xr.Dataset, known: str) -> np.ndarray:
+    """Known error of each loss as a share of it, which every simulated loss has too; 0 where none is given."""
+    return np.nan_to_num((design[known] / design["loss"]).values.astype(float))
 
 
 def _run(jobs: Sequence[Job], **how: Any) -> dict[str, Outcome]:

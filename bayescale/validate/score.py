@@ -8,6 +8,7 @@ are of *log* loss, so that an error of .01 is one percent of the loss whatever i
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -37,6 +38,8 @@ QUANTILES = {
 _ENDS = {0.5: ("q25", "q75"), 0.8: ("q10", "q90"), 0.9: ("q05", "q95")}
 #: Least number of values that quantiles and the CRPS are taken from.
 _VALUES = 4000
+#: Values scored at once: 32 MB.
+_BLOCK = 2**22
 
 
 @dataclass(frozen=True)
@@ -227,8 +230,17 @@ def pit(
     >>> pit(forecast, np.array([0.0]))[0]
     array([0.5])
     """
+    return _pit(forecast, log_loss, _pit_luck(log_loss, random_seed))
+
+
+def _pit_luck(log_loss: np.ndarray, random_seed: int) -> np.ndarray:
+    return stream(random_seed, "pit").random(np.shape(log_loss))
+
+
+def _pit(
+    forecast: Predictive | RatePredictive, log_loss: np.ndarray, luck: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(forecast, RatePredictive):
-        luck = stream(random_seed, "pit").random(np.shape(log_loss))
         below = rates.below(forecast.rates, forecast.rate(log_loss), luck)
         below = below if forecast.law.trials_give == "error" else 1 - below
         return below.mean(axis=(0, 1)), _error(below)
@@ -248,17 +260,27 @@ def draw_log_loss(forecast: Predictive | RatePredictive, rng: np.random.Generato
         return _draw_rates(forecast, rng)
     chains, draws, _ = forecast.location.shape
     repeats = -(-_VALUES // (chains * draws))
-    location, scale = np.repeat(forecast.location, repeats, axis=1), forecast.scale
-    if scale.shape[1] > 1:
-        scale = np.repeat(scale, repeats, axis=1)
+    location, scale = forecast.location, _repeated(forecast.scale, repeats)
+    if repeats > 1:
+        location = np.repeat(location, repeats, axis=1)
     if forecast.excess is not None:
-        excess = forecast.excess
-        excess = excess if excess.shape[1] == 1 else np.repeat(excess, repeats, axis=1)
-        location = location + excess * rng.standard_exponential(location.shape)
+        above = rng.standard_exponential(location.shape)
+        above *= _repeated(forecast.excess, repeats)
+        above += location
+        location = above
     if forecast.nu is None:
-        return location + scale * rng.standard_normal(location.shape)
-    nu = forecast.nu if forecast.nu.shape[1] == 1 else np.repeat(forecast.nu, repeats, axis=1)
-    return location + scale * rng.standard_t(np.broadcast_to(nu, location.shape))
+        drawn = rng.standard_normal(location.shape)
+    else:
+        drawn = rng.standard_t(np.broadcast_to(_repeated(forecast.nu, repeats), location.shape))
+    # In place: of many held-out rows each array takes gigabytes.
+    drawn *= scale
+    drawn += location
+    return drawn
+
+
+def _repeated(values: np.ndarray, repeats: int) -> np.ndarray:
+    """Several in a row of each draw, of what may be the same in all draws."""
+    return values if repeats == 1 or values.shape[1] == 1 else np.repeat(values, repeats, axis=1)
 
 
 def _draw_rates(forecast: RatePredictive, rng: np.random.Generator) -> np.ndarray:
@@ -342,19 +364,56 @@ def score_runs(
     if isinstance(forecast, RatePredictive):
         loss = np.exp(forecast.log_loss(loss))
     log_loss = np.log(loss)
-    found = {"observed": loss}
+    # Drawn at once, so that the luck of a run does not depend on how many are scored at a time.
     values = draw_log_loss(forecast, stream(random_seed, "score"))
+    luck = _pit_luck(log_loss, random_seed)
+    step = max(1, _BLOCK // (values.shape[0] * values.shape[1]))
+    blocks = [slice(start, start + step) for start in range(0, loss.size, step)]
+    parts = [
+        _scored(_some(forecast, which), values[..., which], log_loss[which], luck[which])
+        for which in blocks
+    ]
+    found = {"observed": loss}
+    found |= {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return xr.Dataset({name: ("run", each) for name, each in found.items()})
+
+
+def _scored(
+    forecast: Predictive | RatePredictive,
+    values: np.ndarray,
+    log_loss: np.ndarray,
+    luck: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Scores of some runs, from draws of their log losses."""
+    found = {}
     levels, errors = quantiles(_named(values), list(QUANTILES.values()))
     for index, name in enumerate(QUANTILES):
         found[name] = np.exp(levels.values[:, index])
     found["median_mcse"] = found["median"] * errors.sel(quantile=0.5).values
     for name, (value, error) in {
-        "pit": pit(forecast, log_loss, random_seed=random_seed),
+        "pit": _pit(forecast, log_loss, luck),
         "lpd": log_density(forecast, log_loss),
         "crps": crps(values, log_loss),
     }.items():
         found |= {name: value, f"{name}_mcse": error}
-    return xr.Dataset({name: ("run", each) for name, each in found.items()})
+    return found
+
+
+def _some(forecast: Predictive | RatePredictive, which: slice) -> Predictive | RatePredictive:
+    """A forecast of some of its runs."""
+    if isinstance(forecast, RatePredictive):
+        return replace(forecast, rates=_cut(forecast.rates, which))
+    return _cut(forecast, which)
+
+
+def _cut[Arrays: (Predictive, Rates)](arrays: Arrays, which: slice) -> Arrays:
+    """Those whose last axis is that of the runs; the others are the same for all."""
+    found: dict[str, Any] = {
+        name: each[..., which]
+        for name, each in vars(arrays).items()
+        if isinstance(each, np.ndarray) and each.ndim and each.shape[-1] > 1
+    }
+    return replace(arrays, **found)
 
 
 def scores(table: xr.Dataset) -> xr.Dataset:

@@ -19,6 +19,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.forecast.stacked import is_stack
+from bayescale.inference.arrays import task_names
 from bayescale.model import Model
 from bayescale.notes import Note, dump_notes, get_notes
 from bayescale.validate.backtest import backtest
@@ -45,7 +46,8 @@ def stack(
         By name, from :func:`bayescale.fit` of the same runs.
     weights : mapping of float, optional
         By name. Left out, each model is fitted again to the smaller runs, and weighed by the density that it gives to
-        the larger ones; fits that fail or do not converge say nothing, and a note names them.
+        the larger ones, each of which counts once however many checkpoints and cuts it has; fits that fail or do not
+        converge say nothing, and a note names them.
     cuts : sequence of float, optional
         As for :func:`bayescale.validate.backtest`.
     draws : int
@@ -87,14 +89,17 @@ def stack(
     """
     _check(fits)
     first = next(iter(fits.values()))
-    # The members agree where they have the same columns; each needs those of its own law.
+    # The members agree where they read the same columns; each needs those of its own model.
+    tables = [fit["constant_data"].to_dataset() for fit in fits.values()]
+    read = [{*_read_by(fit), *_measured_by(fit)} for fit in fits.values()]
+    own = [
+        table[[name for name in table if name in wanted]]
+        for table, wanted in zip(tables, read, strict=True)
+    ]
     columns = xr.merge(
-        [fit["constant_data"].to_dataset() for fit in fits.values()],
-        compat="override",
-        join="override",
-        combine_attrs="override",
+        [*own, *tables], compat="override", join="override", combine_attrs="override"
     )
-    notes = [note for fit in fits.values() for note in get_notes(fit)]
+    notes: list[Note] = []
     if weights is None:
         runs = columns.assign(loss=first["observed_data"]["loss"])
         # Two fits may be of one model, with other priors: each goes by the name that it has here.
@@ -114,10 +119,14 @@ def stack(
         )
         if (found["status"] == "interrupted").any():
             raise KeyboardInterrupt  # Weights from the refits that had ended would be others.
-        weights = dict(zip(fits, stacking_weights(_densities(found, chosen)), strict=True))
+        densities, run = _densities(found, chosen)
+        weights = dict(zip(fits, stacking_weights(densities, run=run), strict=True))
         notes += [*get_notes(found), *_failed_note(found)]
     weights = _normal(fits, weights)
-    draw = np.arange(min(fit["posterior"].sizes["draw"] for fit in fits.values()))
+    # One without weight is listed, and has no say.
+    giving = [fit for name, fit in fits.items() if weights[name] > 0]
+    notes = [note for fit in giving for note in get_notes(fit)] + notes
+    draw = np.arange(min(fit["posterior"].sizes["draw"] for fit in giving))
     chain = first["posterior"]["chain"].values
     tree = xr.DataTree.from_dict(
         {
@@ -131,13 +140,15 @@ def stack(
         **first.attrs,
         "model_name": f"stack of {', '.join(fits)}",
         "stack": json.dumps(weights),
-        "converged": int(all(fit.attrs["converged"] for fit in fits.values())),
+        "converged": int(all(fit.attrs["converged"] for fit in giving)),
         "notes": dump_notes(notes),
     }
     return tree
 
 
-def stacking_weights(log_densities: np.ndarray, steps: int = 500) -> np.ndarray:
+def stacking_weights(
+    log_densities: np.ndarray, steps: int = 500, *, run: np.ndarray | None = None
+) -> np.ndarray:
     """Weights of a mixture that make held-out runs most probable.
 
     Parameters
@@ -146,6 +157,9 @@ def stacking_weights(log_densities: np.ndarray, steps: int = 500) -> np.ndarray:
         Log predictive density of each held-out run under each model, dims (model, run).
     steps : int
         Of the EM algorithm, which raises the score at each.
+    run : numpy.ndarray, optional
+        Name of the run that each column is of: those of one run, its checkpoints or its forecasts from several cuts,
+        count as one together. By default each is a run of its own.
 
     Returns
     -------
@@ -158,20 +172,25 @@ def stacking_weights(log_densities: np.ndarray, steps: int = 500) -> np.ndarray:
     array([0.8, 0.2])
     """
     densities = np.exp(log_densities - log_densities.max(axis=0))
+    part: float | np.ndarray = 1.0
+    if run is not None:
+        _, of, rows = np.unique(run, return_inverse=True, return_counts=True)
+        part = 1 / rows[of]
     weights = np.full(densities.shape[0], 1 / densities.shape[0])
     for _ in range(steps):
         share = weights[:, None] * densities
         share /= share.sum(axis=0)
-        counts = share.sum(axis=1) + PRIOR_RUNS
+        counts = (part * share).sum(axis=1) + PRIOR_RUNS
         weights = counts / counts.sum()
     return weights
 
 
-def _densities(found: xr.Dataset, models: Sequence[Model]) -> np.ndarray:
-    """Log density of every held-out run of every cut, dims (model, run), where all models have one."""
+def _densities(found: xr.Dataset, models: Sequence[Model]) -> tuple[np.ndarray, np.ndarray]:
+    """Log density of every held-out row of every cut, dims (model, row), where all models have one; the row's run."""
     names = [model.name for model in models]
     sound = found["converged"].sel(model=found["of_model"], cut=found["of_cut"]).values
-    table = found[["of_model", "of_cut", "of_run", "lpd"]].isel(forecast=sound).to_dataframe()
+    kept = found[["of_model", "of_cut", "of_run", "of_run_id", "lpd"]].isel(forecast=sound)
+    table = kept.to_dataframe()
     wrong = table[~np.isfinite(table["lpd"])]
     if len(wrong):
         # To leave these runs out would favour the model that cannot forecast them.
@@ -182,7 +201,7 @@ def _densities(found: xr.Dataset, models: Sequence[Model]) -> np.ndarray:
             f"run {', '.join(map(str, rows[:8]))} is {wrong['lpd'].iloc[0]}: leave this model out, cut elsewhere, or "
             "give weights=..."
         )
-    wide = table.pivot(index=["of_cut", "of_run"], columns="of_model", values="lpd")
+    wide = table.pivot(index=["of_cut", "of_run", "of_run_id"], columns="of_model", values="lpd")
     wide = wide.reindex(columns=names)
     none = [name for name in names if wide[name].isna().all()]
     shared = wide.dropna()
@@ -201,7 +220,7 @@ def _densities(found: xr.Dataset, models: Sequence[Model]) -> np.ndarray:
         raise ValueError(
             f"weights: {what} ({became}): draw more, cut elsewhere, leave a model out, or give weights=..."
         )
-    return shared.to_numpy().T
+    return shared.to_numpy().T, shared.index.get_level_values("of_run_id").to_numpy()
 
 
 def _became(refit: xr.Dataset) -> str:
@@ -234,15 +253,18 @@ def _failed_note(found: xr.Dataset) -> list[Note]:
 def _normal(fits: Mapping[str, xr.DataTree], weights: Mapping[str, float]) -> dict[str, float]:
     if (
         set(weights) != set(fits)
-        or any(not value >= 0 for value in weights.values())
-        or not 0 < sum(weights.values()) < np.inf
+        or any(not 0 <= value < np.inf for value in weights.values())
+        or not any(weights.values())
     ):
         raise ValueError(
             f"weights: give one finite number of zero or more for each of {', '.join(fits)}, not zero for all; "
             f"got {dict(weights)}"
         )
-    total = sum(weights.values())
-    return {name: float(weights[name]) / total for name in fits}
+    # The sum of the largest numbers that there are is none.
+    largest = float(max(weights.values()))
+    shares = {name: float(weights[name]) / largest for name in fits}
+    total = sum(shares.values())
+    return {name: share / total for name, share in shares.items()}
 
 
 def _check(fits: Mapping[str, xr.DataTree]) -> None:
@@ -268,8 +290,10 @@ def _check(fits: Mapping[str, xr.DataTree]) -> None:
         for name, fit in fits.items()
     }
     for one, other in combinations(tables, 2):
-        # What neither reads may differ.
+        # What neither reads may differ, as may what only one takes as measured: how that is averaged over checkpoints
+        # is its own affair.
         read = {"loss", *_read_by(fits[one]), *_read_by(fits[other])}
+        read |= {*_measured_by(fits[one])} & {*_measured_by(fits[other])}
         differing = [
             column
             for column, values in tables[one].items()
@@ -286,6 +310,16 @@ def _read_by(fit: xr.DataTree) -> tuple[str, ...]:
     """Columns that say what a run is, to the model of a fit."""
     model = Model.from_toml(fit.attrs["model"])
     return (*model.inputs.values(), *model.pooled)
+
+
+def _measured_by(fit: xr.DataTree) -> tuple[str, ...]:
+    """Columns beside the loss of what was measured, to the model of a fit: known errors, trials and scores."""
+    model = Model.from_toml(fit.attrs["model"])
+    found = [name for name in model.columns if name not in (*model.inputs.values(), *model.pooled)]
+    if model.tasks is not None:
+        found += task_names(fit["constant_data"].to_dataset(), model)
+        found += [model.tasks.trials] if isinstance(model.tasks.trials, str) else []
+    return tuple(found)
 
 
 def _check_kinds(fits: object) -> None:
