@@ -125,7 +125,7 @@ def check_range(growth: Growth, flops: np.ndarray, what: str = "flops") -> None:
     if growth.path.table is None:
         raise ValueError(
             f"{given} lies more than {REACH:g} decades beyond the largest run, further than the drift of the slope is "
-            f"followed; ask up to {growth.highest:.4g}, or fit with discrepancy='none'"
+            f"followed; ask up to {growth.highest:.4g}, or ask a fit with discrepancy none"
         )
     raise ValueError(
         f"{given} lies outside the plan, which covers {growth.lowest:.4g} to {growth.highest:.4g} FLOP; add rows to "
