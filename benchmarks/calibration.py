@@ -559,18 +559,20 @@ def ranks(workers: int, every: int, only: list[str] | None = None) -> list[Row]:
             # One by one, so that what is broken off has lost no more than the model that it was at.
             write(RANKS, json.dumps(dict(sorted(kept.items()))))
             keep("ranks", [rows[each] for each in sorted(rows)])
-    if every == 1:
-        shown = [(name, kept[name][rows[name]["uneven"]]) for name in sorted(kept)]
-        least = {
-            f"{name}: {rows[name]['uneven']}": found for name, found in shown if len(found) == 200
-        }
-        each = xr.Dataset(
-            {"rank": (("simulation", "answer"), np.array(list(least.values())).T)},
-            {"answer": list(least)},
-            {"model": "each shipped model"},
-        )
-        plot_ranks(each, size=(13, 15)).savefig(PICTURE, dpi=90)
+            draw_least_even(rows, kept)
     return [rows[each] for each in sorted(rows)]
+
+
+def draw_least_even(rows: dict[str, Row], kept: dict[str, dict[str, list[int]]]) -> None:
+    """The picture of the answer of each model whose ranks are least even."""
+    shown = [(name, str(rows[name]["uneven"])) for name in sorted(kept)]
+    least = {f"{name}: {answer}": kept[name][answer] for name, answer in shown}
+    each = xr.Dataset(
+        {"rank": (("simulation", "answer"), np.array(list(least.values())).T)},
+        {"answer": list(least)},
+        {"model": "each shipped model"},
+    )
+    plot_ranks(each, size=(13, 15)).savefig(PICTURE, dpi=90)
 
 
 IN_MODEL = "in the model (Chinchilla's own law)"
