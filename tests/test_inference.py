@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import nutpie
@@ -1923,9 +1924,17 @@ def test_a_model_that_its_file_does_not_say_is_refused(pile: xr.Dataset) -> None
     with pytest.raises(
         ValueError, match=r"'chinchilla' says something else than its file.*changed"
     ):
-        build(pile, other)
+        bs.fit(pile, other)
     prior = other.priors["alpha"].as_dict()
-    assert build(pile, model.changed(priors={"alpha": prior})).named_vars["alpha"] is not None
+    assert model.changed(priors={"alpha": prior}).priors == other.priors
+
+
+def test_a_file_without_a_name_is_no_other_model(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('format = 1\nlaw = "chinchilla"\n')
+    runs = bs.load_dataset("pile")
+    # Refused for the runs, not for what the file is called.
+    with pytest.raises(ValueError, match="needs column 'tokens'"):
+        bs.fit(runs.drop_vars("tokens"), str(tmp_path / "mine.toml"))
 
 
 def test_a_group_without_a_name_is_refused(pile: xr.Dataset) -> None:

@@ -15,12 +15,6 @@ from bayescale.runs.screen import levels
 def check_columns(runs: xr.Dataset, model: Model) -> None:
     """Raise ValueError, with what to do, if the run table cannot feed the model."""
     where = runs.attrs.get("source", "runs")
-    if model.text and Model.from_toml(model.text) != model:
-        # A fit carries the text, and forecasts are made from it.
-        raise ValueError(
-            f"model {model.name!r} says something else than its file, as after dataclasses.replace; change it by "
-            "model.changed(priors=...), which writes the file anew"
-        )
     if "loss" not in runs:
         raise ValueError(
             f"{where}: model {model.name!r} needs losses; the table has {', '.join(map(str, runs))}"

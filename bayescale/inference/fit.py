@@ -146,7 +146,7 @@ def fit(
     Raises
     ------
     ValueError
-        If the table cannot feed the model, or a setting makes no sense.
+        If the table cannot feed the model, the model says something else than its file, or a setting makes no sense.
     KeyboardInterrupt
         If sampling is interrupted; nothing is kept.
 
@@ -162,7 +162,14 @@ def fit(
     if model is None:
         model, note = default_model(runs)
         notes.append(note)
-    model = with_input(runs, Model.load(model))
+    model = Model.load(model)
+    # A fit carries the file, and forecasts are made from it. One without a name has that of its path.
+    if replace(Model.from_toml(model.text), name=model.name) != model:
+        raise ValueError(
+            f"model {model.name!r} says something else than its file, as after dataclasses.replace; change it by "
+            "model.changed(priors=...), which writes the file anew"
+        )
+    model = with_input(runs, model)
     if discrepancy is not None:
         model = model.with_discrepancy(discrepancy)
     check_columns(runs, model)
