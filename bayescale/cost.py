@@ -15,7 +15,8 @@ FLOP_PER_PARAM_TOKEN = 6.0
 #: Inference FLOP for each parameter and token, read or written: the forward pass alone.
 FLOP_PER_PARAM_TOKEN_INFERENCE = 2.0
 _SECONDS, _JOULE_PER_KWH = 3600.0, 3.6e6
-_LETTERS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
+#: Units of a large number, as people write it.
+LETTERS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
 
 
 def training_flops[Size: (float, np.ndarray, xr.DataArray)](
@@ -265,7 +266,7 @@ def as_money(amount: float, digits: int = 3) -> str:
     if abs(amount) < 1e-6:
         return "0"
     rounded = float(f"{amount:.{digits}g}")
-    for unit, letter in _LETTERS:
+    for unit, letter in LETTERS:
         if unit <= abs(rounded) < 1e15:
             return f"{rounded / unit:g}{letter}"
     return f"{rounded:g}"

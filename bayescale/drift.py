@@ -411,12 +411,10 @@ def robust_weights(
     size = sum(logs)
     weights, relative = np.ones_like(log_loss), np.ones_like(log_loss)
     variance = np.zeros_like(log_loss) if known is None else known**2
-    freedom, scale = log_loss.size - table.shape[1], float(log_loss.var())
+    freedom, scale = log_loss.size - table.shape[1], max(float(log_loss.var()), LEAST_VARIANCE)
     for _ in range(50):
-        root = np.sqrt(weights) / relative
-        if known is not None:
-            # What is known to be uncertain pulls the less.
-            root /= np.sqrt(1 + variance / (scale * relative**2))
+        # What is known to be uncertain pulls the less.
+        root = np.sqrt(weights) / relative / np.sqrt(1 + variance / (scale * relative**2))
         found, *_rest = np.linalg.lstsq(root[:, None] * table, root * log_loss, rcond=1e-9)
         residual = log_loss - table @ found
         if sloping:
@@ -442,9 +440,10 @@ def _unexplained(
     def excess(log_scale: float) -> float:
         return float((squares / (np.exp(log_scale) * relative + variance)).sum()) - freedom
 
-    low, high = np.log(LEAST_VARIANCE), np.log(most)
-    if not excess(low) > 0 > excess(high):
-        return LEAST_VARIANCE if excess(low) <= 0 else most
+    # A hair above what would be all of it, where rounding cannot leave an excess.
+    low, high = np.log(LEAST_VARIANCE), np.log(most) + 1e-9
+    if excess(low) <= 0:
+        return LEAST_VARIANCE
     return float(np.exp(scipy.optimize.brentq(excess, low, high)))
 
 

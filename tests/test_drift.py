@@ -655,3 +655,11 @@ def test_the_scale_of_a_drift_is_that_of_runs_that_are_certain() -> None:
     alike = np.full_like(known, 0.05)
     plain = drift.typical_elasticity(inputs, log_loss)
     assert drift.typical_elasticity(inputs, log_loss, alike) == pytest.approx(plain, rel=1e-9)
+
+
+def test_flat_losses_of_which_some_have_no_known_error_are_weighed() -> None:
+    inputs, log_loss, known, _ = uncertain(0)
+    errors = np.where(known > 0.01, known, 0.0)
+    assert np.isfinite(
+        drift.robust_weights(inputs, np.ones_like(log_loss), 4.0, known=errors)
+    ).all()

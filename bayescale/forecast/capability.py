@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from bayescale.forecast.curve import Saved, blocks, decades_beyond, read_fit, samples, stream
 from bayescale.forecast.doubts import design_note, distance_note, fit_notes, group_notes
 from bayescale.forecast.growth import check_range
-from bayescale.forecast.held import Held, hold_inputs
+from bayescale.forecast.held import Held, hold_given
 from bayescale.forecast.montecarlo import SAMPLE_DIMS, effective_size, probability_mcse, quantiles
 from bayescale.forecast.path import PathLike
 from bayescale.forecast.predict import Kind, predict, these_draws
@@ -351,7 +351,7 @@ def capability(
         merged = of_stack(fit, lambda share, _: capability(share, **options)[_DRAWN])
         return _peaks(merged)
     saved = read_fit(fit)
-    saved = hold_inputs(saved, at) if at else saved
+    saved = hold_given(saved, at)
     scale = read_flops(flops, saved)
     check_step(step)
     lengths = _lengths(length)

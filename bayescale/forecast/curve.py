@@ -209,10 +209,12 @@ def _draw_drift(saved: Saved, seed: int) -> Paths:
         axes(inputs, saved.reference), weights, kappa, stream(seed, "drift"), sudden=sudden
     )
     new: Group = dict.fromkeys(saved.pooled, "")
-    laws = [law_params(saved, [new], seed)]
-    if set(saved.model.pool) - {"level"}:
-        # Where slopes differ between groups, one path is to suit all of them and the new one that answers draw.
-        laws = [law_params(saved, [group], 0) for group in (new, *_groups_with_runs(saved))]
+    # Where slopes differ between groups, one path is to suit all of them and the new one that answers draw.
+    laws = (
+        [law_params(saved, [group], 0) for group in (new, *_groups_with_runs(saved))]
+        if set(saved.model.pool) - {"level"}
+        else [law_params(saved, [new], seed)]
+    )
     scales = saved.law.scales
     # What shares a scale's reference, as unique tokens share that of tokens, grows with it.
     grown = [

@@ -16,7 +16,7 @@ from bayescale.forecast.capability import linked
 from bayescale.forecast.curve import Saved, blocks, decades_beyond, read_fit, samples
 from bayescale.forecast.doubts import design_note, distance_note, fit_notes, group_notes
 from bayescale.forecast.growth import check_range
-from bayescale.forecast.held import Held, hold_inputs
+from bayescale.forecast.held import Held, hold_given
 from bayescale.forecast.montecarlo import (
     SAMPLE_DIMS,
     effective_size,
@@ -177,14 +177,14 @@ def diminishing(
         }
         return _of_stack(fit, options)
     whole = read_fit(fit)
-    saved = hold_inputs(whole, at) if at else whole
+    saved = hold_given(whole, at)
 
     def route_of(other: Saved, held: Held) -> Route:
         known = {name: value for name, value in held.items() if name in other.model.inputs.values()}
         group = family if other.pooled == pooled_columns(whole) else None
         # A law of one input grows along it, whatever the path here.
         along = None if len(other.law.inputs) == 1 else path
-        return route_for(hold_inputs(other, known) if known else other, along, group, random_seed)
+        return route_for(hold_given(other, known), along, group, random_seed)
 
     predicate = choose(
         saved,
@@ -387,8 +387,7 @@ def _of_stack(fit: xr.DataTree, options: Mapping[str, Any]) -> xr.Dataset:
     result["decades_beyond"] = first["decades_beyond"]
 
     def gain(share: xr.DataTree, _: slice) -> xr.DataArray:
-        saved = read_fit(share)
-        saved = hold_inputs(saved, options["at"]) if options["at"] else saved
+        saved = hold_given(read_fit(share), options["at"])
         route = route_for(saved, options["path"], options["family"], options["random_seed"])
         scale = np.full((1, 1), first.attrs["beyond"])
         return samples(saved, gain_at(route, scale, options["step"])[:, 0]).rename("gain")

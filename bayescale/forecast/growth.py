@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from bayescale.cost import params_at_ratio, params_for, tokens_for, training_flops
 from bayescale.drift import REACH
 from bayescale.forecast.curve import Saved, law_params, read_fit
-from bayescale.forecast.held import Held, hold_inputs, pair_draws
+from bayescale.forecast.held import Held, hold_given, pair_draws
 from bayescale.forecast.optimum import numeric_optimum
 from bayescale.forecast.path import Path, PathLike, resolve_path
 from bayescale.forecast.scales import group_of, read_flops
@@ -194,7 +194,7 @@ def _columns(
     random_seed: int,
 ) -> xr.Dataset:
     """Input columns of one fit, but for compute; dims flops, and sample where they differ by draw."""
-    saved = hold_inputs(whole, at) if at else whole
+    saved = hold_given(whole, at)
     scale = read_flops(flops, saved)
     params = law_params(saved, [group_of(saved, family)], random_seed)
     along = growth(saved, params, resolve_path(saved, path))

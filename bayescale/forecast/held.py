@@ -54,6 +54,11 @@ def pair_draws(values: ArrayLike, samples: int, name: str, *, zero: bool = True)
     return np.resize(flat, samples)[:, None]
 
 
+def hold_given(saved: Saved, at: Held | None) -> Saved:
+    """The fit with its inputs held where values are given, otherwise as it is; see :func:`hold_inputs`."""
+    return hold_inputs(saved, at) if at else saved
+
+
 def hold_inputs(saved: Saved, at: Held) -> Saved:
     """The fit of a law of params and tokens alone, any other of its inputs held at a value or at draws of it.
 

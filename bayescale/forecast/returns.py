@@ -29,7 +29,7 @@ from bayescale.forecast.doubts import (
     scale_unit,
 )
 from bayescale.forecast.growth import Growth, check_range, growth
-from bayescale.forecast.held import Held, hold_inputs
+from bayescale.forecast.held import Held, hold_given
 from bayescale.forecast.optimum import SPACING, STEP, falling_root
 from bayescale.forecast.path import PathLike, resolve_path
 from bayescale.forecast.scales import group_label, group_of, read_flops
@@ -164,7 +164,7 @@ def returns(
         }
         return of_stack(fit, lambda share, _: returns(share, flops=flops, **options))
     saved = read_fit(fit)
-    saved = hold_inputs(saved, at) if at else saved
+    saved = hold_given(saved, at)
     scale = read_flops(flops, saved)
     check_step(step)
     route = route_for(saved, path, family, random_seed)

@@ -15,7 +15,7 @@ from bayescale.decide import allocate, compute_for
 from bayescale.decide.target import PAST_FLOOR
 from bayescale.forecast import diminishing, returns, summarise
 from bayescale.forecast.curve import Saved, compute_of, read_fit
-from bayescale.forecast.held import hold_inputs
+from bayescale.forecast.held import hold_given
 from bayescale.forecast.path import PathLike, parse_path, resolve_path
 from bayescale.forecast.scales import group_of
 from bayescale.notes import SEVERITIES, Note, get_notes
@@ -89,7 +89,7 @@ class Case:
             raise ValueError(
                 f"confidence = {asked.confidence!r}: expected a probability, such as 0.9"
             )
-        held = hold_inputs(self.saved, asked.at) if asked.at else self.saved
+        held = hold_given(self.saved, asked.at)
         if asked.path is not None:
             resolve_path(held, asked.path)
         group_of(self.saved, asked.family)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from bayescale.cost import LETTERS
+
 #: Bounds of the central 90 % interval, and the median.
 LEVELS = (0.05, 0.5, 0.95)
-_LETTERS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -37,7 +38,7 @@ def size(value: float) -> str:
     if not np.isfinite(value):
         return number(value)
     rounded = float(f"{value:.3g}")
-    for unit, letter in _LETTERS:
+    for unit, letter in LETTERS:
         if unit <= rounded < 1e15:
             return f"{rounded / unit:g}{letter}"
     return number(value)

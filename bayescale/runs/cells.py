@@ -116,17 +116,17 @@ def cell_values(column: pd.Series, name: str, place: str) -> np.ndarray | None:
     if wrong:
         cells = [str(column.iloc[row - 1]) for row in wrong]
         quoted = ", ".join(map(repr, cells[:3]))
-        percent = all(cell.strip().endswith("%") for cell in cells)
-        raise ValueError(
-            f"{place} has text where a number belongs in {row_list(wrong)}: {quoted}; expected "
-            + (
+        expected = "a size such as 7B, 1.4e21 or 1,000,000"
+        if known.kind == "loss":
+            percent = all(cell.strip().endswith("%") for cell in cells)
+            expected = (
                 "a share such as 0.431: divide per cent by 100"
-                if percent and known.kind == "loss"
+                if percent
                 else "a loss such as 2.31"
-                if known.kind == "loss"
-                else "a size such as 7B, 1.4e21 or 1,000,000"
             )
-            + f". Correct it, or if this is not {describe(name)} give the column another name: "
+        raise ValueError(
+            f"{place} has text where a number belongs in {row_list(wrong)}: {quoted}; expected {expected}"
+            f". Correct it, or if this is not {describe(name)} give the column another name: "
             f"columns={{'other': {column.name!r}}}"
         )
     if np.isnan(values).all():

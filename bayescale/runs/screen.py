@@ -290,27 +290,22 @@ def _loss_units(runs: xr.Dataset) -> Iterator[Note]:
 
 
 def _size_units(runs: xr.Dataset) -> Iterator[Note]:
-    advice = "write sizes in plain parameters, tokens and FLOP, or with a suffix such as 7B"
+    def told(message: str, more: str = "") -> Note:
+        advice = "write sizes in plain parameters, tokens and FLOP, or with a suffix such as 7B"
+        return Note("size_units_suspect", "warning", message, advice + more)
+
     for name, smallest in SMALLEST.items():
         if name not in runs:
             continue
         sizes = runs[name].values
         if np.nanmax(sizes) < smallest:
-            yield Note(
-                "size_units_suspect",
-                "warning",
-                f"the largest {name} is {np.nanmax(sizes):g}: millions or billions?",
-                advice,
-            )
+            yield told(f"the largest {name} is {np.nanmax(sizes):g}: millions or billions?")
             return
         small = sizes < smallest
         if small.any() and 1e3 * sizes[small].max() < np.nanmin(sizes[~small]):
-            yield Note(
-                "size_units_suspect",
-                "warning",
+            yield told(
                 f"{name} is {sizes[small].max():g} or less in {row_list((np.flatnonzero(small) + 1).tolist())}, and "
-                f"{np.nanmin(sizes[~small]):.3g} or more in all others: millions or billions here, not there?",
-                advice,
+                f"{np.nanmin(sizes[~small]):.3g} or more in all others: millions or billions here, not there?"
             )
             return
     width = "active_params" if "active_params" in runs else "params"
@@ -320,19 +315,15 @@ def _size_units(runs: xr.Dataset) -> Iterator[Note]:
         odd = np.isfinite(ratio) & (np.abs(np.log(ratio / middle)) > np.log(APART))
         # Of sparse models the total parameters stay within a factor of a hundred.
         if not 0.01 < middle < 100:
-            yield Note(
-                "size_units_suspect",
-                "warning",
+            yield told(
                 f"flops is {middle:.2g} times 6 * {width} * tokens (median of the runs)",
-                advice + "; flops is for the whole training, not for a step, token or day",
+                "; flops is for the whole training, not for a step, token or day",
             )
         elif odd.any():
-            yield Note(
-                "size_units_suspect",
-                "warning",
+            yield told(
                 f"flops is {ratio[odd][0]:.2g} times 6 * {width} * tokens in "
                 f"{row_list((np.flatnonzero(odd) + 1).tolist())}, and {middle:.2g} times in the median of the runs",
-                advice + ", and look for a slip of a digit",
+                ", and look for a slip of a digit",
             )
 
 

@@ -132,7 +132,7 @@ def backtest(
         results=results,
         progress=progress,
     )
-    _refuse_nothing(outcomes)
+    refuse_nothing(outcomes)
     keys = [(model.name, split.cut) for model in chosen for split in splits]
     fits = dict(zip(keys, outcomes, strict=True))
     tables: dict[tuple[str, float], xr.Dataset] = {}
@@ -331,8 +331,8 @@ def _score_fit(fit: xr.DataTree, job: Job) -> dict[str, np.ndarray]:
     return found | {"converged": np.asarray(bool(fit.attrs["converged"]))}
 
 
-def _refuse_nothing(outcomes: Sequence[Outcome]) -> None:
-    """There is no backtest without a fit."""
+def refuse_nothing(outcomes: Sequence[Outcome]) -> None:
+    """Raise what ended the first of some fits, if none succeeded."""
     if any(outcome.status == "done" for outcome in outcomes):
         return
     if any(outcome.status == "interrupted" for outcome in outcomes):

@@ -18,6 +18,7 @@ from bayescale.inference.arrays import log_losses
 from bayescale.inference.fit import prior_tree
 from bayescale.inference.many import Job, Outcome, fit_many
 from bayescale.model import Model
+from bayescale.validate.backtest import refuse_nothing
 from bayescale.validate.score import Predictive, draw_log_loss, predictive
 
 #: How far beyond the largest run the answers lie, as factors of compute.
@@ -107,12 +108,8 @@ def calibrate(
     if again:
         folder = None if results is None else f"{results}-again"
         outcomes |= run(again, results=folder)
+    refuse_nothing(list(outcomes.values()))
     done = [each.value for each in outcomes.values() if each.status == "done"]
-    if not done:
-        first = outcomes[jobs[0].name]
-        raise ValueError(
-            f"none of {len(outcomes)} fits succeeded; the first, {first.name}: {first.error}"
-        )
     result = xr.Dataset(
         {
             "rank": (("simulation", "answer"), np.array([each["rank"] for each in done])),
