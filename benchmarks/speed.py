@@ -99,7 +99,7 @@ class Figure:
 
 def commands(runs: xr.Dataset, repeats: int) -> list[Figure]:
     """Whole commands in processes of their own, warm caches, beside the imports that nobody can do without."""
-    bayescale = [sys.executable, "-m", "bayescale.cli"]
+    bayescale = [sys.executable, "-m", "bayescale"]
     python = [sys.executable, "-c"]
     with tempfile.TemporaryDirectory() as folder:
         columns = ["params", "tokens", "flops", "loss"]
@@ -273,7 +273,7 @@ def checkpoints(rows: Sequence[int]) -> tuple[list[Figure], dict[str, list[float
     seconds, memory = [], []
     with tempfile.TemporaryDirectory() as folder:
         environment = plain(folder)
-        command = [sys.executable, "-m", "bayescale.cli", "fit", "runs.csv", "-o", "fit.nc"]
+        command = [sys.executable, "-m", "bayescale", "fit", "runs.csv", "-o", "fit.nc"]
         # Once for nothing: what is compiled stays.
         for count in (rows[0], *rows):
             training(count).to_csv(Path(folder) / "runs.csv", index=False)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 import bayescale as bs
 from bayescale import plots
-from bayescale.prior_curves import prior_curves
+from bayescale.cli.prior_curves import prior_curves
 
 GRID = np.geomspace(1e19, 1e25, 40)
 ONE = "skaling-drift-families"

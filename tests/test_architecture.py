@@ -55,21 +55,6 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
 }
 ROOMS["cli"] = ({*ROOMS, "front door"}, ARRAYS | {"arviz_base", "matplotlib", "rich", "typer"})
 
-#: Modules at the top of the package that belong to a room of another name.
-BELONGS_TO = {
-    "cli_decide": "cli",
-    "cli_laws": "cli",
-    "cli_options": "cli",
-    "cli_report": "cli",
-    "demo": "cli",
-    "prior_curves": "cli",
-    "render": "cli",
-    "render_backtest": "cli",
-    "render_decide": "cli",
-    "render_laws": "cli",
-    "starting": "cli",
-}
-
 #: The front door and `python -m bayescale` see every room; what they may load is tested below.
 FRONT = {PACKAGE / "__init__.py", PACKAGE / "__main__.py"}
 
@@ -95,8 +80,6 @@ def room_of(module: str) -> str | None:
     """Room of a module below the package; ``None`` if it is in none."""
     if not module:
         return "front door"
-    top, dot, rest = module.partition(".")
-    module = BELONGS_TO.get(top, top) + dot + rest
     while module and module not in ROOMS:
         module = module.rpartition(".")[0]
     return module or None
@@ -129,7 +112,7 @@ def test_the_table_itself_points_down() -> None:
 )
 def test_imports_point_down(path: Path) -> None:
     room = room_of(module_name(path))
-    assert room, f"{path.relative_to(REPO)} is in no room: add it to ROOMS or to BELONGS_TO"
+    assert room, f"{path.relative_to(REPO)} is in no room: add it to ROOMS"
     rooms, libraries = ROOMS[room]
     wrong = []
     for line, name in imports(path):
@@ -143,9 +126,9 @@ def test_imports_point_down(path: Path) -> None:
     assert not wrong, "\n".join([str(path.relative_to(REPO)), *wrong])
 
 
-@pytest.mark.parametrize("name", ["cli_decide", "cli_options", "cli_report"])
+@pytest.mark.parametrize("name", ["decide", "options", "report"])
 def test_what_help_loads_is_light(name: str) -> None:
-    tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
+    tree = ast.parse((PACKAGE / "cli" / f"{name}.py").read_text(encoding="utf-8"))
     loaded = {
         alias.name if isinstance(node, ast.Import) else node.module
         for node in tree.body
@@ -154,7 +137,7 @@ def test_what_help_loads_is_light(name: str) -> None:
     }
     assert loaded - sys.stdlib_module_names - {"collections.abc"} <= {
         "typer",
-        "bayescale.cli_options",
+        "bayescale.cli.options",
     }
 
 

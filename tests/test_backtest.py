@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 
 import bayescale as bs
 from bayescale.cli import app
+from bayescale.cli.render_backtest import backtest_facts, backtest_table
 from bayescale.forecast import predict
 from bayescale.inference.many import Job, Outcome
 from bayescale.model import DISTRIBUTIONS, Model, Prior, shipped
 from bayescale.notes import get_notes
 from bayescale.plots.backtest import plot_backtest
-from bayescale.render_backtest import backtest_facts, backtest_table
 from bayescale.validate import baselines, score
 from bayescale.validate.backtest import backtest, default_cuts
 from bayescale.validate.score import Predictive, score_runs, scores

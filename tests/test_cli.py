@@ -22,7 +22,9 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import bayescale as bs
-from bayescale import cli, cli_options, laws, links
+from bayescale import cli, laws, links
+from bayescale.cli import options as cli_options
+from bayescale.cli.verbs import PANELS
 from bayescale.inference.many import Job, Outcome
 from bayescale.model import Model, shipped
 from bayescale.notes import Note, dump_notes
@@ -58,7 +60,7 @@ def facts(*args: object, code: int = 0) -> Any:
 
 def fails(*args: object) -> str:
     """The message of a verb that is given bad input: one line, no table, no traceback."""
-    result = invoke(*args, code=cli.EXIT_BAD_INPUT)
+    result = invoke(*args, code=cli_options.EXIT_BAD_INPUT)
     assert result.stdout == ""
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1, result.stderr
@@ -126,7 +128,7 @@ def written(folder: Path) -> set[str]:
 
 # --- Help ----------------------------------------------------------------------------------------------------------------
 
-VERBS = sorted(cli.typer.main.get_command(cli.app).commands)
+VERBS = sorted(get_command(cli.app).commands)
 
 
 def test_the_verbs_are_these() -> None:
@@ -376,9 +378,9 @@ def quiet_of(command: Any) -> bool:
 
 def test_help_lists_every_verb_in_one_panel_and_shows_units() -> None:
     verbs = list(get_command(cli.app).commands)
-    assert verbs == [name for names in cli.PANELS.values() for name in names]
+    assert verbs == [name for names in PANELS.values() for name in names]
     shown = invoke("--help").stdout
-    assert all(panel in shown for panel in cli.PANELS)
+    assert all(panel in shown for panel in PANELS)
     for verb, option in (
         ("returns", "buys less than this [nat/token]"),
         ("allocate", "[nat/token]"),
@@ -420,7 +422,7 @@ def test_the_tab_key_knows_every_path_and_loads_nothing_heavy() -> None:
         assert PATHS[word.partition("=")[0] + ("=" if "=" in word else "")] == meaning
         assert parse_path(word).kind == word.partition("=")[0]
     code = (
-        "import sys; from bayescale import cli_options as o; "
+        "import sys; from bayescale.cli import options as o; "
         "o.complete_model(''), o.complete_law(''), o.complete_path(''); "
         "sys.exit(bool({'pandas', 'xarray', 'matplotlib', 'pymc'} & set(sys.modules)))"
     )
@@ -434,7 +436,7 @@ def test_it_runs_as_a_module() -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == cli.EXIT_BAD_INPUT
+    assert done.returncode == cli_options.EXIT_BAD_INPUT
     assert done.stderr.startswith("error: unknown law 'nope'")
 
 
@@ -1132,7 +1134,7 @@ def test_a_model_loses_to_a_baseline_by_more_than_two_errors(gap: float, lost: b
 def test_the_demonstration_tells_and_writes(
     tmp_path: Path, sampled: list, fit: xr.DataTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    demo = pytest.importorskip("bayescale.demo")
+    demo = pytest.importorskip("bayescale.cli.demo")
     text = invoke("demo", "-o", tmp_path / "demo").stdout
     assert written(tmp_path / "demo") == set(demo.FILES)
     assert "gpt-neox" in text
@@ -1152,7 +1154,7 @@ def test_the_demonstration_tells_and_writes(
 
 
 def run(*args: object, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bayescale.cli", *map(str, args)]
+    command = [sys.executable, "-m", "bayescale", *map(str, args)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, **options)
 
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import bayescale as bs
 from bayescale import cli, decide
-from bayescale.cli_options import EXIT_BAD_INPUT, EXIT_NO_GO, EXIT_NOT_CONVERGED, EXIT_UNDECIDED
+from bayescale.cli.options import EXIT_BAD_INPUT, EXIT_NO_GO, EXIT_NOT_CONVERGED, EXIT_UNDECIDED
 from bayescale.decide.scenario import EXAMPLE
 
 

@@ -7,11 +7,11 @@ from fake_fit import fake_fit
 from test_decide import stacked
 
 import bayescale as bs
+from bayescale.cli.render_decide import recipes_facts, recipes_table
 from bayescale.decide import compare_recipes
 from bayescale.inference.fit import prior_tree
 from bayescale.model import Model
 from bayescale.notes import get_notes
-from bayescale.render_decide import recipes_facts, recipes_table
 
 SAMPLE = ("chain", "draw")
 

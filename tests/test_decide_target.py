@@ -7,12 +7,12 @@ from fake_fit import fake_fit, with_tasks
 from test_decide import ALPHA, BETA, HOFFMANN, known_fit, stacked
 
 import bayescale as bs
+from bayescale.cli.render_decide import target_facts, target_table
 from bayescale.decide import compute_for
 from bayescale.decide.draws import loss_along, read_draws
 from bayescale.forecast.returns import returns
 from bayescale.inference.fit import prior_tree
 from bayescale.model import Model
-from bayescale.render_decide import target_facts, target_table
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from fake_fit import fake_fit, with_tasks
 from matplotlib.figure import Figure
 
 import bayescale as bs
-from bayescale import plots, render
+from bayescale import plots
+from bayescale.cli import render
 from bayescale.model import Model
 from bayescale.plots.style import FAMILIES
 from bayescale.runs import summarise_runs

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from bayescale import laws, links, plots
-from bayescale.prior_curves import POINTS, default_model, prior_curves
+from bayescale.cli.prior_curves import POINTS, default_model, prior_curves
 
 DRAWS = 400
 

@@ -10,7 +10,8 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import bayescale as bs
-from bayescale import cli, cli_options
+from bayescale import cli
+from bayescale.cli import options as cli_options
 from bayescale.decide.scenario import EXAMPLE
 
 REPO = Path(__file__).resolve().parents[1]
@@ -107,7 +108,7 @@ def test_the_json_keys_are_those_of_the_table(folder: Path, arguments: str) -> N
 
 
 def test_the_keys_of_a_fit_are_those_of_the_table(fit: xr.DataTree) -> None:
-    from bayescale.render import fit_facts
+    from bayescale.cli.render import fit_facts
 
     assert set(fit_facts(fit, Path("fit.nc"))) == json_keys()["fit"] - OPTIONAL
 
@@ -117,7 +118,11 @@ def test_the_exit_codes_are_those_of_the_command_line() -> None:
         text: re.findall(r"^\| (\d+) \| .*$", text, re.MULTILINE) for text in (README, REFERENCE)
     }
     documented, again = ({int(code) for code in codes} for codes in told.values())
-    known = {cli.EXIT_BAD_INPUT, cli.EXIT_NOT_CONVERGED, cli.EXIT_INTERRUPTED}
+    known = {
+        cli_options.EXIT_BAD_INPUT,
+        cli_options.EXIT_NOT_CONVERGED,
+        cli_options.EXIT_INTERRUPTED,
+    }
     known |= {cli_options.EXIT_NO_GO, cli_options.EXIT_UNDECIDED}
     assert documented == again == {0} | known
 

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 import bayescale as bs
 from bayescale import cli, decide
+from bayescale.cli.starting import write_files
 from bayescale.decide.scenario import Scenario
 from bayescale.model import Model, shipped
-from bayescale.starting import write_files
 
 
 @pytest.fixture

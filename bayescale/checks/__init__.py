@@ -1,4 +1,4 @@
-"""Judging fits: can they be trusted, and which of several predicts best."""
+"""Judging fits: whether they can be trusted."""
 
 from bayescale.checks.check import check
 

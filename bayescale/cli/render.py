@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bayescale.cli_options import on_command_line
+from bayescale.cli.options import on_command_line
 from bayescale.notes import SEVERITIES, get_notes
 
 Facts = Any

@@ -8,8 +8,8 @@ import xarray as xr
 from rich.markup import escape
 from rich.table import Table
 
+from bayescale.cli.render import Facts, console, number, print_notes
 from bayescale.notes import get_notes
-from bayescale.render import Facts, console, number, print_notes
 
 #: So many of the largest held-out runs of a cut are counted apart.
 LARGEST = 10

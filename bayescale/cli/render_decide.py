@@ -7,9 +7,7 @@ import xarray as xr
 from rich.markup import escape
 from rich.table import Table
 
-from bayescale.cost import as_money
-from bayescale.forecast.montecarlo import SAMPLE_DIMS
-from bayescale.render import (
+from bayescale.cli.render import (
     QUANTILES,
     Facts,
     console,
@@ -19,6 +17,8 @@ from bayescale.render import (
     print_verdict,
     verdict_facts,
 )
+from bayescale.cost import as_money
+from bayescale.forecast.montecarlo import SAMPLE_DIMS
 
 _NONE = "none so safe"
 _DECISIONS = {

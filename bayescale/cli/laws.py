@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bayescale.cli_options import Json, Quiet, check_figure, complete_law
+from bayescale.cli.options import Json, Quiet, check_figure, complete_law
 
 
 def laws(
@@ -27,7 +27,8 @@ def laws(
 ) -> None:
     """List the laws by the question that each answers, or describe one."""
     from bayescale import laws as catalogue
-    from bayescale import links, render, render_laws
+    from bayescale import links
+    from bayescale.cli import render, render_laws
     from bayescale.model import Model, hint, shipped
 
     if plot and name is None:
@@ -58,8 +59,8 @@ def laws(
         using = [each for each in models if each.law == name]
         facts = render_laws.law_facts(catalogue.get(name), using)
     if figure is not None:
+        from bayescale.cli.prior_curves import prior_curves
         from bayescale.plots import plot_law
-        from bayescale.prior_curves import prior_curves
 
         plot_law(prior_curves(name)).savefig(figure, dpi=200)
         facts["figure"] = str(figure)

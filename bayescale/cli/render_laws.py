@@ -8,10 +8,10 @@ from dataclasses import asdict
 from rich.markup import escape
 from rich.table import Table
 
+from bayescale.cli.render import Facts, console
 from bayescale.laws import GROUPS, Law
 from bayescale.links import Link
 from bayescale.model import Model
-from bayescale.render import Facts, console
 
 #: The heading of what leads from loss to scores.
 CAPABILITY = "From loss to capability"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bayescale.cli_options import (
+from bayescale.cli.options import (
     At,
     Columns,
     Family,
@@ -38,7 +38,7 @@ from bayescale.cli_options import (
 )
 
 if TYPE_CHECKING:
-    from bayescale.starting import Started
+    from bayescale.cli.starting import Started
 
 #: What a fit is saved as, and what a table of runs usually is.
 _FITS, _TABLES = (".nc", ".zarr"), (".csv", ".tsv", ".parquet", ".jsonl")
@@ -138,7 +138,7 @@ def report(
     check_apart(output, fit)
     asked = None if beyond is None else size("--beyond", beyond)
     losses = None if loss is None else numbers("--loss", loss)
-    from bayescale import render
+    from bayescale.cli import render
     from bayescale.saving import load
 
     tree = load(fit)
@@ -183,8 +183,8 @@ def init(
     json: Json = False,
 ) -> None:
     """Write a commented model file and budget file for a table of runs, to edit."""
-    from bayescale import render
-    from bayescale.starting import write_files
+    from bayescale.cli import render
+    from bayescale.cli.starting import write_files
 
     runs = read_table(table, column, form, join, unit, tokens_per_byte)
     again = as_read(table, column, form, join, unit, tokens_per_byte)

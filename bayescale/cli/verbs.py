@@ -2,7 +2,7 @@
 
 Heavy imports live inside each verb, so that ``bayescale --help`` and the forecasts on a saved fit start at once.
 Exit codes: 0 done, 2 bad input (nothing written), 3 the fit did not converge (``--force`` overrides), 130 interrupted;
-of ``budget`` also 10 no-go, 20 undecided. What decides is in :mod:`bayescale.cli_decide`.
+of ``budget`` also 10 no-go, 20 undecided. What decides is in :mod:`bayescale.cli.decide`.
 """
 
 import gc
@@ -16,8 +16,8 @@ import typer
 import typer.core
 from typer.models import CommandInfo
 
-from bayescale import cli_decide, cli_laws, cli_report
-from bayescale.cli_options import (
+from bayescale.cli import decide, laws, report
+from bayescale.cli.options import (
     EXIT_BAD_INPUT,
     EXIT_INTERRUPTED,
     EXIT_NOT_CONVERGED,
@@ -104,7 +104,7 @@ app = typer.Typer(
 def start(context: typer.Context) -> None:
     """From a table of training runs to a credible answer about returns to scale."""
     if context.invoked_subcommand is None:
-        cli_report.guide()
+        report.guide()
 
 
 class Sampler(StrEnum):
@@ -135,7 +135,7 @@ def runs(
     json: Json = False,
 ) -> None:
     """Show what was understood of a table of runs."""
-    from bayescale import render
+    from bayescale.cli import render
     from bayescale.runs import summarise_runs
 
     summary = summarise_runs(read_table(table, column, form, join, unit, tokens_per_byte))
@@ -185,7 +185,7 @@ def fit(
     check_output(output)
     check_apart(output, table, join)
     runs = read_table(table, column, form, join, unit, tokens_per_byte)
-    from bayescale import render
+    from bayescale.cli import render
     from bayescale.inference import fit as sample
 
     tree = sample(
@@ -211,8 +211,8 @@ def fit(
 @app.command()
 def check(fit: FitFile, quiet: Quiet = False, json: Json = False, force: Force = False) -> None:
     """Judge a fit: convergence, fit to the runs, dependence on the prior."""
-    from bayescale import render
     from bayescale.checks import check as judge
+    from bayescale.cli import render
     from bayescale.saving import load
 
     tree = load(fit)
@@ -248,7 +248,7 @@ def forecast(
             raise ValueError(
                 f"{option} goes with --flops: a table of planned runs says itself what each of them is"
             )
-    from bayescale import render
+    from bayescale.cli import render
     from bayescale.forecast import inputs_along, predict
     from bayescale.saving import FORECAST, load
 
@@ -336,7 +336,7 @@ def returns(
             f"diminishing in which sense? Give one of {', '.join(senses)}; got {' and '.join(given) or 'none'}. "
             "The plainest: --gain-below 0.01, a step buys less than 0.01"
         )
-    from bayescale import render
+    from bayescale.cli import render
     from bayescale.forecast import diminishing
     from bayescale.forecast import returns as marginal
     from bayescale.forecast.stacked import is_stack
@@ -388,7 +388,7 @@ def models(
     json: Json = False,
 ) -> None:
     """List the shipped models, or print one."""
-    from bayescale import render
+    from bayescale.cli import render
     from bayescale.model import Model, shipped
 
     if name is not None:
@@ -417,7 +417,7 @@ def demo(
     json: Json = False,
 ) -> None:
     """Answer a real question on 30 published runs: fit, check, forecast, decide."""
-    from bayescale.demo import run_demo
+    from bayescale.cli.demo import run_demo
 
     run_demo(output, seed=seed, json=json)
 
@@ -495,7 +495,7 @@ def capability(
     force: Force = False,
 ) -> None:
     """What does compute buy in loss, and what in scores of tasks? For a fit of a model with tasks."""
-    from bayescale import render
+    from bayescale.cli import render
     from bayescale.forecast import capability as both
     from bayescale.forecast.stacked import is_stack
     from bayescale.saving import FORECAST, load
@@ -567,7 +567,7 @@ def backtest(
     chosen = [Model.load(each) for each in model] if model else None
     cuts = [size("--cut", each) for each in cut] if cut else None
     runs = read_table(table, column, form, join, unit, tokens_per_byte)
-    from bayescale import render, render_backtest
+    from bayescale.cli import render, render_backtest
     from bayescale.validate import backtest as run_backtest
 
     try:
@@ -613,9 +613,9 @@ def _kept(results: Path | None) -> str:
 
 
 for _name, _verb in (
-    *cli_laws.VERBS.items(),
-    *cli_decide.VERBS.items(),
-    *cli_report.VERBS.items(),
+    *laws.VERBS.items(),
+    *decide.VERBS.items(),
+    *report.VERBS.items(),
 ):
     app.command(_name)(_verb)
 

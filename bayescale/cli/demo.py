@@ -22,8 +22,9 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from bayescale import __version__, render
+from bayescale import __version__
 from bayescale.checks import check
+from bayescale.cli import render
 from bayescale.datasets import load_dataset
 from bayescale.forecast import diminishing, inputs_along, predict, returns, summarise
 from bayescale.notes import SEVERITIES
@@ -74,7 +75,7 @@ def run_demo(output: Path, *, seed: int, json: bool) -> None:
         print(_dump(facts), end="")
     _tell_files(told, output)
     if not converged:
-        from bayescale.cli_options import EXIT_NOT_CONVERGED
+        from bayescale.cli.options import EXIT_NOT_CONVERGED
 
         raise typer.Exit(EXIT_NOT_CONVERGED)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bayescale.cli_options import (
+from bayescale.cli.options import (
     EXIT_NO_GO,
     EXIT_UNDECIDED,
     At,
@@ -72,7 +72,8 @@ def allocate(
     """Divide a budget of compute into parameters and tokens; or judge how released models did."""
     if (flops is None) == (released is None):
         raise ValueError("give either --flops 1e24,1e25 or --released TABLE")
-    from bayescale import decide, render, render_decide
+    from bayescale import decide
+    from bayescale.cli import render, render_decide
     from bayescale.runs import read_runs
     from bayescale.saving import FORECAST, load
 
@@ -143,7 +144,8 @@ def target(
         name: None if text is None else numbers(f"--{name}", text)
         for name, text in (("loss", loss), ("accuracy", accuracy))
     }
-    from bayescale import decide, render, render_decide
+    from bayescale import decide
+    from bayescale.cli import render, render_decide
     from bayescale.saving import FORECAST, load
 
     tree = load(fit, groups=FORECAST)
@@ -195,7 +197,8 @@ def budget(
     force: Force = False,
 ) -> None:
     """Judge whether a run is worth its price. Exit code 0: go, 10: no-go, 20: undecided."""
-    from bayescale import decide, render, render_decide
+    from bayescale import decide
+    from bayescale.cli import render, render_decide
     from bayescale.saving import FORECAST, load
 
     if scenario is None:
@@ -257,7 +260,8 @@ def next_runs(
     force: Force = False,
 ) -> None:
     """Choose the runs that tell most for their FLOP, without a refit for each."""
-    from bayescale import decide, render, render_decide
+    from bayescale import decide
+    from bayescale.cli import render, render_decide
     from bayescale.model import Model
     from bayescale.runs import read_runs
     from bayescale.saving import FORECAST, load
@@ -329,7 +333,8 @@ def compare_recipes(
     families = family or []
     if len(fits) > 2 or max(len(fits), len(families)) != 2 or len(families) == 1:
         raise ValueError("give two fits, or one fit with --family A --family B")
-    from bayescale import decide, render, render_decide
+    from bayescale import decide
+    from bayescale.cli import render, render_decide
     from bayescale.saving import FORECAST, load
 
     # A fit named twice is one fit, whose draws both recipes share.
