@@ -10,6 +10,8 @@ PYTEST_ARGS ?= -n 2 --dist loadscope
 PYTEST := MPLBACKEND=Agg $(PY) -m pytest
 TESTED_EXTRAS := dask,numpyro,parquet,polars,tensorboard
 SUITABLE := (3, 12) <= sys.version_info[:2] < (3, 15)
+# Real run tables, if they lie beside the checkout: what needs them is left out where they do not.
+export BAYESCALE_DATA ?= $(wildcard $(abspath ../shared/data))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

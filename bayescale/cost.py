@@ -189,7 +189,7 @@ def served_tokens[Size: (float, np.ndarray, xr.DataArray)](
 
 
 def accelerator_hours[Size: (float, np.ndarray, xr.DataArray)](
-    flops: Size, peak: Size | float, utilisation: Size | float
+    flops: Size | float, peak: Size | float, utilisation: Size
 ) -> Size:
     """Time that compute takes on one accelerator.
 

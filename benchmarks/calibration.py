@@ -25,12 +25,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from _tables import folder
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 from scipy.stats import norm
 
 import bayescale as bs
-from bayescale.datasets import data_folder
 from bayescale.forecast import returns
 from bayescale.inference.many import Job, Then, fit_many
 from bayescale.model import Model
@@ -675,14 +675,6 @@ def table(
     loss = law(params, tokens) * np.exp(noise * rng.standard_normal(flops.size))
     columns = {"params": params, "tokens": tokens, "flops": flops, "loss": loss}
     return xr.Dataset({name: ("run", values) for name, values in columns.items()})
-
-
-def folder() -> Path:
-    """Folder of the real tables."""
-    found = data_folder()
-    if found is None:
-        raise FileNotFoundError("BAYESCALE_DATA names no folder with the public tables")
-    return found
 
 
 def sweep() -> xr.Dataset:

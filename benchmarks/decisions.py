@@ -25,10 +25,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from _answer import ANSWERS
+from _tables import folder
 from calibration import write
 
 import bayescale as bs
-from bayescale.datasets import data_folder
 from bayescale.inference.fit import prior_tree
 from bayescale.inference.many import Job, fit_many
 from bayescale.model import Model
@@ -311,7 +311,7 @@ def _at(fit: xr.DataTree, aims: xr.Dataset) -> tuple[np.ndarray, float]:
 
 def chinchilla(starts: int, *, anew: bool = False) -> Iterator[tuple[str, float, float, int]]:
     """Rule, error and runs bought, from several random starts; losses as they were, or drawn anew for each start."""
-    runs = bs.read_runs(data_folder() / "epoch_chinchilla.csv")
+    runs = bs.read_runs(folder() / "epoch_chinchilla.csv")
     runs = runs.isel(run=runs["epoch_excluded"].values == 0)[["params", "tokens", "flops", "loss"]]
     runs = runs.drop_vars("run", errors="ignore").drop_attrs()
     order = np.argsort(runs["flops"].values)

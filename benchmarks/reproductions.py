@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import xarray as xr
+from _tables import folder
 from calibration import write
 from scipy.optimize import least_squares
 from scipy.stats import gaussian_kde
 
 import bayescale as bs
 from bayescale.checks.sampler import judge
-from bayescale.datasets import data_folder
 from bayescale.forecast import predict_scores
 from bayescale.inference.arrays import reference
 from bayescale.laws import Law
@@ -45,14 +45,6 @@ was published the row says so. Seconds are those of sampling, over all attempts,
 the worst over all quantities and ESS the least, bulk or tail; a fit counts as converged with at most 1.01 and at least
 400, and where it does not, its row says what failed and in how many modes the chains settled.
 """
-
-
-def folder() -> Path:
-    """Folder of the tables."""
-    found = data_folder()
-    if found is None:
-        raise FileNotFoundError("set BAYESCALE_DATA to the folder of the tables")
-    return found
 
 
 def table(name: str) -> xr.Dataset:

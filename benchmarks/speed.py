@@ -32,8 +32,7 @@ from arviz_stats import ess, mcse, rhat
 from calibration import IN_MODEL, TRUTHS, learning_curves
 
 import bayescale as bs
-from bayescale.inference.fit import default_model
-from bayescale.model import Model
+from bayescale.model import Model, default_model
 from bayescale.validate import backtest
 
 if TYPE_CHECKING:

@@ -17,20 +17,25 @@ settings.register_profile("bayescale", deadline=None, derandomize=True)
 settings.load_profile("bayescale")
 
 REPO = Path(__file__).resolve().parents[1]
+#: Where the real run tables lie unless BAYESCALE_DATA names their folder.
+BESIDE = REPO.parent / "shared" / "data"
 #: Besiroglu et al. 2024, arXiv 2404.10102, table 2: the Chinchilla runs fitted anew.
 BESIROGLU = {"E": 1.8172, "A": 482.01, "alpha": 0.3478, "B": 2085.43, "beta": 0.3658}
+
+
+if not os.environ.get("BAYESCALE_DATA") and BESIDE.is_dir():
+    os.environ["BAYESCALE_DATA"] = str(BESIDE)
 
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Folder of the real run tables, which are not part of the package; without it the test is skipped."""
     given = os.environ.get("BAYESCALE_DATA")
-    folder = Path(given) if given else REPO.parent / "shared" / "data"
-    if folder.is_dir():
-        return folder
-    if given:
+    if not given:
+        pytest.skip(f"needs the real run tables: set BAYESCALE_DATA to their folder (no {BESIDE})")
+    if not Path(given).is_dir():
         pytest.fail(f"BAYESCALE_DATA={given} is not a folder: correct it, or unset it to skip")
-    pytest.skip(f"needs the real run tables: set BAYESCALE_DATA to their folder (no {folder})")
+    return Path(given)
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "links": ({"laws"}, {"numpy"}),
     "drift": (set(), {"numpy", "scipy", "xarray"}),
     "rates": (set(), {"numpy", "scipy"}),
-    "model": ({"laws", "links", "notes"}, {"tomli_w"}),
+    "model": ({"laws", "links", "notes"}, {"tomli_w", "xarray"}),
     "saving": ({"model", "notes", "runs"}, {"xarray"}),
     "checks.sampler": ({"notes"}, ARRAYS | {"arviz_base", "arviz_stats", "scipy"}),
     "inference": (

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from bayescale import laws, links, plots
-from bayescale.cli.prior_curves import POINTS, default_model, prior_curves
+from bayescale.cli.prior_curves import POINTS, model_of_law, prior_curves
 
 DRAWS = 400
 
@@ -20,7 +20,7 @@ def test_a_power_law_is_straight_with_the_exponents_of_its_prior(pure: xr.Datase
     away = np.abs(log_at) > 0.1
     gamma = -log_value[:, away] / log_at[away]
     np.testing.assert_allclose(gamma, gamma[:, :1].repeat(away.sum(), axis=1), rtol=1e-9)
-    prior = default_model(laws.get("pure_power")).priors["gamma"].kwargs
+    prior = model_of_law(laws.get("pure_power")).priors["gamma"].kwargs
     error = prior["sigma"] / np.sqrt(DRAWS)
     assert abs(np.log(gamma[:, 0]).mean() - np.log(prior["median"])) < 4 * error
     assert abs(np.log(gamma[:, 0]).std() - prior["sigma"]) < 4 * error / np.sqrt(2)

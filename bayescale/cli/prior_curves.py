@@ -18,12 +18,12 @@ TASK = "acc_task"
 _LOSSES = {None: "loss", "nats": "loss", "error": "error rate", "success": "-ln(rate of success)"}
 
 
-def default_model(law: Law) -> Model:
+def model_of_law(law: Law) -> Model:
     """The shipped model that is named after a law, or the law with its own default priors.
 
     Examples
     --------
-    >>> default_model(laws.get("pass_at_k")).name
+    >>> model_of_law(laws.get("pass_at_k")).name
     'pass-at-k'
     """
     name = law.name.replace("_", "-")
@@ -62,7 +62,7 @@ def prior_curves(name: str, *, draws: int = 300, random_seed: int = 0) -> xr.Dat
     if name in links.names():
         return _link(links.get(name), draws, random_seed)
     law = laws.get(name)
-    model = default_model(law)
+    model = model_of_law(law)
     middle = law.references(dict.fromkeys(law.scales, 1.0))
     tree = prior_tree(_at_reference(model, middle), model, draws=draws, random_seed=random_seed)
     relative = model.shared_level and model.priors["level"].kwargs.get("median") == "runs"

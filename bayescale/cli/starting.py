@@ -14,7 +14,7 @@ import xarray as xr
 from bayescale.cost import training_flops
 from bayescale.decide.hardware import ACCELERATORS
 from bayescale.decide.scenario import EXAMPLE
-from bayescale.model import Model
+from bayescale.model import Model, default_model
 from bayescale.saving import check_folder
 
 #: Times the largest run, for the run that the budget file proposes.
@@ -111,8 +111,6 @@ def write_files(
         If the model is not known, or the table lacks a column of it.
     """
     if model is None:
-        from bayescale.inference.fit import default_model
-
         base, _ = default_model(runs)
     else:
         base = Model.load(model)

@@ -68,7 +68,7 @@ def load_dataset(
     digest = hashlib.sha256(content).hexdigest()
     frame = parse_table(content, file)
     if digest != entry.sha256:
-        frame = _prepared(entry, frame, file, digest, sha256 or entry.url_sha256)
+        frame = _prepared(entry, frame, file, digest, sha256)
     runs = read_runs(frame, need=entry.need, allow_missing=entry.allow_missing)
     if "loss" in runs:
         runs["loss"].attrs["units"] = entry.loss_unit
@@ -135,7 +135,7 @@ def dataset_of(source: str, sha256: str) -> str | None:
 
 
 def data_folder() -> Path | None:
-    """Folder with tables at hand: ``BAYESCALE_DATA``, else the tables beside a source checkout, else None.
+    """Folder with tables at hand, which ``BAYESCALE_DATA`` names; None where it is not set.
 
     Raises
     ------
@@ -143,17 +143,15 @@ def data_folder() -> Path | None:
         If the variable names no folder.
     """
     given = os.environ.get(ENVIRONMENT)
-    if given:
-        folder = Path(given)
-        if not folder.is_dir():
-            raise FileNotFoundError(
-                f"{ENVIRONMENT}={given}: there is no such folder; expected one with tables such as "
-                "epoch_chinchilla.csv: correct the variable or unset it"
-            )
-        return folder
-    # A source checkout may have the tables beside it.
-    folder = Path(__file__).resolve().parents[3] / "shared" / "data"
-    return folder if folder.is_dir() else None
+    if not given:
+        return None
+    folder = Path(given)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{ENVIRONMENT}={given}: there is no such folder; expected one with tables such as "
+            "epoch_chinchilla.csv: correct the variable or unset it"
+        )
+    return folder
 
 
 def _at_hand(entry: DatasetEntry) -> Path | None:
@@ -186,15 +184,14 @@ def _content(
             f"bayescale reads {entry.file} (SHA-256 {entry.sha256}), prepared from it: put it into "
             f"a folder and set {ENVIRONMENT} to that folder, or pass path="
         )
-    trusted = sha256 or entry.url_sha256
-    if trusted is None:
+    if sha256 is None:
         raise FileNotFoundError(
             f"dataset {name!r} is not at hand, and no checksum of the authors' file is recorded, "
             f"so it is not downloaded unasked. Get {entry.url} by hand, put it into a folder as "
             f"{_authors_file(entry)} and set {ENVIRONMENT} to that folder, or pass path=; or pass "
             "sha256= with the checksum you trust, and it is downloaded"
         )
-    return _authors_file(entry), _download(name, entry.url, trusted)
+    return _authors_file(entry), _download(name, entry.url, sha256)
 
 
 def _download(name: str, url: str, sha256: str) -> bytes:

@@ -3,8 +3,8 @@
 What is known of the authors' files: ``obs-benchmarks`` was read whole at its commit, of
 ``epoch-chinchilla`` the columns and the rows that its notebook prints, of ``revisiting-lang`` the
 columns and some rows of the original copy, of ``ai-efficiency`` an earlier version; ``routed-moe``
-follows the column descriptions of its README. No checksum of any of them is established yet, so
-``url_sha256`` is None. Preparing must give the number of runs of the prepared table.
+follows the column descriptions of its README. No checksum of any of them is established yet.
+Preparing must give the number of runs of the prepared table.
 """
 
 from collections.abc import Callable
@@ -27,8 +27,6 @@ class DatasetEntry:
         Table in bayescale's columns: its file name and checksum.
     url : str
         Authors' file at a fixed commit; empty for the table inside the package.
-    url_sha256 : str or None
-        Checksum of the authors' file, None where it has not been established.
     prepare : callable, optional
         Authors' file to bayescale's columns; None where that file is not a table.
     need, allow_missing : tuple of str
@@ -46,7 +44,6 @@ class DatasetEntry:
     file: str
     sha256: str
     url: str = ""
-    url_sha256: str | None = None
     prepare: Callable[[pd.DataFrame], pd.DataFrame] | None = None
     need: tuple[str, ...] = ("params", "tokens", "loss")
     allow_missing: tuple[str, ...] = ()

@@ -13,14 +13,14 @@ import numpy as np
 import xarray as xr
 
 from bayescale.cost import accelerator_hours, as_money, energy_kwh
-from bayescale.decide.draws import COUNTS, Draws, as_draws, each_part, loss_along, read_draws, told
+from bayescale.decide.draws import Draws, as_draws, each_part, loss_along, read_draws, told
 from bayescale.decide.scenario import Scenario, draw, held_inputs
 from bayescale.forecast.curve import decades_beyond, stream
 from bayescale.forecast.doubts import distance_note, scale_unit
 from bayescale.forecast.montecarlo import SAMPLE_DIMS, effective_size, mcse, probability_mcse
 from bayescale.forecast.scales import read_flops
 from bayescale.forecast.sensitivity import prior_note
-from bayescale.forecast.stacked import is_stack
+from bayescale.forecast.stacked import COUNTS, is_stack
 from bayescale.notes import Note, dump_notes
 
 #: Degree of the polynomial that says what utility an input lets expect, and draws wanted for each of its terms.
@@ -95,7 +95,7 @@ def budget(
         for name in (*_INPUTS, "pue", "grid_intensity")
     }
     curve, loss = (loss_along(draws, flops, kind, random_seed)[:, 0] for kind in ("curve", "run"))
-    hours = plan.flops * accelerator_hours(1.0 / inputs["utilisation"], plan.peak, 1.0)
+    hours = accelerator_hours(plan.flops, plan.peak, inputs["utilisation"])
     money = hours * inputs["price"] + inputs["fixed_cost"]
     energy = energy_kwh(hours, plan.watts, np.maximum(inputs["pue"], 1.0))
     found = {

@@ -19,12 +19,9 @@ from bayescale.forecast.path import PathLike
 from bayescale.forecast.predict import Kind
 from bayescale.forecast.returns import Route, route_for
 from bayescale.forecast.scales import group_label, group_of
-from bayescale.forecast.stacked import is_stack, members
+from bayescale.forecast.stacked import COUNTS, is_stack, members
 from bayescale.forecast.tangent import loss_of_inputs, marginal_loss
 from bayescale.notes import Note
-
-#: Members of a stack with less weight do not count where models disagree.
-COUNTS = 0.05
 
 type Family = str | Mapping[str, str] | None
 
@@ -192,12 +189,14 @@ def each_part(draws: Draws) -> Iterator[tuple[Part, slice]]:
         start += part.saved.samples
 
 
-def of_samples(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Values of samples by their indices; what does not vary by sample stays as it is."""
-    return values[rows] if values.shape[0] > 1 else values
+def floors(draws: Draws) -> np.ndarray:
+    """Irreducible loss of each draw; axes (sample, 1)."""
+    return np.concatenate(
+        [np.broadcast_to(p.route.floor, (p.saved.samples, 1)) for p in draws.parts]
+    )
 
 
-def of_rows(values: np.ndarray, rows: slice) -> np.ndarray:
+def of_samples(values: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
     """Values of some samples; what does not vary by sample stays as it is."""
     return values[rows] if values.shape[0] > 1 else values
 
@@ -234,7 +233,7 @@ def evaluate(
     found = np.empty((answers or 1, draws.samples, points))
     for part, rows in each_part(draws):
         for block in blocks(points, part.saved.samples):
-            given = (of_rows(each, rows) for each in inputs)
+            given = (of_samples(each, rows) for each in inputs)
             values = ask(
                 part, tuple(each[:, block] if each.shape[1] > 1 else each for each in given)
             )
@@ -316,7 +315,7 @@ def marginal_losses(
 def as_draws(draws: Draws, values: np.ndarray, *dims: str) -> xr.DataArray:
     """Values with axes (sample, ...) as an array with dims chain, draw and ``dims``."""
     pieces = [
-        of_rows(values, rows).reshape(*part.saved.shape, *values.shape[1:])
+        of_samples(values, rows).reshape(*part.saved.shape, *values.shape[1:])
         for part, rows in each_part(draws)
     ]
     stacked = np.concatenate(pieces, axis=1)

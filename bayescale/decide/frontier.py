@@ -275,7 +275,7 @@ def _member(
         # Along a path that differs from draw to draw, the drift's covariance is taken in its middle.
         middle = np.broadcast_to(np.median(grown[slot], axis=0), asked.shape[1:])
         inputs[slot] = np.concatenate([middle, at[slot]])
-    delta, _ = whole.drift.evaluate({slot: each[None] for slot, each in at.items()})
+    delta = whole.drift.delta({slot: each[None] for slot, each in at.items()})
     targets = values - values.mean(axis=0)
     pull = np.zeros((targets.shape[1], asked.shape[1]))
     apart = np.zeros((targets.shape[1], targets.shape[1]))
@@ -285,7 +285,7 @@ def _member(
             pull[row, points], *_ = np.linalg.lstsq(about[:, points], targets[:, row])
         # What does not follow the losses asked for, such as a price, no run can tell.
         apart = np.atleast_2d(np.cov(targets - about @ pull.T, rowvar=False))
-        targets = (asked - whole.drift.evaluate(grown)[0]) @ pull.T
+        targets = (asked - whole.drift.delta(grown)) @ pull.T
     law = np.cov(np.column_stack([targets, seen - delta]), rowvar=False)
     expected = seen.mean(axis=0)
     noise = variance_of(part, runs, expected[-made:])

@@ -292,7 +292,7 @@ def _flop_price(scenario: Scenario, random_seed: int) -> float:
         draw(each, 4000, stream(random_seed, "scenario", name))
         for name, each in (("price", scenario.price), ("utilisation", scenario.utilisation))
     )
-    return float((accelerator_hours(1.0 / share, scenario.peak, 1.0) * hour).mean())
+    return float((accelerator_hours(1.0, scenario.peak, share) * hour).mean())
 
 
 def _worth_note(worth: np.ndarray, money: np.ndarray, unit: str) -> list[Note]:

@@ -8,20 +8,23 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayescale.decide.draws import Draws, Family, as_draws, loss_along, read_draws
-from bayescale.decide.target import QUANTILES
 from bayescale.forecast.curve import Saved, compute_of, decades_beyond
 from bayescale.forecast.doubts import distance_note
-from bayescale.forecast.growth import check_range
+from bayescale.forecast.growth import HORIZON, check_range
 from bayescale.forecast.held import Held
-from bayescale.forecast.montecarlo import SAMPLE_DIMS, effective_size, probability_mcse, quantiles
+from bayescale.forecast.montecarlo import (
+    QUANTILES,
+    SAMPLE_DIMS,
+    effective_size,
+    probability_mcse,
+    quantiles,
+)
 from bayescale.forecast.optimum import SPACING, falling_root
 from bayescale.forecast.path import PathLike
 from bayescale.forecast.predict import Kind, check_kind
 from bayescale.forecast.scales import read_flops
 from bayescale.notes import Note, dump_notes
 
-#: Times the largest compute asked about, where the search for a crossing ends unless a horizon is given.
-HORIZON = 1e4
 #: Secants within a quarter of a decade, where the slope drifts.
 _DRIFT_STEPS = 5
 

@@ -14,6 +14,7 @@ from bayescale.decide.draws import (
     Family,
     Part,
     as_draws,
+    floors,
     loss_along,
     models_note,
     read_draws,
@@ -24,7 +25,13 @@ from bayescale.forecast.capability import Linked, linked
 from bayescale.forecast.curve import blocks, compute_of, stream
 from bayescale.forecast.doubts import distance_note, scale_unit
 from bayescale.forecast.held import Held
-from bayescale.forecast.montecarlo import SAMPLE_DIMS, effective_size, probability_mcse, quantiles
+from bayescale.forecast.montecarlo import (
+    QUANTILES,
+    SAMPLE_DIMS,
+    effective_size,
+    probability_mcse,
+    quantiles,
+)
 from bayescale.forecast.optimum import SPACING, falling_root
 from bayescale.forecast.path import PathLike
 from bayescale.forecast.predict import Kind, check_kind
@@ -35,7 +42,6 @@ from bayescale.forecast.stacked import is_stack
 from bayescale.notes import Note, dump_notes
 from bayescale.rates import EDGE, Rates, draw
 
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 #: Share of the draws from which it is said that they pass the law's own floor.
 PAST_FLOOR = 0.01
 #: Share of the largest run's compute from which the search starts; from the smallest run, if the slope drifts.
@@ -153,10 +159,9 @@ def compute_for(
     crossing = _first_crossing(draws, wanted, start, horizon, kind, random_seed)
     unit = read_flops(1.0, saved).attrs["units"]
     compute = as_draws(draws, crossing, name).assign_coords({name: targets})
-    floors = [np.broadcast_to(p.route.floor, (p.saved.samples, 1)) for p in draws.parts]
     chances = {
         "p_unreachable": np.isinf(crossing),
-        "p_below_floor": np.concatenate(floors) >= wanted,
+        "p_below_floor": floors(draws) >= wanted,
     }
     if budget is not None:
         chances["p_over_budget"] = crossing > budget

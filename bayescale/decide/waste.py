@@ -13,6 +13,7 @@ import numpy as np
 from bayescale.cost import inference_flops, training_flops
 from bayescale.decide.draws import (
     Draws,
+    floors,
     loss_and_marginals,
     loss_of,
     of_samples,
@@ -202,13 +203,6 @@ def _saved(
     start = np.clip(start, 1e-12, REACH / 2)
     factor = falling_root(excess, lower, lower + REACH, start, tolerance=1e-9)
     return np.asarray(cost * -np.expm1(-factor))
-
-
-def floors(draws: Draws) -> np.ndarray:
-    """Irreducible loss of each draw; axes (sample, 1)."""
-    return np.concatenate(
-        [np.broadcast_to(p.route.floor, (p.saved.samples, 1)) for p in draws.parts]
-    )
 
 
 def cheapest(

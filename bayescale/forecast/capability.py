@@ -16,9 +16,15 @@ from numpy.typing import ArrayLike
 
 from bayescale.forecast.curve import Saved, blocks, decades_beyond, read_fit, samples, stream
 from bayescale.forecast.doubts import design_note, distance_note, fit_notes, group_notes
-from bayescale.forecast.growth import check_range
+from bayescale.forecast.growth import HORIZON, check_range
 from bayescale.forecast.held import Held, hold_given
-from bayescale.forecast.montecarlo import SAMPLE_DIMS, effective_size, probability_mcse, quantiles
+from bayescale.forecast.montecarlo import (
+    QUANTILES,
+    SAMPLE_DIMS,
+    effective_size,
+    probability_mcse,
+    quantiles,
+)
 from bayescale.forecast.path import PathLike
 from bayescale.forecast.predict import Kind, predict, these_draws
 from bayescale.forecast.returns import Route, check_step, loss_at, route_attrs, route_for
@@ -32,11 +38,8 @@ from bayescale.rates import Rates, draw
 
 #: Steps that tasks chain, unless said.
 LENGTHS = (1, 10, 100, 1000)
-#: Times the largest scale asked about, where the search for the peak of the gain ends.
-HORIZON = 1e4
 #: Scales in that search.
 GRID = 120
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 #: What an answer holds of each draw.
 _DRAWN = ["loss", "loss_gain", "score", "gain", "peak"]
 

@@ -17,9 +17,10 @@ from bayescale.cost import training_flops
 from bayescale.drift import Paths, Sudden, axes
 from bayescale.laws import Law
 from bayescale.model import Effect, Model, Pool, crossed
+from bayescale.saving import FORMAT
 
-#: Version of the saved tree that is read here.
-FORMAT = 1
+#: Imaginary step of derivatives: so small that nothing of it is left in the real part.
+STEP = 1e-30
 #: Samples times points evaluated at once: half a megabyte for each real array, which stays in a processor's cache.
 BLOCK = 2**16
 
@@ -222,11 +223,11 @@ def _draw_drift(saved: Saved, seed: int) -> Paths:
     ]
 
     def along(ray: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        turn = dict.fromkeys(grown, 1 + 1e-30j / len(grown))
+        turn = dict.fromkeys(grown, 1 + STEP * 1j / len(grown))
         ratios = {slot: values * turn.get(slot, 1) for slot, values in saved.ratios(ray).items()}
         found = [log_location(saved, ratios, params) for params in laws]
         falls = np.minimum.reduce([-np.diff(each.real, axis=1) for each in found])
-        return falls, np.minimum.reduce([-each.imag / 1e-30 for each in found])
+        return falls, np.minimum.reduce([-each.imag / STEP for each in found])
 
     reference = {slot: saved.reference[slot] for slot in inputs}
     return paths.never_rising(along, reference, grown)
@@ -301,8 +302,8 @@ def log_location(
     saved : Saved
     ratios : mapping
         Each input, by slot, as a ratio to its reference scale; axes (sample, point). Complex ratios give derivatives
-        to machine precision: with a ratio of ``r * (1 + 1e-30j)`` the imaginary part of the result, divided by
-        1e-30, is the elasticity of the loss.
+        to machine precision: with a ratio of ``r * (1 + STEP * 1j)`` the imaginary part of the result, divided by
+        :data:`STEP`, is the elasticity of the loss.
     params : mapping
         Parameters of the law; axes (sample, point). See :func:`law_params`.
 

@@ -15,9 +15,10 @@ from bayescale.forecast.alternative import Elsewhere
 from bayescale.forecast.capability import linked
 from bayescale.forecast.curve import Saved, blocks, decades_beyond, read_fit, samples
 from bayescale.forecast.doubts import design_note, distance_note, fit_notes, group_notes
-from bayescale.forecast.growth import check_range
+from bayescale.forecast.growth import HORIZON, check_range
 from bayescale.forecast.held import Held, hold_given
 from bayescale.forecast.montecarlo import (
+    QUANTILES,
     SAMPLE_DIMS,
     effective_size,
     probability_mcse,
@@ -37,9 +38,6 @@ from bayescale.forecast.sensitivity import prior_note
 from bayescale.forecast.stacked import is_stack, members, mixed, of_stack
 from bayescale.notes import Note, dump_notes, get_notes
 
-#: Times the compute asked about, where the search for the onset ends unless a horizon is given.
-HORIZON = 1e4
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 #: A rise of the loss smaller than this, relatively, is rounding.
 _RISE = 1e-12
 

@@ -212,7 +212,7 @@ def drift_note(
     """
     if saved.drift is None:
         return []
-    delta, _ = saved.drift.evaluate(inputs)
+    delta = saved.drift.delta(inputs)
     share = float(np.var(delta) / max(np.var(log_loss), 1e-300))
     if share < DRIFT_SHARE:
         return []

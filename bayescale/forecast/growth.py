@@ -17,6 +17,10 @@ from bayescale.forecast.path import Path, PathLike, resolve_path
 from bayescale.forecast.scales import group_of, read_flops
 from bayescale.forecast.stacked import is_stack, members
 
+#: Times the largest scale asked about, where the search for an onset, a peak or a crossing ends unless a horizon is
+#: given.
+HORIZON = 1e4
+
 
 @dataclass(frozen=True)
 class Growth:

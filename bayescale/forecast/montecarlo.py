@@ -12,6 +12,8 @@ import numpy as np
 import xarray as xr
 
 SAMPLE_DIMS = ("chain", "draw")
+#: Probabilities of the quantiles that answers carry.
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 #: Values sorted at once: 32 MB.
 _BLOCK = 2**22
 

@@ -14,8 +14,6 @@ from bayescale.cost import tokens_for
 from bayescale.forecast.curve import BLOCK, Saved
 from bayescale.forecast.tangent import marginal_loss
 
-#: Imaginary step of derivatives: so small that nothing of it is left in the real part.
-STEP = 1e-30
 #: Distance of the lattice's nodes in ln(compute): a quarter of a decade.
 SPACING = np.log(10.0) / 4
 #: The optimum is sought within this many units of ln N about equal shares of compute.

@@ -25,7 +25,7 @@ from bayescale.forecast.doubts import (
     group_notes,
     noise_note,
 )
-from bayescale.forecast.montecarlo import SAMPLE_DIMS, quantiles
+from bayescale.forecast.montecarlo import QUANTILES, SAMPLE_DIMS, quantiles
 from bayescale.forecast.noise import run_loss, usual_trials
 from bayescale.forecast.scales import Scales, read_scales
 from bayescale.forecast.sensitivity import prior_note
@@ -123,9 +123,7 @@ def these_draws(at: Scales, draws: slice) -> Scales:
     return at.isel(draw=draws) if isinstance(at, xr.Dataset) and "draw" in at.dims else at
 
 
-def summarise(
-    draws: xr.DataArray | xr.Dataset, prob: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95)
-) -> xr.Dataset:
+def summarise(draws: xr.DataArray | xr.Dataset, prob: Sequence[float] = QUANTILES) -> xr.Dataset:
     """Quantiles of forecasts over all draws.
 
     There is no mean: an inverse quantity, such as the compute to reach a loss, may have none.

@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayescale.forecast.curve import (
+    STEP,
     Saved,
     blocks,
     decades_beyond,
@@ -30,7 +31,7 @@ from bayescale.forecast.doubts import (
 )
 from bayescale.forecast.growth import Growth, check_range, growth
 from bayescale.forecast.held import Held, hold_given
-from bayescale.forecast.optimum import SPACING, STEP, falling_root
+from bayescale.forecast.optimum import SPACING, falling_root
 from bayescale.forecast.path import PathLike, resolve_path
 from bayescale.forecast.scales import group_label, group_of, read_flops
 from bayescale.forecast.sensitivity import prior_note

@@ -19,7 +19,7 @@ from bayescale.notes import Note, dump_notes, get_notes
 #: Groups of a member whose draws are thinned to its share.
 _DRAWN = ("posterior", "log_prior", "log_likelihood")
 #: Members with less weight do not count where models disagree.
-_COUNTS = 0.05
+COUNTS = 0.05
 #: Parts of an answer in which members are compared.
 _COMPARED = ("loss", "gain")
 
@@ -120,7 +120,7 @@ def of_stack[Answer: (xr.DataArray, xr.Dataset)](
     answers = [ask(member.share, member.draws) for member in asked]
     notes = [note for answer in answers for note in get_notes(answer)]
     weighty = {
-        m.name: answer for m, answer in zip(asked, answers, strict=True) if m.weight > _COUNTS
+        m.name: answer for m, answer in zip(asked, answers, strict=True) if m.weight > COUNTS
     }
     if isinstance(answers[0], xr.DataArray):
         notes += disagreement(weighty)

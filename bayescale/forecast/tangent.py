@@ -11,14 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from bayescale.forecast.curve import Saved, log_location
+from bayescale.forecast.curve import STEP, Saved, log_location
 
 type Slope = np.ndarray | float | None
 type Turn = Callable[[Any], Any]
 type Rule = Callable[..., tuple[Any, Sequence[Turn]]]
-
-#: Imaginary step of derivatives along a drawn drift, which knows its own slope.
-_STEP = 1e-30
 
 
 def _same(slope: Any) -> Any:
@@ -188,7 +185,7 @@ def _by_complex_inputs(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     found = {}
     for name in names:
-        turned = {**ratios, name: ratios[name] * (1 + _STEP * 1j)}
+        turned = {**ratios, name: ratios[name] * (1 + STEP * 1j)}
         location = log_location(saved, turned, params)
-        found[name] = -np.exp(location.real) * location.imag / _STEP
+        found[name] = -np.exp(location.real) * location.imag / STEP
     return np.exp(location.real), found

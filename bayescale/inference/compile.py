@@ -176,7 +176,7 @@ def compile_model(
         cfunc, collapsed = _density(model, point, nodes, sum(2 + rank for rank in ranks.values()))
 
     x, flat, layout, given = open_graph(model, point)
-    outputs, graphs = _outputs(model, value_vars)
+    outputs, graphs = _outputs(model)
     points = pt.dmatrix("points")
     graphs = vectorize_graph(clone_replace(graphs, given), {x: points})
     return Compiled(
@@ -311,9 +311,7 @@ def _unpack_data(
     return found
 
 
-def _outputs(
-    model: pm.Model, value_vars: list[Any]
-) -> tuple[tuple[tuple[str, str], ...], list[Any]]:
+def _outputs(model: pm.Model) -> tuple[tuple[tuple[str, str], ...], list[Any]]:
     """Everything a fit keeps of a draw: constrained parameters, deterministics, log densities, replicated runs."""
     wanted = {var.name for var in model.unobserved_RVs}
     free = [var for var in model.unobserved_value_vars if var.name in wanted]
@@ -437,14 +435,10 @@ def _identity(n, expanded, x_, out_, user_data):
     return 0
 
 
-def nutpie_model(compiled: Compiled, jitter: float = 1.0) -> CompiledPyMCModel:
+def nutpie_model(compiled: Compiled) -> CompiledPyMCModel:
     """Hand a compiled density to nutpie; its trace holds the flat points of :attr:`Compiled.names`.
 
-    Parameters
-    ----------
-    compiled : Compiled
-    jitter : float
-        Half-width of the uniform scatter of the chains' starts, on the unconstrained scale.
+    Chains start scattered about :attr:`Compiled.start`, by up to one on the unconstrained scale.
     """
     flat, layout = compiled.packed()
     table = np.array([flat.ctypes.data, flat.size, layout.ctypes.data], dtype=np.int64)
@@ -452,7 +446,7 @@ def nutpie_model(compiled: Compiled, jitter: float = 1.0) -> CompiledPyMCModel:
 
     def start(seed: int | None) -> np.ndarray:
         rng = np.random.default_rng(seed)
-        return origin + rng.uniform(-jitter, jitter, origin.size)
+        return origin + rng.uniform(-1.0, 1.0, origin.size)
 
     return CompiledPyMCModel(
         dims={},

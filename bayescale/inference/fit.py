@@ -36,7 +36,7 @@ from bayescale.inference.compile import PLAIN, Compiled, compile_model, nutpie_m
 from bayescale.inference.minima import fill_minima
 from bayescale.inference.tree import groups, with_facts
 from bayescale.inference.variables import Centred, Drop
-from bayescale.model import Model
+from bayescale.model import Model, default_model, with_input
 from bayescale.notes import Note, dump_notes, get_notes
 
 PRIOR_DRAWS = 500
@@ -286,53 +286,6 @@ def _with_run_effects(runs: xr.Dataset, model: Model) -> Model:
     # Seeds and tuning move the loss of a run by some .1 to 1 %; 8 cells of 4 seeds scatter by .03 to 1 % (2305.16264).
     effect = {"over": "run_id", "sd": {"dist": "HalfNormal", "kwargs": {"sigma": 0.02}}}
     return model.changed(pool={"level": effect})
-
-
-#: Columns that may be the one input of a law, the best first.
-ONE_INPUT = ("flops", "examples", "tokens", "params")
-
-
-def default_model(runs: xr.Dataset) -> tuple[Model, Note]:
-    """Model for the columns at hand, with the note that says so.
-
-    Parameters
-    ----------
-    runs : xr.Dataset
-
-    Returns
-    -------
-    tuple of Model and Note
-
-    Examples
-    --------
-    >>> import bayescale as bs
-    >>> default_model(bs.load_dataset("pile"))[0].name
-    'skaling-drift-families'
-    """
-    families = np.unique(runs["family"].values).size if "family" in runs else 1
-    if "params" in runs and "tokens" in runs:
-        model = Model.load("skaling-drift-families" if families > 1 else "skaling-drift")
-        found = f"params and tokens, {families} families" if families > 1 else "params and tokens"
-    else:
-        model = with_input(runs, Model.load("shifted-drift"))
-        found = f"one input, {model.inputs['scale']!r}"
-    advice = "name a model to choose another; `bayescale models` lists them"
-    return model, Note(
-        "default_model", "info", f"no model was named: {model.name!r} was taken for {found}", advice
-    )
-
-
-def with_input(runs: xr.Dataset, model: Model) -> Model:
-    """Give a law of one input of any kind the size that the table has, where it lacks the model's own.
-
-    A law of samples, of context or of a share is not one of compute, whatever the table holds.
-    """
-    slots = model.law_object.input_names
-    present = [name for name in ONE_INPUT if name in runs]
-    column = model.inputs[slots[0]]
-    if len(slots) != 1 or column in runs or column not in ONE_INPUT or not present:
-        return model
-    return model.changed(inputs={slots[0]: present[0]})
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ The format is documented in ``models/README.md``. Nothing here samples; ``bayesc
 builds the graph.
 """
 
+from bayescale.model._default import ONE_INPUT, default_model, with_input
 from bayescale.model._model import Model, models_dir, shipped
 from bayescale.model._parts import (
     DISTRIBUTIONS,
@@ -21,6 +22,7 @@ from bayescale.model._reader import FORMAT, Reader, hint
 __all__ = [
     "DISTRIBUTIONS",
     "FORMAT",
+    "ONE_INPUT",
     "Breaks",
     "Discrepancy",
     "Effect",
@@ -31,7 +33,9 @@ __all__ = [
     "Reader",
     "Tasks",
     "crossed",
+    "default_model",
     "hint",
     "models_dir",
     "shipped",
+    "with_input",
 ]

@@ -19,7 +19,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.notes import Note, dump_notes, get_notes
-from bayescale.runs.cells import cell_values, check_values, keep, parse_size, refuse
+from bayescale.runs.cells import cell_values, check_values, keep, refuse
 from bayescale.runs.columns import ALONE, COLUMNS, INPUTS, describe, nearest, recognise
 from bayescale.runs.run_names import joined
 from bayescale.runs.screen import design_notes, levels, tokens_per_param
@@ -38,7 +38,7 @@ from bayescale.runs.units import UNITS, Unit, to_nats
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["design_notes", "parse_size", "read_runs", "summarise_runs"]
+__all__ = ["read_runs", "summarise_runs"]
 
 
 def read_runs(

@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from bayescale.cost import training_flops
 from bayescale.inference.arrays import log_losses
 from bayescale.inference.columns import check_columns
-from bayescale.inference.fit import ONE_INPUT, default_model, with_input
 from bayescale.inference.many import Job, Outcome, fit_many
 from bayescale.inference.minima import fill_minima
-from bayescale.model import Model, shipped
+from bayescale.model import ONE_INPUT, Model, default_model, shipped, with_input
 from bayescale.notes import Note, dump_notes, get_notes
 from bayescale.validate import baselines as simple
 from bayescale.validate.score import Predictive, RatePredictive, predictive, score_runs
-from bayescale.validate.verdict import calibration, summarise_backtest, verdict
+from bayescale.validate.verdict import calibration, summarise_backtest
 
-__all__ = ["backtest", "default_cuts", "summarise_backtest", "verdict"]
+__all__ = ["backtest", "default_cuts"]
 
 #: Cuts that are chosen when none is given; the least number and share of training runs, and of held-out runs, of each.
 DEFAULT_CUTS = 4
@@ -246,7 +246,7 @@ def _with_scale(runs: xr.Dataset, given: str | None) -> tuple[xr.Dataset, str]:
     if plain and "flops" not in runs and given in (None, "flops"):
         # Tokens alone would call a small model that saw many of them a large run.
         params, tokens = (each.values.astype(float) for each in sizes)
-        runs = runs.assign(flops=("run", 6 * params * tokens, {"units": "FLOP"}))
+        runs = runs.assign(flops=("run", training_flops(params, tokens), {"units": "FLOP"}))
     present = [name for name in ONE_INPUT if name in runs]
     if given is None and not present:
         raise ValueError(f"{where}: no column says how large a run is; name one: input=...")

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import chi2
 
+from bayescale.cost import training_flops
 from bayescale.forecast import diminishing, predict, returns
 from bayescale.inference.arrays import log_losses
 from bayescale.inference.fit import prior_tree
@@ -202,7 +203,7 @@ def answers(fit: xr.DataTree) -> xr.DataArray:
         largest, path = float(runs[next(iter(model.inputs.values()))].max()), None
         if both:
             params, tokens = (runs[model.inputs[name]] for name in ("params", "tokens"))
-            largest = float((6 * params * tokens).max())
+            largest = float(training_flops(params, tokens).max())
             path = f"fixed-ratio={float(np.exp(np.log(tokens / params).mean())):.6g}"
         table = returns(fit, flops=[factor * largest for factor in FACTORS], path=path)
         relative = xr.Dataset(
