@@ -43,7 +43,8 @@ if TYPE_CHECKING:
         returns,
         summarise,
     )
-    from bayescale.inference import build, fit  # type: ignore[no-redef]
+    from bayescale.inference import build, fit, sample_prior  # type: ignore[no-redef]
+    from bayescale.inference.many import Job, Outcome, fit_many
     from bayescale.laws import Input, Law, Param
     from bayescale.model import Model
     from bayescale.notes import Note, get_notes
@@ -85,6 +86,7 @@ _HOMES = {
     "predict_scores": "forecast",
     "read_runs": "runs",
     "returns": "forecast",
+    "sample_prior": "inference",
     "save": "saving",
     "smallest_model": "decide",
     "stack": "validate.stack",
@@ -130,6 +132,7 @@ __all__ = [
     "predict_scores",
     "read_runs",
     "returns",
+    "sample_prior",
     "save",
     "smallest_model",
     "stack",

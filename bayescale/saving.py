@@ -149,6 +149,15 @@ def load(path: str | Path, *, groups: Sequence[str] | None = None) -> xr.DataTre
         If there is nothing at ``path``.
     ValueError
         If it is not a fit of bayescale, is truncated, or is of a newer format.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import bayescale as bs
+    >>> prior = bs.sample_prior(bs.load_dataset("pile"), "chinchilla", draws=100)
+    >>> path = save(prior, Path(tempfile.mkdtemp()) / "prior.nc")
+    >>> load(path).attrs["model_name"]
+    'chinchilla'
     """
     path = Path(path)
     if not path.exists():

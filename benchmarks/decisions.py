@@ -29,7 +29,7 @@ from _tables import folder
 from calibration import write
 
 import bayescale as bs
-from bayescale.inference.fit import prior_tree
+from bayescale.inference import sample_prior
 from bayescale.inference.many import Job, fit_many
 from bayescale.model import Model
 from bayescale.validate.baselines import fit_law
@@ -115,7 +115,7 @@ def worlds(workers: int, quick: bool) -> list[Row]:
     design = sweep(params, params * ratio)
     budget = FARTHER * float(design["flops"].max())
     model = with_level(MODEL, 2.5)
-    truth = prior_tree(design, model, draws=count, random_seed=101)
+    truth = sample_prior(design, model, draws=count, random_seed=101)
     losses = bs.predict(truth, design.drop_vars("loss"), kind="run", random_seed=101)
     aside = xr.Dataset({"budget": budget})
     jobs = [
@@ -345,7 +345,7 @@ def simulated(count: int) -> Iterator[tuple[str, float, float, int]]:
     # Drawn worlds drift by a share of the elasticity of these losses: with none they would follow the law.
     grid = sweep(params, params * ratio, loss_of(TYPICAL, params, params * ratio))
     model = with_level(DEFAULT, 2.5)
-    truth = prior_tree(grid, model, draws=count, random_seed=202)
+    truth = sample_prior(grid, model, draws=count, random_seed=202)
     losses = bs.predict(truth, grid.drop_vars("loss"), kind="run", random_seed=202)
     size = np.array([np.sqrt(1e23 / 120)])
     aims = sweep(size, 20 * size)
@@ -426,7 +426,7 @@ def times(workers: int, quick: bool) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         for model in ("chinchilla", DEFAULT):
             fit = bs.save(
-                prior_tree(runs, model, draws=4000, random_seed=3), Path(folder) / f"{model}.nc"
+                sample_prior(runs, model, draws=4000, random_seed=3), Path(folder) / f"{model}.nc"
             )
             for answer in ANSWERS:
                 found = measure(fit, answer, scales, 3)
@@ -451,7 +451,9 @@ def scaling(workers: int, quick: bool) -> list[Row]:
     draws, whole = (500, 1600) if quick else (20_000, 10_000)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        fit = bs.save(prior_tree(runs, MODEL, draws=draws, random_seed=3), Path(folder) / "fit.nc")
+        fit = bs.save(
+            sample_prior(runs, MODEL, draws=draws, random_seed=3), Path(folder) / "fit.nc"
+        )
         for answer in LARGE:
             first = 0.0
             for scales in (whole // 4, whole // 2, whole):

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from bayescale.forecast import predict
-from bayescale.inference.fit import prior_tree
+from bayescale.inference import sample_prior
 from bayescale.inference.many import Job, Outcome
 from bayescale.model import Model
 from bayescale.plots import plot_ranks
@@ -97,7 +97,7 @@ def test_simulated_losses_have_the_known_error_that_a_fit_adds(
         f'dist = "{dist}"\n{"nu = 3.0" if dist == "StudentT" else ""}'
     )
     jobs = simulated(monkeypatch, design, model, 100, random_seed=2)
-    truth = prior_tree(design, Model.load(jobs[0].model), draws=100, random_seed=2)
+    truth = sample_prior(design, Model.load(jobs[0].model), draws=100, random_seed=2)
     curve = predict(truth, design.drop_vars("loss")).isel(chain=0).transpose("draw", "run").values
     losses = np.stack([job.runs["loss"].values for job in jobs])
     off, known = np.log(losses / curve), np.isfinite(share)
@@ -118,7 +118,7 @@ def test_without_a_known_error_losses_are_those_of_a_prediction(
 ) -> None:
     design = simulate(4, seed=1)[["params", "tokens", "flops", "loss"]]
     jobs = simulated(monkeypatch, design, Model.load("chinchilla"), 3, random_seed=2)
-    truth = prior_tree(design, Model.load(jobs[0].model), draws=3, random_seed=2)
+    truth = sample_prior(design, Model.load(jobs[0].model), draws=3, random_seed=2)
     losses = predict(truth, design.drop_vars("loss"), kind="run", random_seed=2).isel(chain=0)
     for index, job in enumerate(jobs):
         np.testing.assert_array_equal(job.runs["loss"], losses.isel(draw=index))

@@ -15,7 +15,7 @@ from bayescale.decide import Scenario, budget
 from bayescale.decide.budget import evppi, expected_shortfall
 from bayescale.decide.hardware import ACCELERATORS, find_accelerator
 from bayescale.decide.scenario import EXAMPLE, Step, draw
-from bayescale.inference.fit import prior_tree
+from bayescale.inference import sample_prior
 from bayescale.model import Model, Prior
 
 PLAIN = Scenario(
@@ -64,7 +64,7 @@ def test_a_law_of_another_input_has_no_price_of_flop() -> None:
     """Once compute was taken for tokens, and a decision printed."""
     runs = bs.load_dataset("pile")[["tokens", "loss"]]
     model = Model.load("power").changed(inputs={"scale": "tokens"})
-    fit = prior_tree(runs, model, draws=100)
+    fit = sample_prior(runs, model, draws=100)
     told = "grows with tokens, not with training compute"
     with pytest.raises(ValueError, match=f"scenario: the fit {told}"):
         budget(fit, replace(PLAIN, path=None))

@@ -18,7 +18,7 @@ from bayescale import drift
 from bayescale.decide import budget, next_runs, stop
 from bayescale.decide.frontier import before_runs
 from bayescale.decide.preposterior import expected_gain, reweighted, variance_after
-from bayescale.inference.fit import prior_tree
+from bayescale.inference import sample_prior
 from bayescale.model import Model
 from bayescale.notes import get_notes
 
@@ -473,7 +473,7 @@ def test_every_target_is_asked_of_a_law_that_drifts(target: Any) -> None:
 
 def test_a_law_with_an_input_held_is_taken_by_its_draws() -> None:
     runs = bs.load_dataset("pile").assign(precision=("run", np.tile([4.0, 8.0, 16.0], 10)))
-    fit = prior_tree(runs, Model.load("precision").with_discrepancy("drift"), draws=200)
+    fit = sample_prior(runs, Model.load("precision").with_discrepancy("drift"), draws=200)
     table = {"params": [1e9, 1e10], "tokens": [1e11, 2e11], "precision": [8.0, 16.0]}
     found = next_runs(fit, table, budget=1e23, flops=1e25, at={"precision": 8.0})
     seen = np.log(bs.predict(fit, table).values.reshape(-1, 2))

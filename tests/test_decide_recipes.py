@@ -9,7 +9,7 @@ from test_decide import stacked
 import bayescale as bs
 from bayescale.cli.render_decide import recipes_facts, recipes_table
 from bayescale.decide import compare_recipes
-from bayescale.inference.fit import prior_tree
+from bayescale.inference import sample_prior
 from bayescale.model import Model
 from bayescale.notes import get_notes
 
@@ -97,7 +97,7 @@ def test_fits_of_the_same_runs_are_not_independent() -> None:
 def test_that_levels_alone_cannot_cross_is_said() -> None:
     told = {}
     for model in ("chinchilla-families", "skaling-drift-families"):
-        fit = prior_tree(bs.load_dataset("pile"), model, draws=100)
+        fit = sample_prior(bs.load_dataset("pile"), model, draws=100)
         pair = {"A": (fit, "pythia"), "B": (fit, "cerebras-gpt")}
         found = compare_recipes(pair, flops=1e23, path="fixed-ratio=20")
         told[tuple(Model.load(model).pool)] = (

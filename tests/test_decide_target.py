@@ -11,7 +11,7 @@ from bayescale.cli.render_decide import target_facts, target_table
 from bayescale.decide import compute_for
 from bayescale.decide.draws import loss_along, read_draws
 from bayescale.forecast.returns import returns
-from bayescale.inference.fit import prior_tree
+from bayescale.inference import sample_prior
 from bayescale.model import Model
 
 
@@ -236,7 +236,7 @@ def test_a_summary_keeps_no_draws() -> None:
 def test_draws_that_drift_past_the_floor_are_counted() -> None:
     """Six decades on a law without drift stops at its floor; one whose slope drifts need not, and says so."""
     found = {
-        name: compute_for(prior_tree(bs.load_dataset("pile"), name, draws=400), loss=[1.2, 0.6])
+        name: compute_for(sample_prior(bs.load_dataset("pile"), name, draws=400), loss=[1.2, 0.6])
         for name in ("skaling", "skaling-drift")
     }
     told = {

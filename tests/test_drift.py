@@ -12,10 +12,9 @@ from scipy import integrate, stats
 from bayescale import drift
 from bayescale.drift import MODES, Axis, Marginal, Paths
 from bayescale.forecast import predict
-from bayescale.inference import build
+from bayescale.inference import build, sample_prior
 from bayescale.inference.arrays import graph_data, marginal, reference
 from bayescale.inference.compile import compile_model
-from bayescale.inference.fit import prior_tree
 from bayescale.model import Model
 
 LN10 = np.log(10.0)
@@ -351,7 +350,7 @@ def test_inputs_that_are_no_scale_do_not_grow_beyond_the_runs(name: str) -> None
     model = Model.load(name).with_discrepancy("drift")
     at = {column: [float(runs[column].max()) * 10.0] * 2 for column in model.inputs.values()}
     at |= {"year": [2025.0, 2026.0], "experts": [4.0, 8.0]}
-    loss = predict(prior_tree(runs, model, draws=100), at)
+    loss = predict(sample_prior(runs, model, draws=100), at)
     assert np.isfinite(loss.values).all()
 
 

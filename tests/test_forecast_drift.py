@@ -9,7 +9,7 @@ from fake_fit import REFERENCE, fake_fit
 
 import bayescale as bs
 from bayescale.forecast import diminishing, inputs_along, predict, returns, summarise
-from bayescale.inference.fit import prior_tree
+from bayescale.inference import sample_prior
 from bayescale.notes import get_notes
 
 KAPPA = 0.01
@@ -182,7 +182,7 @@ def test_no_group_rises_where_slopes_differ_between_groups() -> None:
     runs = bs.load_dataset("pile")
     slope = {"over": "family", "sd": {"dist": "HalfNormal", "kwargs": {"sigma": 0.4}}}
     model = bs.Model.load("skaling-drift").changed(pool={"alpha": slope, "beta": slope})
-    tree = prior_tree(runs, model, draws=300, random_seed=1)
+    tree = sample_prior(runs, model, draws=300, random_seed=1)
     reference = json.loads(tree.attrs["reference"])
     largest = float((6 * runs["params"] * runs["tokens"]).max())
     ray = f"fixed-ratio={reference['tokens'] / reference['params']:g}"

@@ -34,6 +34,7 @@ from bayescale.inference.checkpoints import average_checkpoints
 from bayescale.inference.columns import check_columns
 from bayescale.inference.compile import PLAIN, Compiled, compile_model, nutpie_model, unconstrain
 from bayescale.inference.minima import fill, fill_minima
+from bayescale.inference.prior import PRIOR_DRAWS
 from bayescale.inference.tree import VERSIONED
 from bayescale.inference.variables import Drop, FromExponential
 from bayescale.laws import Law, Param
@@ -1110,7 +1111,7 @@ def test_a_curve_that_no_cubic_follows_is_left_as_it_is() -> None:
 
 def test_one_draw_of_a_prior_is_a_draw(pile: xr.Dataset) -> None:
     for model in ("chinchilla", "skaling-drift"):
-        sizes = fitting.prior_tree(pile, model, draws=1)["posterior"].sizes
+        sizes = bs.sample_prior(pile, model, draws=1)["posterior"].sizes
         assert (sizes["chain"], sizes["draw"], sizes["term"]) == (1, 1, 3)
 
 
@@ -1294,7 +1295,7 @@ def test_a_fit_has_arvizs_groups_and_named_dims(fit: xr.DataTree, pile: xr.Datas
         rv.name for rv in build(pile, "chinchilla-families").free_RVs
     }
     assert fit["sample_stats"]["diverging"].dims == ("chain", "draw")
-    assert fit["prior"].sizes["draw"] == fitting.PRIOR_DRAWS
+    assert fit["prior"].sizes["draw"] == PRIOR_DRAWS
     assert set(fit["prior"].data_vars) == set(posterior.data_vars)
     for name, values in posterior.data_vars.items():
         assert np.isfinite(values).all(), name
@@ -1880,7 +1881,7 @@ def test_effects_of_crossed_groups_are_recovered() -> None:
 
 def test_a_new_group_of_each_column_is_drawn_from_its_own_spread() -> None:
     runs, _ = crossed_runs()
-    tree = fitting.prior_tree(runs, CROSSED, draws=4000, random_seed=1)
+    tree = bs.sample_prior(runs, CROSSED, draws=4000, random_seed=1)
     prior = tree["posterior"].to_dataset()
     curves = {
         name: np.log(bs.predict(tree, {"flops": [1e19], "family": [name[0]], "corpus": [name[1]]}))

@@ -14,9 +14,9 @@ from bayescale.decide.candidates import noise_variance
 from bayescale.decide.draws import read_draws
 from bayescale.forecast.curve import read_fit
 from bayescale.forecast.noise import rates_at, run_loss
+from bayescale.inference import sample_prior
 from bayescale.inference.arrays import graph_data, log_jacobian, reference
 from bayescale.inference.columns import check_columns
-from bayescale.inference.fit import prior_tree
 from bayescale.inference.rates import as_observed
 from bayescale.model import Model
 from bayescale.rates import Rates, below, draw, log_density
@@ -239,7 +239,7 @@ def prior() -> xr.DataTree:
         .drop_vars("curve")
         .assign(problems=("run", [10, 20, 20, 20, 20, 20, 30, 30]))
     )
-    return prior_tree(runs, Model.from_toml(text), draws=2000, random_seed=4)
+    return sample_prior(runs, Model.from_toml(text), draws=2000, random_seed=4)
 
 
 def test_one_more_run_counts_the_trials_that_are_named(prior: xr.DataTree) -> None:

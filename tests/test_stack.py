@@ -11,7 +11,7 @@ from fake_fit import fake_fit
 
 from bayescale import diminishing, load, load_dataset, next_runs, predict, returns, save, stack
 from bayescale.forecast import inputs_along
-from bayescale.inference.fit import prior_tree
+from bayescale.inference import sample_prior
 from bayescale.inference.many import Job, Outcome
 from bayescale.model import Model
 from bayescale.notes import Note, dump_notes, get_notes
@@ -111,7 +111,7 @@ def believed() -> dict[str, xr.DataTree]:
     names = ("chinchilla", "skaling", "power", "chinchilla-families", "skaling-drift")
     runs = load_dataset("pile")
     return {
-        name: prior_tree(runs, name, draws=200 + 50 * place) for place, name in enumerate(names)
+        name: sample_prior(runs, name, draws=200 + 50 * place) for place, name in enumerate(names)
     }
 
 
@@ -265,7 +265,7 @@ def test_what_are_no_fits_is_told(fits: dict[str, xr.DataTree], given, message: 
 
 def test_runs_with_the_same_losses_need_not_be_the_same(believed: dict[str, xr.DataTree]) -> None:
     runs = load_dataset("pile")
-    other = prior_tree(runs.assign(tokens=2 * runs["tokens"]), "skaling", draws=50)
+    other = sample_prior(runs.assign(tokens=2 * runs["tokens"]), "skaling", draws=50)
     both = {"one": believed["chinchilla"], "other": other}
     with pytest.raises(
         ValueError, match=r"'other' is of other runs than 'one' \('tokens' differs\)"
@@ -276,12 +276,12 @@ def test_runs_with_the_same_losses_need_not_be_the_same(believed: dict[str, xr.D
         stack(
             {
                 "one": believed["chinchilla"],
-                "other": prior_tree(renamed, "chinchilla-families", draws=50),
+                "other": sample_prior(renamed, "chinchilla-families", draws=50),
             },
             weights={"one": 1, "other": 1},
         )
     # What neither model reads is nothing to them.
-    plain = {"one": believed["chinchilla"], "other": prior_tree(renamed, "skaling", draws=50)}
+    plain = {"one": believed["chinchilla"], "other": sample_prior(renamed, "skaling", draws=50)}
     assert "one" in stack(plain, weights={"one": 1, "other": 1}).attrs["stack"]
 
 
@@ -291,19 +291,19 @@ def counted(trials: float) -> xr.DataTree:
     )
     samples = np.array([1.0, 4.0, 16.0, 64.0, 256.0])
     table = {"samples": samples, "loss": 1.2 * samples**-0.3, "trials": np.full(5, trials)}
-    return prior_tree(xr.Dataset({name: ("run", each) for name, each in table.items()}), model)
+    return sample_prior(xr.Dataset({name: ("run", each) for name, each in table.items()}), model)
 
 
 def erring(share: float) -> xr.DataTree:
     runs = load_dataset("pile")
     model = Model.load("chinchilla").changed(noise={"known": "loss_sd"})
-    return prior_tree(runs.assign(loss_sd=share * runs["loss"]), model)
+    return sample_prior(runs.assign(loss_sd=share * runs["loss"]), model)
 
 
 def scored(part: float) -> xr.DataTree:
     runs = load_dataset("pile")
     model = Model.load("chinchilla").changed(tasks={"columns": ["acc_*"]})
-    return prior_tree(runs.assign(acc_x=part / runs["loss"]), model)
+    return sample_prior(runs.assign(acc_x=part / runs["loss"]), model)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_runs_measured_otherwise_are_not_the_same(fitted, values, column: str) -
 def test_a_stack_takes_what_was_measured_from_those_that_read_it() -> None:
     runs = load_dataset("pile")
     # Means over checkpoints: of a known error the error of the mean, of any other number the mean.
-    plain = prior_tree(runs.assign(loss_sd=0.05 * runs["loss"]), "chinchilla")
+    plain = sample_prior(runs.assign(loss_sd=0.05 * runs["loss"]), "chinchilla")
     found = stack({"plain": plain, "known": erring(0.01)}, weights={"plain": 1, "known": 1})
     np.testing.assert_allclose(found["constant_data"]["loss_sd"], 0.01 * runs["loss"])
 
@@ -331,8 +331,8 @@ def test_a_stack_takes_what_was_measured_from_those_that_read_it() -> None:
 def test_a_stack_has_the_columns_that_each_member_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = load_dataset("pile")
     fits = {
-        "chinchilla": prior_tree(runs[["params", "tokens", "loss"]], "chinchilla", draws=50),
-        "power": prior_tree(runs[["flops", "loss"]], "power", draws=50),
+        "chinchilla": sample_prior(runs[["params", "tokens", "loss"]], "chinchilla", draws=50),
+        "power": sample_prior(runs[["flops", "loss"]], "power", draws=50),
     }
     seen: list[xr.Dataset] = []
 
@@ -503,7 +503,7 @@ def test_two_fits_of_one_model_are_weighed_by_the_names_they_have_here(
     power = Model.load("power")
     level = {"dist": "LogNormal", "kwargs": {"median": "runs", "sigma": 1.0}}
     wide = power.changed(priors={"level": level})
-    fits = {"A": prior_tree(runs, power, draws=100), "C": prior_tree(runs, wide, draws=100)}
+    fits = {"A": sample_prior(runs, power, draws=100), "C": sample_prior(runs, wide, draws=100)}
     module = importlib.import_module("bayescale.validate.backtest")
     jobs: list[Job] = []
 

@@ -5,7 +5,7 @@ import xarray as xr
 
 from bayescale import laws, links
 from bayescale.forecast import predict
-from bayescale.inference.fit import prior_tree
+from bayescale.inference import sample_prior
 from bayescale.laws import Input, Law
 from bayescale.links import Link
 from bayescale.model import Model, shipped
@@ -64,7 +64,7 @@ def prior_curves(name: str, *, draws: int = 300, random_seed: int = 0) -> xr.Dat
     law = laws.get(name)
     model = model_of_law(law)
     middle = law.references(dict.fromkeys(law.scales, 1.0))
-    tree = prior_tree(_at_reference(model, middle), model, draws=draws, random_seed=random_seed)
+    tree = sample_prior(_at_reference(model, middle), model, draws=draws, random_seed=random_seed)
     relative = model.shared_level and model.priors["level"].kwargs.get("median") == "runs"
     there = predict(tree, {model.inputs[slot]: value for slot, value in middle.items()})
     centre = there.values.reshape(draws, 1)
@@ -113,7 +113,7 @@ def _link(link: Link, draws: int, random_seed: int) -> xr.Dataset:
         f'[tasks]\ncolumns = ["{TASK}"]\nlink = "{link.name}"\n'
     )
     runs = _at_reference(model, {"scale": 1.0}).assign({TASK: ("run", np.full(3, 0.5))})
-    tree = prior_tree(runs, model, draws=draws, random_seed=random_seed)
+    tree = sample_prior(runs, model, draws=draws, random_seed=random_seed)
     drawn = tree["posterior"].to_dataset().isel(chain=0, task=0)
     grid = np.linspace(0.4, 1.6, POINTS)
     constants = [

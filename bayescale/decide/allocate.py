@@ -114,8 +114,7 @@ def allocate(
     Examples
     --------
     >>> import bayescale as bs
-    >>> from bayescale.inference.fit import prior_tree
-    >>> prior = prior_tree(bs.load_dataset("pile"), "chinchilla", draws=100)
+    >>> prior = bs.sample_prior(bs.load_dataset("pile"), "chinchilla", draws=100)
     >>> best = allocate(prior, flops=[1e23, 1e24])
     >>> bool((best["regret"] >= 0).all()), bool(best["params"][0] < best["params"][1])
     (True, True)
@@ -242,8 +241,7 @@ def under_trained(
     Examples
     --------
     >>> import bayescale as bs
-    >>> from bayescale.inference.fit import prior_tree
-    >>> prior = prior_tree(bs.load_dataset("pile"), "chinchilla", draws=100)
+    >>> prior = bs.sample_prior(bs.load_dataset("pile"), "chinchilla", draws=100)
     >>> gpt3 = under_trained(prior, {"params": [175e9], "tokens": [300e9]})
     >>> bool(gpt3["p_under_trained"][0] > 0.5)
     True

@@ -81,8 +81,7 @@ def budget(
     --------
     >>> import bayescale as bs
     >>> from bayescale.decide.scenario import EXAMPLE, Scenario
-    >>> from bayescale.inference.fit import prior_tree
-    >>> prior = prior_tree(bs.load_dataset("pile"), "chinchilla", draws=100)
+    >>> prior = bs.sample_prior(bs.load_dataset("pile"), "chinchilla", draws=100)
     >>> budget(prior, Scenario.from_toml(EXAMPLE)).attrs["decision"]
     'go'
     """

@@ -138,8 +138,7 @@ def next_runs(
     Examples
     --------
     >>> import bayescale as bs
-    >>> from bayescale.inference.fit import prior_tree
-    >>> prior = prior_tree(bs.load_dataset("pile"), "chinchilla", draws=200)
+    >>> prior = bs.sample_prior(bs.load_dataset("pile"), "chinchilla", draws=200)
     >>> found = next_runs(prior, budget=1e21, flops=1e24)
     >>> found.attrs["sd_after"] < found.attrs["sd_before"], found.attrs["spent"] <= 1e21
     (True, True)
@@ -257,8 +256,7 @@ def stop(
     --------
     >>> import bayescale as bs
     >>> from bayescale.decide.scenario import EXAMPLE
-    >>> from bayescale.inference.fit import prior_tree
-    >>> prior = prior_tree(bs.load_dataset("pile"), "chinchilla", draws=200)
+    >>> prior = bs.sample_prior(bs.load_dataset("pile"), "chinchilla", draws=200)
     >>> stop(prior, {"params": [1e9], "tokens": [2e10]}, Scenario.from_toml(EXAMPLE))["p_changes"].size
     1
     """

@@ -87,8 +87,7 @@ def compare_recipes(
     Examples
     --------
     >>> import bayescale as bs
-    >>> from bayescale.inference.fit import prior_tree
-    >>> prior = prior_tree(bs.load_dataset("pile"), "chinchilla-families", draws=100)
+    >>> prior = bs.sample_prior(bs.load_dataset("pile"), "chinchilla-families", draws=100)
     >>> both = {"GPT": (prior, "cerebras-gpt"), "Pythia": (prior, "pythia")}
     >>> found = compare_recipes(both, flops=[1e22, 1e24])
     >>> found["p_better"].sizes, found.attrs["a"]

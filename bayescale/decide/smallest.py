@@ -110,8 +110,7 @@ def smallest_model(
     Examples
     --------
     >>> import bayescale as bs
-    >>> from bayescale.inference.fit import prior_tree
-    >>> prior = prior_tree(bs.load_dataset("pile"), "chinchilla", draws=100)
+    >>> prior = bs.sample_prior(bs.load_dataset("pile"), "chinchilla", draws=100)
     >>> few, many = (smallest_model(prior, loss=2.5, confidence=0.6, inference_tokens=x) for x in (0, 1e13))
     >>> bool(many["params"] < few["params"]), bool(many["tokens"] > few["tokens"])
     (True, True)

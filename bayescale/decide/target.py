@@ -128,8 +128,7 @@ def compute_for(
     Examples
     --------
     >>> import bayescale as bs
-    >>> from bayescale.inference.fit import prior_tree
-    >>> prior = prior_tree(bs.load_dataset("pile"), "chinchilla", draws=100)
+    >>> prior = bs.sample_prior(bs.load_dataset("pile"), "chinchilla", draws=100)
     >>> found = compute_for(prior, loss=[2.2, 2.0], budget=1e24)
     >>> bool(found["p_over_budget"][0] <= found["p_over_budget"][1])
     True

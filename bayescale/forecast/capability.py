@@ -218,8 +218,7 @@ def predict_scores(
     Examples
     --------
     >>> import bayescale as bs
-    >>> from bayescale.inference.fit import prior_tree
-    >>> prior = prior_tree(bs.load_dataset("pile"), "tasks", draws=50)
+    >>> prior = bs.sample_prior(bs.load_dataset("pile"), "tasks", draws=50)
     >>> predict_scores(prior, {"params": 7e9, "tokens": 1e12}, tasks=["acc_piqa"]).dims
     ('chain', 'draw', 'task')
     """
@@ -332,8 +331,7 @@ def capability(
     Examples
     --------
     >>> import bayescale as bs
-    >>> from bayescale.inference.fit import prior_tree
-    >>> prior = prior_tree(bs.load_dataset("pile"), "tasks", draws=50)
+    >>> prior = bs.sample_prior(bs.load_dataset("pile"), "tasks", draws=50)
     >>> found = capability(prior, flops=[1e22, 1e23], tasks=["acc_piqa"], length=[1, 10])
     >>> dict(found["gain"].sizes)
     {'chain': 1, 'draw': 50, 'flops': 2, 'task': 1, 'length': 2}

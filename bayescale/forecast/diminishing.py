@@ -150,6 +150,14 @@ def diminishing(
     ------
     ValueError
         If not exactly one predicate is given, a number makes no sense, or the law cannot grow along the path.
+
+    Examples
+    --------
+    >>> import bayescale as bs
+    >>> prior = bs.sample_prior(bs.load_dataset("pile"), "chinchilla", draws=200)
+    >>> found = diminishing(prior, beyond=1e25, gain_below=0.01, path="fixed-ratio=20")
+    >>> 0 < float(found["probability"]) < 1, found.attrs["predicate"]
+    (True, 'gain_below')
     """
     if is_stack(fit):
         options = {

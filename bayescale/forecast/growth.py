@@ -174,6 +174,14 @@ def inputs_along(
     ------
     ValueError
         If the law cannot grow along the path, or a scale lies outside a plan.
+
+    Examples
+    --------
+    >>> import bayescale as bs
+    >>> prior = bs.sample_prior(bs.load_dataset("pile"), "chinchilla", draws=200)
+    >>> plan = inputs_along(prior, [1e23, 1e25], "fixed-ratio=20")
+    >>> plan["params"].values.round(-9), plan["tokens"].dims
+    (array([2.90e+10, 2.89e+11]), ('flops',))
     """
     stacked = is_stack(fit)
     shares = [member.share for member in members(fit)] if stacked else [fit]

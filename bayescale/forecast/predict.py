@@ -67,6 +67,14 @@ def predict(
     ------
     ValueError
         If an input is missing or not positive, or ``kind`` is not known.
+
+    Examples
+    --------
+    >>> import bayescale as bs
+    >>> prior = bs.sample_prior(bs.load_dataset("pile"), "chinchilla", draws=200)
+    >>> loss = predict(prior, {"params": [7e9, 70e9], "tokens": [1e12, 10e12]})
+    >>> dict(loss.sizes), loss.attrs["units"], loss["decades_beyond"].values.round(1)
+    ({'chain': 1, 'draw': 200, 'run': 2}, 'nat/token', array([0. , 1.8]))
     """
     check_kind(kind)
     if is_stack(fit):

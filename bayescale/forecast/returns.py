@@ -154,6 +154,14 @@ def returns(
     ValueError
         If the step is not above 1, a scale is not positive or lies outside a plan, or the law cannot grow along the
         path.
+
+    Examples
+    --------
+    >>> import bayescale as bs
+    >>> prior = bs.sample_prior(bs.load_dataset("pile"), "chinchilla", draws=200)
+    >>> found = returns(prior, flops=[1e23, 1e25], path="fixed-ratio=20")
+    >>> dict(found["gain"].sizes), bool((found["gain"] > 0).all())
+    ({'chain': 1, 'draw': 200, 'flops': 2}, True)
     """
     if is_stack(fit):
         options: dict[str, Any] = {

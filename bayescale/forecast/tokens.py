@@ -122,10 +122,9 @@ def data_value(
     Examples
     --------
     >>> import bayescale as bs
-    >>> from bayescale.inference.fit import prior_tree
     >>> runs = bs.load_dataset("pile")
     >>> runs["unique_tokens"] = runs["tokens"]
-    >>> prior = prior_tree(runs, "repetition", draws=50)
+    >>> prior = bs.sample_prior(runs, "repetition", draws=50)
     >>> found = data_value(prior, flops=[1e22, 1e26], unique_tokens=1e12, path="fixed-ratio=20")
     >>> found["epochs"].mean(("chain", "draw")).values.round(2)
     array([ 0.18, 18.26])

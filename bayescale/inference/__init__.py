@@ -2,5 +2,6 @@
 
 from bayescale.inference.build import build
 from bayescale.inference.fit import fit
+from bayescale.inference.prior import sample_prior
 
-__all__ = ["build", "fit"]
+__all__ = ["build", "fit", "sample_prior"]

@@ -9,14 +9,8 @@ from typing import Literal, get_args
 
 import numpy as np
 import pymc as pm
-import pytensor.tensor as pt
 import xarray as xr
-from pymc.distributions.distribution import SymbolicRandomVariable
-from pymc.distributions.shape_utils import change_dist_size
-from pytensor.graph.replace import vectorize_graph
-from pytensor.graph.traversal import ancestors
 
-from bayescale import drift
 from bayescale.checks.sampler import (
     EVIDENCE,
     EVIDENCE_SD_MAX,
@@ -32,14 +26,13 @@ from bayescale.inference.centring import centered, decide, undecided
 from bayescale.inference.checkpoints import average_checkpoints
 from bayescale.inference.collapse import grid
 from bayescale.inference.columns import check_columns
-from bayescale.inference.compile import PLAIN, Compiled, compile_model, nutpie_model, unconstrain
+from bayescale.inference.compile import Compiled, compile_model, nutpie_model, unconstrain
 from bayescale.inference.minima import fill_minima
+from bayescale.inference.prior import draw_prior
 from bayescale.inference.tree import groups, with_facts
-from bayescale.inference.variables import Centred, Drop
 from bayescale.model import Model, default_model, with_input
 from bayescale.notes import Note, dump_notes, get_notes
 
-PRIOR_DRAWS = 500
 #: Statistics of the sampler that are kept, by the names of ArviZ's schema, and what nutpie calls four of them.
 STATS = (
     "acceptance_rate",
@@ -222,7 +215,7 @@ def fit(
     assert best is not None
     verdict, tree, drawn_by = best
     notes += _sampling_notes(tried, verdict, tree)
-    tree["prior"] = _prior(graph, seed)
+    tree["prior"] = draw_prior(graph, seed)
     return with_facts(
         tree,
         runs,
@@ -429,81 +422,6 @@ def _stats(trace: xr.DataTree, thin: int) -> xr.Dataset:
     stats = trace["sample_stats"].to_dataset()
     stats = stats.rename({name: ours for name, ours in NUTPIE_STATS.items() if name in stats})
     return stats[[name for name in STATS if name in stats]].isel(draw=slice(None, None, thin))
-
-
-def prior_tree(
-    runs: xr.Dataset, model: str | Model, *, draws: int = PRIOR_DRAWS, random_seed: int = 0
-) -> xr.DataTree:
-    """A fit that has seen no losses: its posterior is the prior.
-
-    Every forecast works on it, so that it shows what a model believes before the runs, and simulates runs.
-
-    Parameters
-    ----------
-    runs : xr.Dataset
-        From :func:`bayescale.read_runs`; dim ``run``. Losses set no more than the reference scale.
-    model : str or Model
-    draws : int
-    random_seed : int
-
-    Returns
-    -------
-    xr.DataTree
-        As :func:`fit` returns it, with one chain.
-
-    Examples
-    --------
-    >>> import bayescale as bs
-    >>> prior = prior_tree(bs.load_dataset("pile"), "chinchilla", draws=100)
-    >>> bs.predict(prior, {"params": 7e9, "tokens": 1e12}).sizes["draw"]
-    100
-    """
-    model = Model.load(model)
-    check_columns(runs, model)
-    drawn = _prior(build(runs, model), random_seed, draws).to_dataset()
-    if model.discrepancy is not None and "drift" not in drawn:
-        rng = np.random.default_rng([random_seed, 2])
-        drawn["drift"] = ("chain", "draw", "mode"), rng.standard_normal((1, draws, drift.MODES))
-    tree = xr.DataTree.from_dict({"posterior": drawn})
-    return with_facts(tree, runs, model, random_seed, {"converged": 1, "sampler": "prior"})
-
-
-def _prior(graph: pm.Model, seed: int, draws: int = PRIOR_DRAWS) -> xr.DataTree:
-    """Draws of every named quantity before the runs were seen."""
-    variables = [var for var in graph.unobserved_RVs if var.name in graph.named_vars]
-    many = _at_once(graph, draws)
-    values = (
-        pm.draw(variables, draws=draws, random_seed=seed, mode=PLAIN)
-        if many is None
-        else pm.draw([many[var] for var in variables], random_seed=seed, mode=PLAIN)
-    )
-    found = {}
-    for var, value in zip(variables, values, strict=True):
-        dims = graph.named_vars_to_dims.get(var.name, ())
-        coords = {dim: list(graph.coords[dim]) for dim in dims}
-        if many is None and draws == 1:  # PyMC gives a single draw without an axis of draws.
-            value = value[None]
-        found[var.name] = xr.DataArray(value[None], dims=("chain", "draw", *dims), coords=coords)
-    return xr.DataTree(xr.Dataset(found).assign_coords(chain=[0], draw=np.arange(draws)))
-
-
-def _at_once(graph: pm.Model, draws: int) -> dict[pt.TensorVariable, pt.TensorVariable] | None:
-    """Every unobserved quantity with a first axis of draws; None where a distribution of our own takes no axes.
-
-    One call for all draws, where ``pm.draw`` makes one each: the same numbers where nothing has axes of its own.
-    """
-    found: dict[pt.TensorVariable, pt.TensorVariable] = {}
-    for rv in graph.free_RVs:
-        # How these are sampled depends on others; what they are drawn from does not.
-        alone = isinstance(graph.rvs_to_transforms[rv], Centred | Drop)
-        if isinstance(rv.owner.op, SymbolicRandomVariable) and not alone:
-            return None
-        if alone or not any(each in found for each in ancestors([rv])):
-            found[rv] = change_dist_size(rv, (draws,), expand=True)
-        else:
-            found[rv] = vectorize_graph(rv, found)
-    deterministics = vectorize_graph(graph.deterministics, found)
-    return found | dict(zip(graph.deterministics, deterministics, strict=True))
 
 
 def _sampling_notes(

@@ -15,8 +15,8 @@ from scipy.stats import chi2
 
 from bayescale.cost import training_flops
 from bayescale.forecast import diminishing, predict, returns
+from bayescale.inference import sample_prior
 from bayescale.inference.arrays import log_losses
-from bayescale.inference.fit import prior_tree
 from bayescale.inference.many import Job, Outcome, fit_many
 from bayescale.model import Model
 from bayescale.validate.backtest import refuse_nothing
@@ -87,7 +87,7 @@ def calibrate(
         model = model.changed(
             priors={"level": prior | {"kwargs": {**prior["kwargs"], "median": level}}}
         )
-    truth = prior_tree(design, model, draws=simulations, random_seed=random_seed)
+    truth = sample_prior(design, model, draws=simulations, random_seed=random_seed)
     replicated = _replicated(truth, design, model, random_seed)
     true_answers = answers(truth)
     jobs = []

@@ -80,9 +80,8 @@ def stack(
     Examples
     --------
     >>> import bayescale as bs
-    >>> from bayescale.inference.fit import prior_tree
     >>> runs = bs.load_dataset("pile")
-    >>> fits = {name: prior_tree(runs, name, draws=100) for name in ("chinchilla", "skaling")}
+    >>> fits = {name: bs.sample_prior(runs, name, draws=100) for name in ("chinchilla", "skaling")}
     >>> both = stack(fits, weights={"chinchilla": 0.3, "skaling": 0.7})
     >>> bs.predict(both, {"params": 7e9, "tokens": 1e12}).sizes["draw"]
     100

@@ -173,6 +173,13 @@ def verdict(result: xr.Dataset) -> list[str]:
         How many held-out losses the 90 % intervals held, near and far; whether they are too narrow, fine or too
         wide, or that so few runs cannot tell; whether another forecasts them better by more than two standard errors;
         what failed.
+
+    Examples
+    --------
+    >>> import bayescale as bs
+    >>> found = bs.backtest(bs.load_dataset("pile"), ["power"], cuts=[1e21], draws=500, baselines=False)
+    >>> verdict(found)[0]
+    'up to 0.89 decades beyond the training runs, 90 % intervals of power held ... of 8 losses ...'
     """
     told = []
     done = [
