@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from bayescale import forecast, laws
 from bayescale.cost import params_at_ratio, params_for, tokens_for, training_flops
 from bayescale.forecast import inputs_along, predict, returns, summarise
-from bayescale.forecast.curve import law_params, log_location, read_fit
-from bayescale.forecast.growth import growth
-from bayescale.forecast.optimum import STEP, falling_root
+from bayescale.forecast.curve import STEP, Saved, law_params, log_location, read_fit
+from bayescale.forecast.growth import check_range, growth
+from bayescale.forecast.optimum import falling_root
 from bayescale.forecast.path import PATHS, Path, parse_path
 from bayescale.forecast.predict import _evaluate
 from bayescale.model import Model
@@ -575,6 +575,42 @@ def test_numeric_optimum_of_a_law_that_bends() -> None:
     brute = loss(*ratios.values(), **{name: values[..., None] for name, values in params.items()})
     np.testing.assert_allclose(found, brute.min(axis=-1), rtol=0, atol=1e-8)
     assert np.all(np.abs(brute.argmin(axis=-1) - 1000) <= 3)
+
+
+def bending_back(share: float) -> tuple[Saved, dict[str, np.ndarray]]:
+    """A law that falls once more where models are ever larger and tokens ever fewer, and its parameters.
+
+    In that share of the draws it does so before it has turned.
+    """
+
+    def loss(params, tokens, *, E, A, alpha, B, beta):
+        return E + A * params**-alpha + B * tokens**-beta * np.exp(-A * params ** (2 * alpha))
+
+    law = replace(laws.get("chinchilla"), name="back", loss=loss, optimal_params=None)
+    saved = replace(read_fit(fake_fit(jitter=0.0, draws=25)), law=law)
+    params = law_params(saved, [{}], 0)
+    samples = params["A"].shape[0]
+    early = np.arange(samples)[:, None] < round(share * samples)
+    return saved, params | {"A": np.where(early, 1.0, 0.05)}
+
+
+def test_the_optimum_is_the_nearest_to_the_runs() -> None:
+    saved, params = bending_back(0.04)
+    flops = np.array([[6 * N0 * D0]])
+    found = growth(saved, params, Path("compute-optimal")).inputs(flops)["params"]
+    away = np.log(found / N0)
+    assert np.all(np.abs(away) < 5)
+    # Where there is none, the runs' own tokens per parameter are kept.
+    np.testing.assert_array_equal(np.abs(away) < 1e-9, params["A"] == 1)
+
+
+def test_a_law_without_an_optimum_asks_for_a_path() -> None:
+    saved, params = bending_back(0.5)
+    route = growth(saved, params, Path("compute-optimal"))
+    with pytest.raises(
+        ValueError, match=r"flops = 1.2e\+20: the law has no compute-optimal .* in 50% of"
+    ):
+        check_range(route, np.array([6 * N0 * D0]))
 
 
 def test_expected_optimum_has_the_least_mean_loss(spread: xr.DataTree) -> None:

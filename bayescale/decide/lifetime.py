@@ -15,6 +15,7 @@ import numpy as np
 
 from bayescale.cost import inference_flops, tokens_for, training_flops
 from bayescale.decide.draws import Draws, Part, evaluate, loss_of, marginal_losses
+from bayescale.forecast.growth import check_range
 from bayescale.forecast.optimum import falling_root
 
 #: First secants of a search are this long, in ln(tokens).
@@ -114,6 +115,7 @@ def expected_optimum(
 
 
 def _own_optimum(part: Part, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
+    check_range(part.route.growth, inputs[0])
     return part.route.growth.inputs(inputs[0])["params"]
 
 

@@ -20,6 +20,8 @@ from bayescale.forecast.stacked import is_stack, members
 #: Times the largest scale asked about, where the search for an onset, a peak or a crossing ends unless a horizon is
 #: given.
 HORIZON = 1e4
+#: Share of the draws in which a law may lack an optimum, for its path to be followed.
+MISSING = 0.05
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,15 @@ class Growth:
         so that derivatives along the path come out exactly.
     lowest, highest : float
         Compute between which the path is known, and the drift of the law's slope where it has one.
+    missing : callable, optional
+        Share of the draws in which the law has no optimum at compute, where the path is one of optima.
     """
 
     path: Path
     inputs: Callable[[np.ndarray], dict[str, np.ndarray]]
     lowest: float = 0.0
     highest: float = np.inf
+    missing: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 def growth(saved: Saved, params: Mapping[str, np.ndarray], path: Path) -> Growth:
@@ -81,8 +86,11 @@ def _along(saved: Saved, params: Mapping[str, np.ndarray], path: Path) -> Growth
         scale = saved.reference["params"]
         unit = training_flops(scale, saved.reference["tokens"])
         return _from_params(path, lambda flops: closed(flops / unit, **params) * scale)
-    optimum = numeric_optimum(saved, params, expected=path.kind == "compute-optimal-expected")
-    return _from_params(path, lambda flops: _analytic(optimum, flops))
+    optimum, missing = numeric_optimum(
+        saved, params, expected=path.kind == "compute-optimal-expected"
+    )
+    grown = _from_params(path, lambda flops: _analytic(optimum, flops))
+    return replace(grown, missing=missing)
 
 
 def _from_params(path: Path, of_params: Callable[[np.ndarray], np.ndarray]) -> Growth:
@@ -119,7 +127,18 @@ def _analytic(
 
 
 def check_range(growth: Growth, flops: np.ndarray, what: str = "flops") -> None:
-    """Raise ValueError where compute lies outside what the path covers, or further out than a drift is drawn."""
+    """Raise ValueError where compute lies outside what the path covers, or further out than a drift is drawn.
+
+    And where a law has no optimum in more than a few draws.
+    """
+    if growth.missing is not None:
+        lacking = growth.missing(flops)
+        if lacking.max() > MISSING:
+            raise ValueError(
+                f"{what} = {flops.flat[lacking.argmax()]:.4g}: the law has no compute-optimal division there in "
+                f"{lacking.max():.0%} of the draws: its loss falls without end as parameters grow and tokens shrink, "
+                "or the reverse; name a path, such as fixed-ratio=20"
+            )
     # A plan's own ends, to the last bit of a logarithm.
     low, high = growth.lowest * (1 - 1e-12), growth.highest * (1 + 1e-12)
     outside = flops[(flops < low) | (flops > high)]

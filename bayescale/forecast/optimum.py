@@ -2,7 +2,9 @@
 
 At the optimum a per cent more parameters and a per cent more tokens buy the same: ``dL/dln N = dL/dln D``. The log of
 the ratio of the two falls almost linearly with ln N (exactly so for additive and coupled power laws), so that a
-bracketed secant finds its root in a few steps. It is solved on a lattice of compute and interpolated between.
+bracketed secant finds its root in a few steps. Some laws favour ever larger models once more, far from all runs: the
+root meant is the nearest to the runs' own tokens per parameter. It is solved on a lattice of compute and interpolated
+between.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,15 +18,18 @@ from bayescale.forecast.tangent import marginal_loss
 
 #: Distance of the lattice's nodes in ln(compute): a quarter of a decade.
 SPACING = np.log(10.0) / 4
-#: The optimum is sought within this many units of ln N about equal shares of compute.
-_REACH = 80.0
+#: The optimum is sought so far, in ln N, from the runs' own tokens per parameter, and bracketed by the first of these
+#: beyond it.
+_FROM_RUNS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 15.0, 20.0, 27.0, 36.0, 48.0, 64.0, 80.0)
 #: Secants after which a root that they do not close in on is bisected.
 _PATIENCE = 4
 
 type Curve = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def numeric_optimum(saved: Saved, params: Mapping[str, np.ndarray], *, expected: bool) -> Curve:
+def numeric_optimum(
+    saved: Saved, params: Mapping[str, np.ndarray], *, expected: bool
+) -> tuple[Curve, Callable[[np.ndarray], np.ndarray]]:
     """Log of the compute-optimal parameters as a function of compute.
 
     Parameters
@@ -38,43 +43,84 @@ def numeric_optimum(saved: Saved, params: Mapping[str, np.ndarray], *, expected:
 
     Returns
     -------
-    callable
-        Of FLOP with axes (sample, point): ln N and its derivative with respect to ln(FLOP).
+    optimum : callable
+        Of FLOP with axes (sample, point): ln N and its derivative with respect to ln(FLOP). Draws that have no optimum
+        keep the runs' own tokens per parameter.
+    missing : callable
+        Of FLOP: the share of draws that have none, near there.
     """
     # Closed forms are optima of the law; one draw's own drift is not to be known beforehand.
     saved = saved if expected else replace(saved, drift=None)
     nodes: dict[int, np.ndarray] = {}
+    lacking: dict[int, float] = {}
+
+    def solve(wanted: np.ndarray) -> None:
+        left = [int(k) for k in wanted if k not in nodes]
+        _solve_nodes(saved, params, left, nodes, lacking, expected=expected)
 
     def optimum(flops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         log_flops = np.log(flops)
         cell = np.floor(log_flops / SPACING).astype(int)
         wanted = np.unique(np.unique(cell)[:, None] + np.arange(-1, 3))
-        _solve_nodes(saved, params, [k for k in wanted if k not in nodes], nodes, expected=expected)
+        solve(wanted)
         table = np.stack([nodes[k] for k in wanted], axis=1)
         return _interpolate(table, np.searchsorted(wanted, cell), log_flops / SPACING - cell)
 
-    return optimum
+    def missing(flops: np.ndarray) -> np.ndarray:
+        near = np.round(np.log(flops) / SPACING).astype(int)
+        solve(np.unique(near))
+        return np.vectorize(lacking.__getitem__, otypes=[float])(near)
+
+    return optimum, missing
 
 
 def _solve_nodes(
     saved: Saved,
     params: Mapping[str, np.ndarray],
-    missing: list[int],
+    left: list[int],
     nodes: dict[int, np.ndarray],
+    lacking: dict[int, float],
     *,
     expected: bool,
 ) -> None:
     size = max(1, BLOCK // saved.samples)
-    for start in range(0, len(missing), size):
-        keys = missing[start : start + size]
+    for start in range(0, len(left), size):
+        keys = left[start : start + size]
         flops = np.exp(SPACING * np.array(keys, dtype=float))[None, :]
 
         def pull(log_params: np.ndarray, flops: np.ndarray = flops) -> np.ndarray:
             return _pull(saved, params, log_params, flops, expected=expected)
 
-        balanced = np.log(flops) / 2 + np.zeros((1 if expected else saved.samples, 1))
-        found = falling_root(pull, balanced - _REACH, balanced + _REACH, balanced)
+        ratio = saved.reference["tokens"] / saved.reference["params"]
+        alike = np.log(flops / 6 / ratio) / 2 + np.zeros((1 if expected else saved.samples, 1))
+        lower, upper, at_lower, turned = _bracket(pull, alike)
+        found = falling_root(pull, lower, upper, (lower + upper) / 2, at_lower=at_lower)
         nodes.update({key: found[:, index] for index, key in enumerate(keys)})
+        lacking.update(dict(zip(keys, 1 - turned.mean(axis=0), strict=True)))
+
+
+def _bracket(
+    pull: Callable[[np.ndarray], np.ndarray], start: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Bounds about the nearest place where the pull turns, the pull at the lower one, and whether there is one.
+
+    Without one both bounds are where the search starts.
+    """
+    at_start = pull(start)
+    up = at_start > 0
+    inner, outer, at_inner, at_outer = start, start, at_start, at_start
+    turned = at_start == 0
+    for distance in _FROM_RUNS:
+        inner, at_inner = np.where(turned, inner, outer), np.where(turned, at_inner, at_outer)
+        tried = start + np.where(up, distance, -distance)
+        value = pull(tried)
+        outer, at_outer = np.where(turned, outer, tried), np.where(turned, at_outer, value)
+        turned = turned | np.where(up, value <= 0, value > 0)
+        if turned.all():
+            break
+    inner, outer = np.where(turned, inner, start), np.where(turned, outer, start)
+    at_lower = np.where(turned, np.where(up, at_inner, at_outer), at_start)
+    return np.where(up, inner, outer), np.where(up, outer, inner), at_lower, turned
 
 
 def _pull(
