@@ -194,8 +194,8 @@ def test_inference_is_the_alternative_where_its_score_gains_more(
     plan = bs.inputs_along(scored, np.concatenate([flops, step * flops]), "fixed-ratio=20")
     score = bs.predict_scores(scored, plan).isel(task=0).values.reshape(60, 2, -1)
     trained = score[:, 1] - score[:, 0]
-    # Sixty draws here are paired with forty-five there.
-    pairs = np.linspace(0, 44, 60).round().astype(int)
+    # Sixty draws here are paired with forty-five there, half of all further on.
+    pairs = np.roll(np.linspace(0, 44, 60).round().astype(int), 30)
     chances = []
     for price in (1e22, 3e23, 1e26):
         more = spent + (step - 1) * flops / price

@@ -126,6 +126,16 @@ def test_probabilities_are_those_of_independent_draws() -> None:
     np.testing.assert_allclose(found["loss_a"].values.reshape(-1, 2), losses[0])
 
 
+def test_fits_with_one_seed_are_paired_as_independent() -> None:
+    runs = bs.load_dataset("pile")
+    fits = {name: sample_prior(runs, "power-drift", draws=400, random_seed=1) for name in "AB"}
+    found = compare_recipes(fits, flops=[1e24])
+    a, b = (found[name].values.ravel() for name in ("loss_a", "loss_b"))
+    assert abs(np.corrcoef(a, b)[0, 1]) < 4 / np.sqrt(a.size)
+    alike = compare_recipes({"A": fits["A"], "B": fits["A"]}, flops=[1e24])
+    assert float(abs(alike["difference"]).max()) == 0
+
+
 def test_every_crossing_is_one() -> None:
     a = fake_fit("chinchilla", 2, 200, jitter=0.03, seed=1)
     b = fake_fit("skaling", 2, 200, jitter=0.03, seed=2)
@@ -134,7 +144,8 @@ def test_every_crossing_is_one() -> None:
     assert len(places) > 20
     for place in places[::9]:
         flops = float(found["crossing"].values[tuple(place)])
-        pair = [bs.returns(each, flops=flops)["loss"].values[tuple(place)] for each in (a, b)]
+        pair = [bs.returns(each, flops=flops)["loss"] for each in (a, b)]
+        pair = [pair[0].values[tuple(place)], pair[1].roll(draw=100).values[tuple(place)]]
         assert pair[0].item() == pytest.approx(pair[1].item(), rel=1e-9)
 
 
@@ -150,7 +161,7 @@ def test_fits_of_different_length_are_paired() -> None:
     short = fake_fit("chinchilla", 2, 100, jitter=0.03, seed=2)
     found = compare_recipes({"A": long, "B": short}, flops=1e23)
     assert dict(found["difference"].sizes) == {"chain": 2, "draw": 100, "flops": 1}
-    own = bs.returns(short, flops=1e23)["loss"].values
+    own = bs.returns(short, flops=1e23)["loss"].roll(draw=50)
     np.testing.assert_allclose(found["loss_b"], own)
     mixed = compare_recipes({"A": stacked(chinchilla=0.5, kaplan=0.5), "B": short}, flops=1e23)
     assert mixed["difference"].sizes["draw"] == 100
@@ -173,7 +184,8 @@ def test_drifting_recipes_cross_too() -> None:
     found = compare_recipes(pair, flops=1e24)
     place = tuple(np.argwhere(np.isfinite(found["crossing"].values))[0])
     flops = float(found["crossing"].values[place])
-    losses = [bs.returns(each, flops=flops)["loss"].values[place].item() for each in pair.values()]
+    first, second = (bs.returns(each, flops=flops)["loss"] for each in pair.values())
+    losses = [each.values[place].item() for each in (first, second.roll(draw=30))]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
