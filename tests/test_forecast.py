@@ -1,6 +1,7 @@
 """Forecasts against closed forms: predict, paths, marginal returns."""
 
 import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from fake_fit import REFERENCE, fake_fit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import bayescale as bs
 from bayescale import forecast, laws
 from bayescale.cost import params_at_ratio, params_for, tokens_for, training_flops
 from bayescale.forecast import inputs_along, predict, returns, summarise
@@ -483,12 +485,10 @@ def test_a_law_grows_along_its_own_paths(fit: xr.DataTree, power: xr.DataTree) -
     assert returns(power, flops=1e24).attrs["path"] == "input"
     assert returns(power, flops=1e24, path="input").attrs["path"] == "input"
     assert returns(fit, flops=1e24).attrs["path"] == "compute-optimal"
-    other = laws.register(
-        replace(
-            laws.get("power"),
-            name="examples-and-size",
-            inputs=(*laws.get("power").inputs, laws.Input("width", "", "")),
-        )
+    other = replace(
+        laws.get("power"),
+        name="examples-and-size",
+        inputs=(*laws.get("power").inputs, laws.Input("width", "", "")),
     )
     saved = replace(read_fit(power), law=other)
     from bayescale.forecast.path import resolve_path
@@ -872,3 +872,65 @@ def test_tokens_per_parameter_far_from_every_run_are_said(factor: float) -> None
         assert len(notes) == (factor in (0.1, 10.0))
         if notes:
             assert f"{ratio:.3g} tokens per parameter; the runs span" in notes[0].message
+
+
+HERE = {"params": 1e9, "tokens": 1e11}
+
+
+def test_summarise_says_what_it_cannot_summarise(fit: xr.DataTree) -> None:
+    loss = predict(fit, HERE)
+    for odd in (loss.isel(chain=0), loss.stack(sample=("chain", "draw")), loss.mean()):
+        with pytest.raises(ValueError, match="expected chain and draw"):
+            summarise(odd)
+    with pytest.raises(ValueError, match=r"got a DataTree.*posterior"):
+        summarise(fit["posterior"])
+    told = summarise(loss > 2, prob=0.9)
+    np.testing.assert_array_equal(told["quantile"], [0.5, 0.9])
+
+
+def crossed_series() -> dict[str, pd.Series]:
+    sizes = {"params": ([1e9, 2e9], ["a", "b"]), "tokens": ([1e10, 2e10], ["b", "a"])}
+    return {name: pd.Series(values, index) for name, (values, index) in sizes.items()}
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda fit: predict(fit, crossed_series()), "Series with different indexes"),
+        (
+            lambda fit: predict(fit["posterior"].dataset, {}),
+            "expected what bayescale.fit returned .* got DatasetView",
+        ),
+        (
+            lambda fit: predict(fit.sel(chain=0), HERE),
+            r"keep one chain by .sel\(chain=\[0\]\)",
+        ),
+        (
+            lambda fit: predict(fit, HERE, kind="run", random_seed=None),
+            "random_seed = None",
+        ),
+        (
+            lambda fit: predict(fit, HERE, kind="run", random_seed=-1),
+            "random_seed = -1",
+        ),
+        (lambda fit: bs.returns(fit, flops=1e300), "flops = 1e[+]300: no scale is so large"),
+        (lambda fit: bs.returns(fit, flops=1e22, step="2"), "step = '2'"),
+        (
+            lambda fit: bs.diminishing(fit, beyond=[1e22, 1e23], gain_below=0.01),
+            "beyond = .*expected one scale",
+        ),
+        (
+            lambda fit: bs.diminishing(fit, beyond=1e22, floor=5),
+            "floor = 5: expected a share of the loss between",
+        ),
+        (
+            lambda fit: bs.diminishing(fit, beyond=1e22, relative_below="0.5@1e22"),
+            "relative_below = .*expected a pair",
+        ),
+    ],
+)
+def test_odd_questions_are_refused_with_a_reason(
+    fit: xr.DataTree, ask: Callable[[xr.DataTree], object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        ask(fit)

@@ -187,7 +187,7 @@ def predict_scores(
     fit: xr.DataTree,
     at: Scales,
     *,
-    tasks: Sequence[str] | None = None,
+    tasks: str | Sequence[str] | None = None,
     kind: Kind = "curve",
     random_seed: int = 0,
 ) -> xr.DataArray:
@@ -199,7 +199,7 @@ def predict_scores(
         Of a model with ``[tasks]``.
     at : Dataset, DataFrame or mapping
         As for :func:`bayescale.predict`.
-    tasks : sequence of str, optional
+    tasks : str or sequence of str, optional
         By default all of the fit.
     kind : {"curve", "run"}
         The law and the link, or one more run with the scatter of its loss and of its scores.
@@ -230,7 +230,8 @@ def predict_scores(
             ),
         )
     saved = read_fit(fit)
-    links = [linked(saved, name) for name in (tasks or task_names(saved))]
+    asked = [tasks] if isinstance(tasks, str) else tasks
+    links = [linked(saved, name) for name in (asked or task_names(saved))]
     loss = predict(fit, at, kind=kind, random_seed=random_seed)
     ordered = loss.transpose(*SAMPLE_DIMS, ...)
     flat = ordered.values.reshape(saved.samples, -1)
@@ -274,7 +275,7 @@ def capability(
     path: PathLike | None = None,
     at: Held | None = None,
     family: str | Mapping[str, str] | None = None,
-    tasks: Sequence[str] | None = None,
+    tasks: str | Sequence[str] | None = None,
     length: Sequence[int] = LENGTHS,
     dependence: float = 0.0,
     horizon: float | None = None,
@@ -296,7 +297,7 @@ def capability(
         Values of the inputs that a law of params and tokens has besides, or draws of them.
     family : str or mapping, optional
         Group to ask about, for a model that pools; without it a new one is drawn.
-    tasks : sequence of str, optional
+    tasks : str or sequence of str, optional
         By default all of the fit.
     length : sequence of int
         Steps that a task chains, each of which succeeds as often as the task's score says.
@@ -358,7 +359,8 @@ def capability(
     lengths = _lengths(length)
     if not 0 <= dependence < 1:
         raise ValueError(f"dependence = {dependence!r}: expected a correlation, in [0, 1)")
-    links = [linked(saved, name) for name in (tasks or task_names(saved))]
+    asked = [tasks] if isinstance(tasks, str) else tasks
+    links = [linked(saved, name) for name in (asked or task_names(saved))]
     route = route_for(saved, path, family, random_seed)
     for factor in (1.0, step):
         check_range(route.growth, scale.values * factor, f"flops * {factor:g}")

@@ -125,6 +125,10 @@ def read_fit(fit: xr.DataTree) -> Saved:
 
 def read_bare(fit: xr.DataTree) -> Saved:
     """The same but for the paths of a drift, which take a while to draw: for what is asked about the runs alone."""
+    if not isinstance(fit, xr.DataTree):
+        raise ValueError(
+            f"fit: expected what bayescale.fit returned or bayescale.load read, a DataTree; got {type(fit).__name__}"
+        )
     version = fit.attrs.get("bayescale_format")
     if version is None or "posterior" not in fit.children:
         raise ValueError(
@@ -134,6 +138,12 @@ def read_bare(fit: xr.DataTree) -> Saved:
     if int(version) > FORMAT:
         raise ValueError(
             f"fit has format {version}, newer than this bayescale reads ({FORMAT}); upgrade bayescale"
+        )
+    posterior = fit["posterior"].to_dataset()
+    if not {"chain", "draw"} <= set(posterior.dims):
+        raise ValueError(
+            f"the posterior of this fit has the dims {', '.join(map(str, posterior.sizes))}: expected chain and draw; "
+            "keep one chain by .sel(chain=[0])"
         )
     model = Model.from_toml(fit.attrs["model"], where=str(fit.attrs.get("model_name", "model")))
     runs = fit["constant_data"].to_dataset()
@@ -146,7 +156,7 @@ def read_bare(fit: xr.DataTree) -> Saved:
         model=model,
         law=model.law_object,
         reference=json.loads(fit.attrs["reference"]),
-        posterior=fit["posterior"].to_dataset(),
+        posterior=posterior,
         runs=runs,
         smallest=np.nan,
         largest=np.nan,
@@ -406,6 +416,8 @@ def stream(random_seed: int, *purpose: str) -> np.random.Generator:
     >>> bool(stream(1, "noise").normal() == stream(1, "noise").normal())
     True
     """
+    if not isinstance(random_seed, int | np.integer) or random_seed < 0:
+        raise ValueError(f"random_seed = {random_seed!r}: expected a whole number of zero or more")
     return np.random.default_rng([random_seed, *(zlib.crc32(word.encode()) for word in purpose)])
 
 

@@ -33,7 +33,7 @@ from bayescale.forecast.predicates import (
     gain_at,
 )
 from bayescale.forecast.returns import Route, loss_at, route_attrs, route_for
-from bayescale.forecast.scales import group_of, pooled_columns, read_flops
+from bayescale.forecast.scales import group_of, pooled_columns, read_flops, read_one
 from bayescale.forecast.sensitivity import prior_note
 from bayescale.forecast.stacked import is_stack, members, mixed, of_stack
 from bayescale.notes import Note, dump_notes, get_notes
@@ -272,10 +272,10 @@ def _range(
     step: float,
 ) -> tuple[float, float | None, float, float]:
     """Checked ``beyond`` and ``to``, and where the search for the onset starts and ends."""
-    beyond = float(read_flops(beyond, route.saved, "beyond").item())
-    to = None if to is None else float(read_flops(to, route.saved, "to").item())
+    beyond = read_one(beyond, route.saved, "beyond")
+    to = None if to is None else read_one(to, route.saved, "to")
     if horizon is not None:
-        horizon = float(read_flops(horizon, route.saved, "horizon").item())
+        horizon = read_one(horizon, route.saved, "horizon")
     if to is not None and not to > beyond:
         raise ValueError(f"to = {to:.4g} must lie above beyond = {beyond:.4g}")
     # Both the measure and the gain look ahead or back of C.

@@ -87,9 +87,16 @@ def choose(
         price, measure = alternative_to(saved, value, step, task, elsewhere)
         return Predicate(name, price, measure, 0.0, (step,))
     pair = name in ("relative_below", "price_above")
-    numbers = np.asarray(value, dtype=float).reshape(-1)
-    if numbers.size != (2 if pair else 1) or not (np.isfinite(numbers) & (numbers > 0)).all():
+    share = name in ("floor", "data_limited")
+    try:
+        numbers = np.asarray(value, dtype=float).reshape(-1)
+    except (TypeError, ValueError):
+        numbers = np.empty(0)
+    sensible = np.isfinite(numbers) & (numbers > 0) & ((numbers < 1) | (not share))
+    if numbers.size != (2 if pair else 1) or not sensible.all():
         wanted = {
+            "floor": "a share of the loss between zero and one, such as 0.05",
+            "data_limited": "a share of what a fresh token is worth between zero and one, such as 0.5",
             "relative_below": "a pair (r, C0) of numbers above zero",
             "price_above": "a pair (worth, price) of numbers above zero: money for a nat, money for a FLOP",
         }.get(name, "a number above zero")

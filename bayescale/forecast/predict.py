@@ -156,17 +156,34 @@ def summarise(draws: xr.DataArray | xr.Dataset, prob: Sequence[float] = QUANTILE
     ``xr.concat([summarise(returns(fit, flops=some)) for some in np.array_split(flops, 50)], "flops")``, and so of
     ``allocate`` and ``compute_for``. Time is linear in the scales, memory that of one part.
 
+    Raises
+    ------
+    ValueError
+        If there is nothing with dims chain and draw, or something with one of them alone.
+
     Examples
     --------
     >>> draws = xr.DataArray(np.arange(101.0).reshape(1, -1), dims=("chain", "draw"), name="loss")
     >>> summarise(draws)["loss"].values
     array([ 5., 25., 50., 75., 95.])
     """
+    if not isinstance(draws, xr.DataArray | xr.Dataset):
+        raise ValueError(
+            f"draws: expected a DataArray or a Dataset, got a {type(draws).__name__}; a fit's own are "
+            'fit["posterior"].dataset'
+        )
     data = draws if isinstance(draws, xr.Dataset) else _named(draws)
-    wanted = sorted({*map(float, prob), 0.5})
+    sampled = [set(SAMPLE_DIMS) & set(values.dims) for values in data.data_vars.values()]
+    if set(SAMPLE_DIMS) not in sampled or any(len(dims) == 1 for dims in sampled):
+        raise ValueError(
+            f"draws have the dims {', '.join(map(str, data.sizes)) or 'of a number'}: expected chain and draw; one "
+            "chain is kept as such by .isel(chain=[0]), stacked samples are told apart by .unstack()"
+        )
+    wanted = sorted({*np.atleast_1d(np.asarray(prob, dtype=float)).tolist(), 0.5})
     found = {}
     for name, values in data.data_vars.items():
         if set(SAMPLE_DIMS) <= set(values.dims):
+            values = values.astype(float) if values.dtype == bool else values
             level, error = quantiles(values.reset_coords(drop=True), wanted)
             found[name] = level.assign_attrs(values.attrs)
             found[f"{name}_mcse"] = error.assign_attrs(units=values.attrs.get("units", ""))

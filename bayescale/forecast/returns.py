@@ -213,7 +213,7 @@ def returns(
 
 def check_step(step: float) -> None:
     """Raise ValueError unless a step is a factor above 1."""
-    if not step > 1 or not np.isfinite(step):
+    if not isinstance(step, int | float | np.number) or not step > 1 or not np.isfinite(step):
         raise ValueError(
             f"step = {step!r}: a step is a factor of compute above 1, such as 2 for a doubling"
         )

@@ -13,6 +13,8 @@ type Scales = xr.Dataset | pd.DataFrame | Mapping[str, ArrayLike]
 
 #: Attribute of the posterior of a stack's member: the columns that any member pools over.
 POOLED_BESIDE = "pooled_beside"
+#: Scales beyond this are mistakes of typing, and overflow.
+_FARTHEST = 1e100
 
 
 def read_scales(at: Scales, saved: Saved, *, where: str = "at") -> xr.Dataset:
@@ -85,6 +87,12 @@ def as_dataset(table: Scales, where: str) -> xr.Dataset:
         raise ValueError(
             f"{where}: expected a Dataset, DataFrame or mapping of columns, got {type(table).__name__}"
         )
+    series = [values for values in table.values() if isinstance(values, pd.Series)]
+    if any(not each.index.equals(series[0].index) for each in series):
+        raise ValueError(
+            f"{where}: columns are Series with different indexes, which leaves open what goes with what; make one "
+            "DataFrame of them, or pass arrays"
+        )
     found = {}
     for name, values in table.items():
         if not isinstance(values, xr.DataArray):
@@ -129,6 +137,10 @@ def read_flops(flops: ArrayLike, saved: Saved, label: str = "flops") -> xr.DataA
     if not given.size:
         raise ValueError(f"{label} is empty: expected one scale or more, such as 1e24")
     values = positive(xr.DataArray(given), label).values
+    if values.max() > _FARTHEST:
+        raise ValueError(
+            f"{label} = {values.max():.3g}: no scale is so large; expected {_FARTHEST:g} at most"
+        )
     if saved.has_compute:
         attrs = {"long_name": "training compute", "units": "FLOP", "column": "flops"}
     else:
@@ -143,6 +155,14 @@ def read_flops(flops: ArrayLike, saved: Saved, label: str = "flops") -> xr.DataA
     return xr.DataArray(
         values, dims="flops", coords={"flops": ("flops", values, attrs)}, attrs=attrs
     )
+
+
+def read_one(flops: ArrayLike, saved: Saved, label: str) -> float:
+    """One scale, positive and finite, as :func:`read_flops` reads it."""
+    values = read_flops(flops, saved, label).values
+    if values.size > 1:
+        raise ValueError(f"{label} = {flops!r}: expected one scale; ask for several one by one")
+    return float(values[0])
 
 
 def group_label(saved: Saved, family: str | Mapping[str, str] | None) -> str:
@@ -175,6 +195,11 @@ def group_of(saved: Saved, family: str | Mapping[str, str] | None) -> Group:
     if not columns:
         raise ValueError(
             f"family = {family!r}: model {saved.model.name!r} does not tell families apart; leave it out"
+        )
+    if not isinstance(family, str | Mapping):
+        raise ValueError(
+            f"family = {family!r}: expected one name, or a mapping such as {{{columns[0]!r}: 'name'}}; ask for "
+            "several one by one"
         )
     if isinstance(family, Mapping):
         wrong = [name for name in family if name not in columns]

@@ -32,6 +32,7 @@ from bayescale.inference.prior import draw_prior
 from bayescale.inference.tree import groups, with_facts
 from bayescale.model import Model, default_model, with_input
 from bayescale.notes import Note, dump_notes, get_notes
+from bayescale.runs import design_notes
 
 #: Statistics of the sampler that are kept, by the names of ArviZ's schema, and what nutpie calls four of them.
 STATS = (
@@ -151,7 +152,7 @@ def fit(
     (1, 1000)
     """
     check_settings(draws, chains, sampler, random_seed)
-    notes = get_notes(runs)
+    notes = _notes_of(runs)
     if model is None:
         model, note = default_model(runs)
         notes.append(note)
@@ -234,6 +235,15 @@ def fit(
             "notes": dump_notes(notes),
         },
     )
+
+
+def _notes_of(runs: xr.Dataset) -> list[Note]:
+    """Doubts about a table that was read, and those that it raises if rows were left out since."""
+    notes = get_notes(runs)
+    if "notes" not in runs.attrs:
+        return notes
+    known = {note.code for note in notes}
+    return notes + [note for note in design_notes(runs) if note.code not in known]
 
 
 def _rungs(
