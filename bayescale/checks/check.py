@@ -19,6 +19,8 @@ PRIOR_SENSITIVITY_MAX = 0.05
 #: Parameters that move with their priors, of which so many are named.
 NAMED = 5
 INTERVAL = 0.9
+#: Fewer draws of a chain tell nothing about it.
+LEAST_DRAWS = 10
 GROUPS = (
     "posterior",
     "sample_stats",
@@ -50,7 +52,7 @@ def check(fit: xr.DataTree, *, strict: bool = False) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If the fit lacks a group, or is a stack.
+        If the fit lacks a group, is a stack, or has next to no draws.
     RuntimeError
         With ``strict``, if a check fails.
 
@@ -69,6 +71,12 @@ def check(fit: xr.DataTree, *, strict: bool = False) -> pd.DataFrame:
     if missing:
         raise ValueError(
             f"fit has no group {' and '.join(missing)}; give it whole, as bayescale.fit returned or saved it"
+        )
+    draws = fit["posterior"].sizes.get("draw", 1)
+    if draws < LEAST_DRAWS:
+        raise ValueError(
+            f"fit has {draws} draw{'s' if draws > 1 else ''} a chain: convergence cannot be judged with fewer than "
+            f"{LEAST_DRAWS}; check the fit before it is cut"
         )
     rows = [*_sampler_rows(fit), *_fit_rows(fit), _prior_row(fit)]
     table = pd.DataFrame(

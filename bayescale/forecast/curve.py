@@ -416,7 +416,7 @@ def stream(random_seed: int, *purpose: str) -> np.random.Generator:
     >>> bool(stream(1, "noise").normal() == stream(1, "noise").normal())
     True
     """
-    if not isinstance(random_seed, int | np.integer) or random_seed < 0:
+    if np.asarray(random_seed).dtype.kind not in "iu" or random_seed < 0:
         raise ValueError(f"random_seed = {random_seed!r}: expected a whole number of zero or more")
     return np.random.default_rng([random_seed, *(zlib.crc32(word.encode()) for word in purpose)])
 

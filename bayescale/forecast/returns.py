@@ -213,7 +213,7 @@ def returns(
 
 def check_step(step: float) -> None:
     """Raise ValueError unless a step is a factor above 1."""
-    if not isinstance(step, int | float | np.number) or not step > 1 or not np.isfinite(step):
+    if np.ndim(step) or np.asarray(step).dtype.kind not in "iuf" or not 1 < step < np.inf:
         raise ValueError(
             f"step = {step!r}: a step is a factor of compute above 1, such as 2 for a doubling"
         )
