@@ -17,6 +17,7 @@ from bayescale import forecast, laws
 from bayescale.cost import params_at_ratio, params_for, tokens_for, training_flops
 from bayescale.forecast import inputs_along, predict, returns, summarise
 from bayescale.forecast.curve import STEP, Saved, law_params, log_location, read_fit
+from bayescale.forecast.doubts import distance_note
 from bayescale.forecast.growth import check_range, growth
 from bayescale.forecast.optimum import falling_root
 from bayescale.forecast.path import PATHS, Path, parse_path
@@ -407,6 +408,9 @@ def test_notes_of_a_forecast(fit: xr.DataTree) -> None:
     assert "far_extrapolation" not in codes(predict(fit, near))
     note = next(n for n in get_notes(predict(fit, far)) if n.code == "far_extrapolation")
     assert "1 of 2 scales" in note.message
+    assert note.message.endswith(f" decades at most, at {6 * 1e14 * 1e12:.3g} FLOP")
+    (note,) = (n for n in get_notes(returns(fit, flops=1e26)) if n.code == "far_extrapolation")
+    assert note.message.startswith("the scale 1e+26 FLOP lies more than a decade beyond")
     assert note.severity == "warning"
     assert "far_extrapolation" in codes(returns(fit, flops=[1e26]))
     below = next(n for n in get_notes(returns(fit, flops=[1e21, 25])) if n.code == "below_the_runs")
@@ -493,7 +497,7 @@ def test_a_law_grows_along_its_own_paths(fit: xr.DataTree, power: xr.DataTree) -
     saved = replace(read_fit(power), law=other)
     from bayescale.forecast.path import resolve_path
 
-    with pytest.raises(ValueError, match="hold the others with at= or --at, or use predict"):
+    with pytest.raises(ValueError, match=r"forecast planned rows of them: bs\.predict, or"):
         resolve_path(saved, None)
 
 
@@ -669,6 +673,13 @@ def test_inputs_along_a_path_name_their_group(families: xr.DataTree) -> None:
         found = returns(families, flops=[1e24], path="fixed-ratio=20", family=family)
         np.testing.assert_allclose(predict(families, at), found["loss"], rtol=1e-12)
     assert "family" not in inputs_along(families, [1e24])
+
+
+def test_a_distance_of_more_than_a_decade_is_told_as_such(fit: xr.DataTree) -> None:
+    saved = read_fit(fit)
+    for decades, said in ((1.0, ""), (1.004, ""), (1.03, "1.03 decades"), (8.9, "8.9 decades")):
+        notes = distance_note(saved, np.array([saved.largest * 10**decades]))
+        assert [note.message.rpartition(": ")[2] for note in notes] == ([said] if said else [])
 
 
 @pytest.mark.parametrize("unique", [1e11, 1e13, [1e11, 3e11, 1e13]])

@@ -3,9 +3,11 @@
 import inspect
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytensor
@@ -15,7 +17,10 @@ import xarray as xr
 from scipy import integrate, optimize, stats
 
 from bayescale import laws
-from bayescale.laws import Law
+from bayescale.forecast.tangent import marginal_loss
+from bayescale.inference.build import build
+from bayescale.laws import Input, Law, Param, _claims
+from bayescale.laws._math import log_gamma_ratio
 from bayescale.model import DISTRIBUTIONS, Model, Prior, shipped
 
 MEDIAN_LOSS = 2.5
@@ -566,6 +571,308 @@ def test_a_registered_law_serves_model_files(monkeypatch: pytest.MonkeyPatch) ->
     laws.register(replace(mine, params=bare))
     with pytest.raises(ValueError, match=r"priors\.gamma: law 'mine' has no default for it"):
         Model.from_toml('format = 1\nlaw = "mine"\n')
+
+
+# What a law claims ------------------------------------------------------------------------------
+
+EXPONENT = {"dist": "LogNormal", "kwargs": {"median": 0.33, "sigma": 0.4}}
+OWN = Law(
+    name="own",
+    title="A law of a user",
+    question="What of both?",
+    equation="L = E + A * N^-alpha + C * (N * D)^-alpha",
+    latex="L",
+    source="this test",
+    inputs=(Input("params", "size", "parameters"), Input("tokens", "data", "tokens")),
+    params=(
+        Param("E", "floor", "nat/token"),
+        Param("A", "of params", "nat/token"),
+        Param("C", "of both", "nat/token"),
+        Param("alpha", "exponent", "1", EXPONENT),
+    ),
+    loss=lambda n, d, *, E, A, C, alpha: E + A * n**-alpha + C * (n * d) ** -alpha,
+    terms=("E", "A", "C"),
+)
+
+
+def changed(place: int, **changes: object) -> tuple[Param, ...]:
+    """Parameters of the law with one of them changed."""
+    params = list(OWN.params)
+    params[place] = replace(params[place], **changes)
+    return tuple(params)
+
+
+def renamed(name: str) -> dict[str, object]:
+    """The law with another name for its exponent."""
+
+    def loss(n: float, d: float, *, E: float, A: float, C: float, **exponent: float) -> float:
+        return OWN.loss(n, d, E=E, A=A, C=C, alpha=exponent[name])
+
+    return {"params": changed(3, name=name), "loss": loss}
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Laws that a test registers are gone after it."""
+    monkeypatch.setattr(laws, "_REGISTERED", {})
+
+
+@each_law
+def test_shipped_laws_keep_what_they_claim(law: Law) -> None:
+    _claims.check(law)
+
+
+def test_a_sound_law_is_registered() -> None:
+    for law in (OWN, replace(OWN, params=changed(3, prior=None)), replace(OWN, falls_in=())):
+        assert laws.register(law) is law
+    no_floor = replace(
+        OWN,
+        params=OWN.params[1:],
+        terms=("A", "C"),
+        floor=None,
+        loss=lambda n, d, *, A, C, alpha: A * n**-alpha + C * (n * d) ** -alpha,
+    )
+    assert laws.register(no_floor) is no_floor
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": " "}, "name: expected text"),
+        ({"inputs": list(OWN.inputs)}, "inputs: expected a tuple of Input"),
+        ({"terms": "E"}, "terms: expected a tuple of str"),
+        ({"terms": ()}, "terms: expected at least one"),
+        ({"terms": ("E", "A", "G")}, "terms: got 'G'. Expected one of E, A, C, alpha"),
+        ({"terms": ("E", "A", "A")}, "terms: 'A' stands there twice"),
+        ({"terms": ("A", "C", "E")}, "terms: the irreducible loss, 'E', comes first"),
+        ({"terms": ("E", "A")}, "Name in terms all that add up to the loss there"),
+        ({"floor": "e"}, "floor: 'e' is no parameter; .* floor=None"),
+        ({"group": "mine"}, "group: got 'mine'. Expected one of One input"),
+        ({"outcome": "succes"}, "outcome: got 'succes'; did you mean 'success'?"),
+        ({"falls_in": ("param",)}, "falls_in: got 'param'; did you mean 'params'?"),
+        ({"params": changed(3, support="postive")}, "support of 'alpha': got 'postive'"),
+        ({"params": (*OWN.params, OWN.params[3])}, "'alpha' names several"),
+        ({"params": changed(0, prior=EXPONENT)}, "prior of 'E': it is one of terms"),
+        ({"params": changed(3, prior={"dist": "lognormal"})}, "did you mean 'LogNormal'"),
+        ({"params": changed(3, prior={"dist": "Normal", "kwargs": {"mean": 1}})}, "alpha' fails"),
+        ({"params": changed(3, prior=0.3)}, "prior of 'alpha' fails with TypeError"),
+        (renamed("sigma"), "'sigma' is a name that fits give to something else"),
+        (renamed("a b"), "'a b' cannot name an argument"),
+        ({"inputs": (OWN.inputs[0], Input("loss", "", ""))}, "'loss' is a name that fits give"),
+        (
+            {"inputs": (OWN.inputs[0], Input("tokens", "", "", reference="param"))},
+            "reference 'param' is no input with a scale of the runs; did you mean 'params'?",
+        ),
+        ({"inputs": (OWN.inputs[0], Input("tokens", "", "", reference=0.0))}, "above zero"),
+        ({"inputs": (OWN.inputs[0], Input("tokens", "", "", at_most="all"))}, "at_most got 'all'"),
+        ({"inputs": (OWN.inputs[0], Input("tokens", "", "", lower=2, upper=1))}, "'lower' must"),
+        ({"loss": 3.0}, "loss: expected a function"),
+        ({"loss": lambda n, d, *, E, A, alpha: E}, "called as loss.*argument 'C'"),
+        ({"loss": lambda n, d, *, E, A, C, alpha, z: E}, "missing a required.* 'z'"),
+        ({"loss": lambda n, *, E, A, C, alpha: E}, "too many positional arguments"),
+        (
+            {"loss": lambda tokens, params, **p: OWN.loss(params, tokens, **p)},
+            "another order than inputs: params, tokens",
+        ),
+        ({"split": lambda level, shares: {}}, "split: .*'alpha'; end its arguments in [*][*]_"),
+        ({"split": lambda level, shares, **_: {"E": level}}, "split: expected a dict of every"),
+        ({"textbook": lambda reference, *, A: {}}, "textbook: .*; end its arguments in"),
+        ({"textbook": lambda reference, **all_of: all_of}, "textbook: 'E' is no parameter that"),
+        (
+            {"textbook": lambda reference, **_: {"A": _["A"]}},
+            "textbook: its constants give another",
+        ),
+        ({"optimal_params": lambda product, *, A: A}, "optimal_params: .*; end its arguments in"),
+    ],
+)
+def test_a_law_that_breaks_a_claim_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=f"law '.*': .*{message}"):
+        laws.register(replace(OWN, **changes))
+    assert "own" not in laws.names()
+
+
+@pytest.mark.parametrize(
+    ("of_params", "message"),
+    [
+        (lambda n: np.maximum(n, 1.0), r"uses np.maximum, .*; write b \+ ramp\(a - b\) instead"),
+        (lambda n: np.minimum(n, 1.0), "uses np.minimum"),
+        (lambda n: np.clip(n, 0.1, 10.0), "uses np.clip"),
+        (lambda n: n.clip(0.1, 10.0), "the method or attribute .clip"),
+        (np.abs, "uses abs or np.abs"),
+        (np.sign, "uses np.sign"),
+        (np.floor, "uses np.floor"),
+        (np.cbrt, "uses np.cbrt"),
+        (lambda n: np.logaddexp(n, 1.0), r"write b \+ softplus\(a - b\) instead"),
+        (lambda n: np.where(n, n, 1.0), "uses np.where"),
+        (lambda n: (n > 1) * n, r"uses a comparison \(>\)"),
+        (lambda n: n if n else 1.0, "uses if, and, or or not of a value"),
+        (lambda n: n / n.mean(), "the method or attribute .mean"),
+        (lambda n: n / np.add.reduce(n), "uses np.add.reduce"),
+        (lambda n: n[:, None], "uses an index"),
+        (np.asarray, "makes it a NumPy array"),
+        (float, "uses a function of single numbers"),
+        (lambda n: np.interp(n, [0, 1], [1, 2]), "uses np.interp"),
+        (pt.as_tensor_variable, "loss fails with NotImplementedError"),
+        (lambda n: 1 / n, "loss rises with params, from .* falls_in only the inputs"),
+    ],
+)
+def test_functions_that_do_not_run_everywhere_are_refused(
+    of_params: Callable[[float], float], message: str
+) -> None:
+    def loss(n: float, d: float, *, E: float, A: float, C: float, alpha: float) -> float:
+        return E + A * of_params(n) ** -alpha + C * (n * d) ** -alpha
+
+    with pytest.raises(ValueError, match=f"law 'own': .*{message}"):
+        laws.register(replace(OWN, loss=loss))
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda n, d, *, E, A, C, alpha: E + A + C, "returns one number for all runs"),
+        (lambda n, d, *, E, A, C, alpha: 2.5, "returns 2.5; expected the loss of each run"),
+        (lambda n, d, *, E, A, C, alpha: [E, A], "returns .*a stand-in for an array"),
+        (
+            lambda n, d, *, E, A, C, alpha: E + A + C + 9 * np.log(n),
+            "loss is -.* at params=.*alpha=.*above zero",
+        ),
+    ],
+)
+def test_a_loss_that_is_none_is_refused(loss: Callable[..., float], message: str) -> None:
+    with pytest.raises(ValueError, match=f"law 'own': .*{message}"):
+        laws.register(replace(OWN, loss=loss))
+
+
+def test_only_a_law_is_registered() -> None:
+    with pytest.raises(TypeError, match=r"expected a bayescale\.laws\.Law, got dict"):
+        laws.register({"name": "own"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[noise]\nknown = "loss_sd"\nslope = { dist = "Normal", kwargs = { mu = 0.0, sigma = 0.2 } }',
+        '[noise]\ndist = "BetaBinomial"\ntrials = 100',
+        '[noise]\ndist = "ExGaussian"',
+        'discrepancy = "drift"\n[noise]\ndist = "ExGaussian"',
+        "[discrepancy]\nbreaks = {}",
+        '[tasks]\ncolumns = ["acc_a", "acc_b"]',
+        '[tasks]\ncolumns = ["acc_a", "acc_b"]\nlink = "exponential"',
+    ],
+)
+def test_names_that_fits_give_to_something_else_are_reserved(text: str) -> None:
+    columns = {"flops": np.geomspace(1e18, 1e21, 8), "loss": np.geomspace(0.9, 0.4, 8)}
+    columns |= {"loss_sd": np.full(8, 0.01)}
+    columns |= {f"acc_{each}": np.linspace(0.3, 0.6, 8) for each in "ab"}
+    runs = xr.Dataset({name: ("run", values) for name, values in columns.items()})
+    graph = build(runs, Model.from_toml(f'format = 1\nlaw = "power"\n{text}\n'))
+    own = {"E", "A", "A_ref", "gamma", "log_scale", "reference_scale"}
+    told = {*graph.named_vars, *graph.coords} - own
+    # Of pools and tasks: names made of two.
+    made = {name for name in told if name.endswith(("_task", "_sd", "_offset"))}
+    assert told - made <= _claims.RESERVED
+
+
+def test_every_distribution_of_model_files_can_be_drawn() -> None:
+    assert {*_claims.DRAW, "Dirichlet"} == set(DISTRIBUTIONS)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_functions_that_run_everywhere_do_and_no_others() -> None:
+    """Of all of NumPy's functions of one or two numbers: on xarray, PyTensor and with a complex step."""
+    found, step = set(), 1e-6
+    for name, function in vars(np).items():
+        if not isinstance(function, np.ufunc) or function.nout > 1 or function.__name__ != name:
+            continue
+        x = np.array([1.3, 1.6] if name == "arccosh" else [0.3, 0.6])
+        rest = [np.array([0.7, 0.4])] * (function.nin - 1)
+        symbols = [pt.dvector() for _ in (x, *rest)]
+        try:
+            value = function(x, *rest)
+            turned = function(x * (1 + 1e-30j), *rest)
+            with_xarray = function(*[xr.DataArray(each, dims="run") for each in (x, *rest)])
+            graph = function(*symbols)
+            pytensor.grad(graph.sum(), symbols)
+            run = pytensor.function(symbols, graph, mode="FAST_COMPILE")
+        except (ArithmeticError, AttributeError, NotImplementedError, TypeError, ValueError):
+            continue
+        above, below = (function(x * (1 + each), *rest) for each in (step, -step))
+        if (
+            np.allclose(turned.imag / 1e-30, (above - below) / (2 * step), rtol=1e-5)
+            and np.allclose(with_xarray.values, value)
+            and np.allclose(run(x, *rest), value)
+        ):
+            found.add(name)
+    assert found == {*_claims.FUNCTIONS, *_claims.OPERATORS}
+
+
+def test_derivatives_of_a_law_in_methods_of_arrays_come_of_complex_inputs() -> None:
+    """An older fit may be of a law that is registered no more."""
+    power, at = laws.get("power"), {"scale": np.array([[0.5, 2.0]])}
+    params = {
+        name: np.array([[value]]) for name, value in {"E": 1.8, "A": 0.9, "gamma": 0.3}.items()
+    }
+    clipped = replace(power, loss=lambda x, **given: power.loss(x.clip(0.1, 10.0), **given))
+    (_, wanted), (_, found) = (
+        marginal_loss(SimpleNamespace(law=law, drift=None, ratios=dict), at, params)
+        for law in (power, clipped)
+    )
+    np.testing.assert_allclose(found["scale"], wanted["scale"], rtol=1e-12)
+
+
+def test_the_page_on_laws_of_ones_own_works_and_names_every_function() -> None:
+    page = Path(__file__).parents[1].joinpath("docs", "howto", "add-a-law.md").read_text("utf-8")
+    told: dict[str, object] = {}
+    exec(page.split("```python\n")[1].split("```")[0], told)
+    assert laws.get("crossed") is told["law"]
+    assert default_model(laws.get("crossed")).law == "crossed"
+    for name in _claims.FUNCTIONS:
+        assert re.search(rf"`(np\.)?{name.removeprefix('arc')}`", page), name
+
+
+# The law of pass@k ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", [1e-6, 0.05, 0.8, 8.0, 30.0, 36.0, 79.0])
+@pytest.mark.parametrize("a", [0.05, 0.4, 2.0, 3.0])
+def test_pass_at_k_keeps_its_digits(a: float, level: float) -> None:
+    """By the product over samples of the chance that each fails where all before it have, summed in logs."""
+    law = laws.get("pass_at_k")
+    b = float(law.split(level, [1.0], a=a)["b"])
+    assert law.loss(1.0, a=a, b=b) == pytest.approx(level, rel=1e-11)
+    log_failure = np.cumsum(-np.log1p(a / (b + np.arange(1000.0))))
+    exact = -np.log(-np.expm1(log_failure)) if level > 1 else np.nan
+    for k in (2, 10, 100, 1000):
+        found = law.loss(float(k), a=a, b=b)
+        assert log_gamma_ratio(b, a, float(k)) == pytest.approx(log_failure[k - 1], rel=1e-11)
+        failure = np.exp(log_failure[k - 1])
+        wanted = -np.log1p(-failure) if failure < 0.5 else exact[k - 1] if level > 1 else found
+        assert found == pytest.approx(wanted, rel=1e-11)
+
+
+#: From sixty digits: -ln(1 - B(a, b + k) / B(a, b)) with b = a * expm1(.5).
+TAILS = [(2.0, 1e6, 2.980788974037152e-12), (3.0, 1e6, 2.26259881152748e-17)]
+
+
+@pytest.mark.parametrize(("a", "k", "exact"), TAILS)
+def test_pass_at_k_keeps_its_tail_and_its_slope(a: float, k: float, exact: float) -> None:
+    law = laws.get("pass_at_k")
+    b = a * np.expm1(0.5)
+    assert law.loss(k, a=a, b=b) == pytest.approx(exact, rel=1e-10)
+    turned = law.loss(k * (1 + 1e-30j), a=a, b=b)
+    assert turned.real == pytest.approx(exact, rel=1e-10)
+    assert -turned.imag / 1e-30 / turned.real == pytest.approx(a, rel=1e-5)
+
+
+def test_the_shortest_file_of_pass_at_k_has_the_prior_of_one_sample() -> None:
+    """The loss of the runs' frontier, that of most samples, says nothing about one."""
+    short, whole = default_model(laws.get("pass_at_k")), Model.load("pass-at-k")
+    assert short.priors["level"] == whole.priors["level"]
+    for name in laws.names():
+        law = laws.get(name)
+        counted = all(isinstance(each.reference, float) for each in law.inputs)
+        assert counted == (law.level_prior is not None), name
+        assert (default_model(law).priors["level"].kwargs["median"] == "runs") != counted
 
 
 # Shipped models ---------------------------------------------------------------------------------

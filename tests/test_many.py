@@ -257,7 +257,8 @@ def mine() -> Iterator[Callable[..., list[Job]]]:
     """Jobs of a law of the user's own, with these functions."""
 
     def register(**functions: object) -> list[Job]:
-        laws.register(replace(laws.get("power"), name="mine", **functions))
+        # Not by register, which tries what these functions give: what is asked here is their hash.
+        laws._REGISTERED["mine"] = replace(laws.get("power"), name="mine", **functions)
         model = Model.load("power").changed(law="mine", name="mine")
         return [replace(job, model=model) for job in jobs(1)]
 
@@ -335,7 +336,7 @@ def test_the_hash_is_the_same_in_every_process() -> None:
     code = """
 import test_many
 law = test_many.replace(test_many.laws.get("power"), name="mine", loss=test_many.raised)
-test_many.laws.register(law)
+test_many.laws._REGISTERED[law.name] = law
 model = test_many.Model.load("power").changed(law="mine", name="mine")
 asked = [test_many.replace(job, model=model) for job in test_many.jobs(1)]
 print(test_many.experiment_hash(asked, test_many.partial(test_many.die_once, job=None)))
@@ -394,7 +395,9 @@ def test_a_law_of_the_users_own_reaches_a_worker() -> None:
         many._learn(mine)
         assert laws.get("mine") is mine
         # A process that lives on, as a Dask worker does, must not keep an older form of the law.
-        changed = replace(mine, loss=lambda scale, *, E, A, gamma: E + A * scale ** (-2 * gamma))
+        changed = replace(
+            mine, loss=lambda x, *, E, A, gamma: E + A * x ** (-2 * gamma), textbook=None
+        )
         many._learn(changed)
         assert laws.get("mine") is changed
         many._learn(laws.get("power"))

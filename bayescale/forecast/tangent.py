@@ -73,6 +73,7 @@ _RULES: dict[np.ufunc, Rule] = {
     np.sqrt: _sqrt,
     np.square: lambda a: (a * a, (lambda slope: slope * (2 * a),)),
     np.tanh: _tanh,
+    np.arcsinh: lambda a: (np.arcsinh(a), (lambda slope: slope / np.sqrt(1 + a * a),)),
     np.arctan: lambda a: (np.arctan(a), (lambda slope: slope / (1 + a * a),)),
     np.absolute: lambda a: (np.abs(a), (lambda slope: slope * np.sign(a),)),
     np.minimum: lambda a, b: (
@@ -166,8 +167,8 @@ def marginal_loss(
     ]
     try:
         loss = saved.law.loss(*carried, **{name: params[name] for name in saved.law.param_names})
-    except TypeError:
-        # Of one's own law, written in a function that is not among the rules.
+    except (AttributeError, TypeError):
+        # Of one's own law, written in a function that is not among the rules, or in a method of arrays.
         return _by_complex_inputs(saved, ratios, params, names)
     shape = np.broadcast_shapes(*(np.shape(each) for each in (*ratios.values(), loss.value)))
     slopes = {

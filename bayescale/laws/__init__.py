@@ -5,9 +5,23 @@ import importlib
 import pkgutil
 from functools import cache
 
+from bayescale.laws._claims import check
 from bayescale.laws._law import GROUPS, LOG_LOSS, RATES, Input, Law, Param
+from bayescale.laws._math import ramp, softplus
 
-__all__ = ["GROUPS", "LOG_LOSS", "RATES", "Input", "Law", "Param", "get", "names", "register"]
+__all__ = [
+    "GROUPS",
+    "LOG_LOSS",
+    "RATES",
+    "Input",
+    "Law",
+    "Param",
+    "get",
+    "names",
+    "ramp",
+    "register",
+    "softplus",
+]
 
 _REGISTERED: dict[str, Law] = {}
 
@@ -33,6 +47,10 @@ def names() -> list[str]:
 def register(law: Law) -> Law:
     """Add a law of your own, so that model files and saved fits can name it.
 
+    What it claims is first tried on a few draws of its default priors: names and signatures, functions that run on
+    NumPy, xarray and PyTensor, terms that add up to the loss at the reference, a loss that is positive and falls in the
+    inputs of which more is said to be never worse. Where a parameter has no default prior, the last two are not tried.
+
     Parameters
     ----------
     law : Law
@@ -45,7 +63,7 @@ def register(law: Law) -> Law:
     Raises
     ------
     ValueError
-        If a shipped law has that name.
+        If a shipped law has that name, or the law does not keep what it claims; the message says what to change.
 
     Examples
     --------
@@ -53,6 +71,7 @@ def register(law: Law) -> Law:
     >>> register(replace(get("power"), name="my-power")).name
     'my-power'
     """
+    check(law)
     if law.name in _shipped():
         raise ValueError(f"law {law.name!r} is shipped with bayescale; give yours another name")
     _REGISTERED[law.name] = law

@@ -124,15 +124,16 @@ class Law:
         minimises the loss subject to ``params * tokens = product`` (both as ratios). Without it
         the optimum is found numerically.
     floor : str or None
-        The parameter that the loss tends to as every input grows.
+        The parameter that is the irreducible loss, first of ``terms``; None for a law without one. The loss tends to
+        it as every input grows, unless ``has_limit`` is false.
     can_bend : bool
         Whether the elasticity of the reducible loss can fall with scale.
     falls_in : tuple of str, optional
         Inputs of which more is never worse, whatever the parameters and the other inputs; by
         default all.
     has_limit : bool
-        Whether the loss tends to the floor, or to zero without one, as every input grows, whatever
-        the parameters.
+        Whether the loss tends to the floor, or to zero without one, as every input grows without end and in step,
+        whatever the parameters.
     group : str
         What the law is about: one of :data:`GROUPS`, under which the catalogue lists it.
     outcome : {"nats", "error", "success"}, optional
@@ -140,6 +141,9 @@ class Law:
         that fails (``error``), or minus the log of the share that succeeds (``success``). By
         default ``error`` for a law of one input ``scale``, which fits whatever falls with a scale,
         and ``nats``, of no trials, for all others.
+    level_prior : mapping, optional
+        Default prior of the loss at the reference scale, as that of a parameter; for a law whose inputs are all ratios
+        to numbers. By default a log-normal about the loss of the runs' frontier, where that of all other laws lies.
 
     Examples
     --------
@@ -168,6 +172,7 @@ class Law:
     has_limit: bool = True
     group: Group = "Others"
     outcome: Outcome | None = None
+    level_prior: Mapping[str, Any] | None = None
 
     @property
     def trials_give(self) -> Outcome:

@@ -73,7 +73,7 @@ LAW = Law(
             "b",
             "exponent of effective experts, at the reference scale",
             "1",
-            # The paper's law gives .02 to .04 at 1e8 parameters, for its three ways to route.
+            # The paper's law gives .030 to .040 at 1e8 parameters, for its three ways to route.
             prior={"dist": "LogNormal", "kwargs": {"median": 0.03, "sigma": 0.6}},
             relative=True,
         ),

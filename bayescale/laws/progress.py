@@ -3,7 +3,9 @@
 Ho et al. 2024 (arXiv 2403.05812): parameters and tokens count as ``N * exp(g_N * (year - 2020))``
 and ``D * exp(g_D * (year - 2020))``. Their product is effective compute, which grows by ``g_N + g_D
 = growth`` a year; how the growth divides between the two is hardly to be seen in data. The paper's
-law has no irreducible loss; here it may be near zero.
+law has no irreducible loss. Here there is one: the default prior has it below a tenth of the loss at
+the reference in one draw of a thousand, and the exponents are those of laws with a floor; to come near
+the paper's form, give ``shares`` and exponents priors of your own.
 """
 
 from typing import Any

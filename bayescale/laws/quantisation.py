@@ -2,7 +2,9 @@
 
 Kumar et al. 2024 (arXiv 2411.04330): rounding the weights of a trained model to P bits adds ``C_T *
 D^d / N^n * exp(-P / gamma)`` to its loss. The more tokens a model has seen, the more it has to lose:
-past some number of them more training makes the quantised model worse.
+past some number of them more training makes the quantised model worse. At fixed bits the loss has no
+limit where d exceeds n, as in the paper: grown together, parameters and tokens then raise it without end.
+Only bits that grow too remove what rounding adds.
 """
 
 from typing import Any
