@@ -392,11 +392,5 @@ def test_a_fit_whose_chains_settled_apart_says_where() -> None:
 
 
 def test_next_to_no_draws_are_not_judged(fit: xr.DataTree) -> None:
-    few = xr.DataTree.from_dict(
-        {
-            name: group.isel(draw=slice(3)) if "draw" in group.dims else group
-            for name, group in ((name, each.to_dataset()) for name, each in fit.children.items())
-        }
-    )
     with pytest.raises(ValueError, match=r"3 draws a chain: .* fewer than 10"):
-        bs.check(few.assign_attrs(fit.attrs))
+        bs.check(fit.isel(draw=slice(3), missing_dims="ignore"))
