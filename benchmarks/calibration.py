@@ -572,7 +572,7 @@ def draw_least_even(rows: dict[str, Row], kept: dict[str, dict[str, list[int]]])
         {"answer": list(least)},
         {"model": "each shipped model"},
     )
-    plot_ranks(each, size=(15, 15)).savefig(PICTURE, dpi=90)
+    plot_ranks(each, size=(20, 15)).savefig(PICTURE, dpi=75)
 
 
 IN_MODEL = "in the model (Chinchilla's own law)"
