@@ -261,6 +261,23 @@ def test_what_cannot_be_scores_is_refused(simulate: Callable[..., xr.Dataset]) -
         ValueError, match=r"trials of each score from column 'n', which the table lacks"
     ):
         build(runs, with_table(dist="Binomial", trials="n"))
+    counted = with_table(dist="Binomial", trials="n")
+    build(runs.assign(n=("run", np.full(runs.sizes["run"], 100.0))), counted)
+    for wrong, told in (
+        (99.5, r"rows 3 \(99\.5\)"),
+        (np.nan, r"rows 3 \(nan\)"),
+        (0.0, r"rows 3 \(0\)"),
+    ):
+        trials = np.full(runs.sizes["run"], 100.0)
+        trials[2] = wrong
+        with pytest.raises(ValueError, match=rf"'n' must hold whole numbers of trials.*{told}"):
+            build(runs.assign(n=("run", trials)), counted)
+        unscored = runs.assign(n=("run", trials)).copy(deep=True)
+        for name in TASKS:
+            unscored[name][2] = np.nan
+        build(unscored, counted)
+    with pytest.raises(ValueError, match=r"column 'n' must hold numbers; .*'many'"):
+        build(runs.assign(n=("run", ["many"] * runs.sizes["run"])), counted)
     few = runs.copy(deep=True)
     few["acc_hard"][2:] = np.nan
     with pytest.raises(ValueError, match=r"'acc_hard' has fewer than three scores"):

@@ -39,6 +39,7 @@ from bayescale.inference.tree import VERSIONED
 from bayescale.inference.variables import Drop, FromExponential
 from bayescale.laws import Law, Param
 from bayescale.model import DISTRIBUTIONS, Model, Prior, Tasks, shipped
+from bayescale.model import _reader as reader
 from bayescale.notes import get_notes
 
 # The function of the same name hides the module.
@@ -169,7 +170,7 @@ COMPILED = [
 
 
 def tilted_power(scale: object, *, E: object, A: object, gamma: object, tilt: object) -> object:
-    return E + A * np.exp(tilt) * np.exp(-gamma * np.log(scale))
+    return E + A * np.exp((tilt - gamma) * np.log(scale))
 
 
 TILTED = replace(
@@ -445,6 +446,59 @@ def test_density_and_gradient_are_finite_at_the_start(name: str, plain: Plain) -
     gradient = graph.compile_dlogp(mode=PLAIN)(graph.initial_point())
     assert gradient.size == compiled.size
     assert np.isfinite(gradient).all(), f"{name}: {gradient}"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_name_of_a_graph_is_known_to_be_taken(name: str, runs: xr.Dataset) -> None:
+    """A column to pool over must have another: see :meth:`ModelReader.check_names`."""
+    model = model_of(name)
+    graph = build(table_of(runs, model), model)
+    parts = {key: getattr(model, key) for key in ("priors", "discrepancy", "tasks")}
+    known = reader._taken(model.law_object, parts) | {
+        each for e in model.effects for each in e.names
+    }
+    known |= {each for over in model.pooled for each in (over, f"{over}_index")}
+    assert {*graph.named_vars, *graph.coords} - known == set()
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (
+            {"loss": lambda scale, *, E, A, gamma: E + A * np.maximum(scale, 1.0) ** -gamma},
+            "loss .*boolean",
+        ),
+        (
+            {"loss": lambda scale, *, E, A, gamma: E + A * np.where(scale > 1, scale, 1.0)},
+            "loss .*",
+        ),
+        (
+            {"loss": lambda scale, *, E, A: E + A / scale},
+            r"loss .*'gamma'\); it must take \(scale, \*, E, A, gamma\)",
+        ),
+        ({"loss": lambda scale, **_: None}, "loss .*None"),
+        (
+            {"split": lambda level, shares: {}},
+            r"split .*; it must take \(level, shares, \*\*params\)",
+        ),
+        (
+            {"textbook": lambda reference, *, A: {}},
+            r"textbook .*; it must take \(reference, \*\*params\)",
+        ),
+    ],
+)
+def test_a_law_that_cannot_be_a_graph_is_named(
+    function: dict, said: str, pile: xr.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Past registering, which tries the functions without a graph.
+    mine = replace(laws.get("power"), name="mine", **function)
+    monkeypatch.setattr(laws, "_REGISTERED", {"mine": mine})
+    model = Model.from_toml('format = 1\nlaw = "mine"\n[inputs]\nscale = "tokens"')
+    with pytest.raises(
+        ValueError, match=rf"^law 'mine': its {said}.* use operators and np\.exp, .*add-a-law\.md$"
+    ) as raised:
+        build(pile, model)
+    assert raised.value.__cause__ is not None
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -758,9 +812,9 @@ def test_what_a_table_lacks_is_said_before_anything_is_sampled(
     [
         (
             {"draws": 99},
-            r"draws=99, chains=4: convergence cannot be judged with fewer than 100 draws or 2 chains",
+            r"draws=99: convergence cannot be judged with fewer than 100 draws",
         ),
-        ({"chains": 1}, r"draws=1000, chains=1"),
+        ({"chains": 1}, r"chains=1: convergence cannot be judged with fewer than 2 chains"),
         (
             {"sampler": "stan"},
             r"unknown sampler 'stan': expected one of nutpie, pymc, numpyro, smc",
@@ -1708,6 +1762,14 @@ def test_interrupted_sampling_keeps_nothing(
         bs.fit(simulate(), "chinchilla", draws=100, chains=2, random_seed=1)
 
 
+def test_what_a_part_of_a_table_raises_is_noted(short: None) -> None:
+    pile = bs.load_dataset("pile")
+    part = pile.isel(run=pile["family"].values == "cerebras-gpt")
+    assert "collinear_design" not in [note.code for note in get_notes(part)]
+    tree = bs.fit(part, "chinchilla", draws=100, chains=2, random_seed=1)
+    assert "collinear_design" in [note.code for note in get_notes(tree)]
+
+
 def test_no_model_named_takes_the_default_with_a_note(
     simulate: Callable, short: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1963,3 +2025,26 @@ def test_tables_whose_tasks_stand_in_another_order_share_no_graph(pile: xr.Datas
         point = graph.initial_point(random_seed=0)
         expected = graph.compile_fn(score, inputs=graph.value_vars, on_unused_input="ignore")(point)
         np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+SLOPE = 'slope = { dist = "Normal", kwargs = { mu = 0.0, sigma = 0.1 } }'
+
+
+@pytest.mark.parametrize(
+    ("head", "noise"),
+    [
+        ("", ""),
+        ("", 'dist = "ExGaussian"'),
+        ('discrepancy = "drift"', ""),
+        ('discrepancy = "drift"', SLOPE),
+    ],
+    ids=["plain", "above", "drifting", "drifting unevenly"],
+)
+def test_pymc_draws_runs_from_the_prior(pile: xr.Dataset, head: str, noise: str) -> None:
+    text = f'format = 1\nname = "it"\nlaw = "skaling"\n{head}\n[noise]\n{noise}\n'
+    with build(pile, Model.from_toml(text)):
+        drawn = pm.sample_prior_predictive(
+            200, random_seed=1, compile_kwargs={"mode": PLAIN}
+        ).prior_predictive
+    assert np.isfinite(drawn["log_loss"]).all()
+    assert float(drawn["log_loss"].std(drawn["log_loss"].dims[-1]).median()) > 0.005

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tomli_w
 from hypothesis import given, settings
@@ -67,6 +68,10 @@ WRONG = [
     row("input-as-number", POWER + "inputs = {scale = 3}", "inputs.scale: expected the name", "3"),
     row("input-blank", POWER + "inputs = {scale = ''}", "inputs.scale: expected the name of a col"),
     row("inputs-as-text", HEAD + "inputs = 'params'", "inputs: expected a table", "params, tokens"),
+    row("input-twice", HEAD + "inputs = {params = 'tokens'}",
+        "inputs.params: column 'tokens' is taken already, by inputs.tokens; name another"),
+    row("input-is-the-loss", POWER + "inputs = {scale = 'loss'}",
+        "inputs.scale: 'loss' is the column that the model explains; name another"),
     # Which priors.
     row("priors-as-number", HEAD + "priors = 5", "priors: expected a table", "got 5"),
     row("priors-as-list", HEAD + "priors = ['alpha']", "priors: expected a table"),
@@ -142,6 +147,25 @@ WRONG = [
         "[[pool.level.sd]]\ndist = 'HalfNormal'\nkwargs = {sigma = 1}",
         "pool.level.sd: expected one prior, or one for each of family, corpus; got 1"),
     row("pool-as-number", HEAD + "pool = {level = 3}", "pool.level: expected a table", "over, sd"),
+    row("pool-over-the-loss", HEAD + "pool = {level = 'loss'}", "pool.level.over: 'loss' is the"),
+    row("pool-over-an-input", HEAD + "pool = {level = {over = ['family', 'params']}}",
+        "pool.level.over: column 'params' is taken already, by inputs.params"),
+    *(
+        row(f"pool-over-{over}", f"{head}pool = {{level = {{over = ['family', '{over}']}}}}\n{tail}",
+            f"pool.level.over: with a column named '{over}' two things", f"the name '{name}'",
+            f"rename the column in the run table and here, say to '{over}_group'")
+        for over, name, head, tail in [
+            *((over, over, HEAD, "") for over in ("term", "run", "chain", "draw", "alpha", "level", "sigma", "E")),
+            ("A_ref", "A_ref", HEAD, ""),
+            ("log_params", "log_params", HEAD, ""),
+            ("mode", "mode", POWER + "discrepancy = 'drift'\n", ""),
+            ("task", "task", HEAD, "[tasks]\ncolumns = 'acc'"),
+            ("constant", "constant", HEAD, "[tasks]\ncolumns = 'acc'"),
+            ("midpoint_sd", "midpoint_sd", HEAD, "[tasks]\ncolumns = 'acc'"),
+        ]
+    ),
+    row("pool-over-sd", HEAD + "pool = {level = 'sd'}", "a column named 'sd'", "'level_sd'"),
+    row("pool-over-index", HEAD + "pool = {level = 'a', alpha = 'a_index'}", "name 'a_index'"),
     row("pool-centered-as-text", HEAD + "pool = {level = {over = 'family', centered = 'no'}}",
         "pool.level.centered: expected true or false, got 'no'"),
     row("pool-sd-below-zero", HEAD + "[pool.level]\nover = 'family'\n[pool.level.sd]\n"
@@ -163,6 +187,11 @@ WRONG = [
     row("slope-as-bool", HEAD + "[noise]\nslope = true", "noise.slope: expected a table"),
     row("known-number", HEAD + "[noise]\nknown = 3", "noise.known: expected the name", "got 3"),
     row("known-blank", HEAD + "[noise]\nknown = ''", "noise.known: expected the name of a column"),
+    row("known-loss", HEAD + "[noise]\nknown = 'loss'", "noise.known: 'loss' is the column that"),
+    row("known-input", HEAD + "[noise]\nknown = 'tokens'", "noise.known: column 'tokens' is taken",
+        "by inputs.tokens"),
+    row("trials-input", POWER + "[noise]\ndist = 'Binomial'\ntrials = 'flops'",
+        "noise.trials: column 'flops' is taken already, by inputs.scale"),
     row("excess-of-t", HEAD + "[noise.excess]\ndist = 'HalfNormal'\nkwargs = {sigma = 1}",
         "noise.excess: an excess goes with ExGaussian"),
     row("counts-and-drift", POWER + "discrepancy = 'drift'\n[noise]\ndist = 'Beta'",
@@ -178,6 +207,30 @@ WRONG = [
     row("drift-rate-as-number", HEAD + "[discrepancy]\nrate = 0.3", "discrepancy.rate: expected a"),
     row("drift-and-sampled-nu", HEAD + "discrepancy = 'drift'\n[noise.nu]\ndist = 'Gamma'\n"
         "kwargs = {alpha = 2, beta = 0.1}", "noise.nu: a model with discrepancy takes a number"),
+    # Tasks.
+    row("tasks-dist-list", HEAD + "[tasks]\ncolumns = 'a'\ndist = ['Beta']", "tasks.dist: expected one"),
+    row("tasks-dist-table", HEAD + "[tasks]\ncolumns = 'a'\ndist = {a = 1}", "tasks.dist: expected one"),
+    row("tasks-of-the-loss", HEAD + "[tasks]\ncolumns = ['a', 'loss']", "tasks.columns: 'loss' is the"),
+    row("tasks-trials-loss", HEAD + "[tasks]\ncolumns = 'a'\ndist = 'Binomial'\ntrials = 'loss'",
+        "tasks.trials: 'loss' is the column that the model explains"),
+    row("tasks-trials-score", HEAD + "[tasks]\ncolumns = 'a'\ndist = 'Binomial'\ntrials = 'a'",
+        "tasks.trials: column 'a' is taken already, by tasks.columns"),
+    *(
+        row(f"tasks-no-room-{at}", HEAD + f"[tasks]\ncolumns = ['a', 'b']\n{given}",
+            f"tasks.{key}: the floor{of} must lie below its ceiling; got a floor of {low} and a ceiling of {high}")
+        for at, (given, key, of, low, high) in enumerate([
+            ("floor = 0.9\nceiling = 0.5", "floor", "", 0.9, 0.5),
+            ("floor = 0.5\nceiling = 0.5", "floor", "", 0.5, 0.5),
+            ("floor = 1.0", "floor", "", 1, 1),
+            ("ceiling = 0.0", "ceiling", "", 0, 0),
+            ("floor = {a = 0.2, b = 1.0}", "floor", " of 'b'", 1, 1),
+            ("ceiling = {a = 0.2, b = 0.0}", "ceiling", " of 'b'", 0, 0),
+            ("floor = {a = 0.2, b = 0.6}\nceiling = 0.5", "floor", " of 'b'", 0.6, 0.5),
+            ("floor = {a = 0.2, b = 0.6}\nceiling = {a = 0.9, b = 0.5}", "floor", " of 'b'", 0.6, 0.5),
+            ("floor = {dist = 'Uniform', kwargs = {lower = 0.6, upper = 0.8}}\nceiling = 0.5",
+             "ceiling", "", 0.6, 0.5),
+        ])
+    ),
 ]  # fmt: skip
 
 
@@ -257,6 +310,39 @@ def test_defaults_are_filled_in() -> None:
     assert model.noise.dist == "StudentT"
     assert isinstance(model.noise.nu, Prior)
     assert (model.noise.slope, model.noise.known, model.cite) == (None, None, "")
+
+
+@pytest.mark.parametrize(
+    ("law", "a"), [("chinchilla", [4.0, 1.5, 1.5]), ("kaplan", [1.5, 1.5]), ("m4", [4.0, 1.5, 1.5])]
+)
+def test_most_of_a_loss_is_its_floor_where_the_law_has_one(law: str, a: list[float]) -> None:
+    model = Model.from_toml(f'format = 1\nlaw = "{law}"')
+    assert model.priors["shares"].kwargs["a"] == a
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HEAD + "[pool]\nlevel = 'family'\nalpha = 'family'",
+        HEAD + "[pool]\nlevel = {over = ['family', 'corpus']}\nalpha = 'corpus'",
+        HEAD + "[pool]\nlevel = 'task'\nalpha = 'mode'",
+        HEAD
+        + "[tasks]\ncolumns = ['a', 'b']\nfloor = {a = 0.2, b = 0.6}\nceiling = {a = 0.5, b = 0.9}",
+        'format = 1\nlaw = "coverage"\n[noise]\ndist = "Binomial"\ntrials = "n"\n'
+        "[tasks]\ncolumns = 'a'\ndist = 'Binomial'\ntrials = 'n'",
+    ],
+)
+def test_a_column_may_serve_several_parameters(text: str) -> None:
+    assert Model.from_toml(text).text == text
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(POWER, encoding="utf-8-sig")
+    assert Model.load(path).text == POWER
+    path.write_text(POWER, encoding="utf-16")
+    with pytest.raises(ValueError, match=r"; save the file as UTF-8$"):
+        Model.load(path)
 
 
 def test_terms_may_be_stated_instead_of_level_and_shares() -> None:
@@ -470,3 +556,32 @@ def test_letting_the_slope_drift_leaves_tails_that_are_stated() -> None:
     stated = Model.load("chinchilla").changed(noise={"nu": 30.0})
     assert stated.with_discrepancy("drift").noise.nu == 30.0
     assert Model.load("chinchilla").with_discrepancy("drift").noise.nu == 4.0
+
+
+def test_a_change_takes_priors_and_arrays() -> None:
+    model = Model.load("chinchilla")
+    prior = Prior("LogNormal", {"median": np.float32(0.5), "sigma": np.int64(1)})
+    shares = {"dist": "Dirichlet", "kwargs": {"a": np.array([4.0, 2.0, 2.0])}}
+    changed = model.changed(
+        priors={"alpha": model.priors["beta"], "beta": prior, "shares": shares},
+        noise={"nu": np.float64(30)},
+    )
+    assert changed.priors["alpha"] == model.priors["beta"]
+    assert changed.priors["beta"] == Prior("LogNormal", {"median": 0.5, "sigma": 1})
+    assert changed.priors["shares"].kwargs["a"] == [4.0, 2.0, 2.0]
+    assert changed.noise.nu == 30.0
+    assert Model.from_toml(changed.text) == changed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cite": None}, "cite: expected what a model file holds: .* got None"),
+        ({"priors": {"alpha": None}}, "priors.alpha: expected what a model file holds"),
+        ({"noise": Model.load("chinchilla").noise}, r"noise: expected .* got Noise\("),
+        ({"pool": {3: "family"}}, "pool: unknown key '3'"),
+    ],
+)
+def test_a_change_that_no_file_can_hold_is_named(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^mine: {message}"):
+        Model.load("chinchilla").changed("mine", **change)

@@ -1,5 +1,8 @@
 """From a model file and a run table to a plain ``pm.Model``."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
@@ -66,8 +69,9 @@ def build(runs: xr.Dataset, model: str | Model = "chinchilla") -> pm.Model:
         per_run = typical | grouped
         per_run |= _terms(law, model, per_run)
         ratios = [pt.exp(data[f"log_{name}"]) for name in law.input_names]
-        loss = law.loss(*ratios, **{name: per_run[name] for name in law.param_names})
-        location = np.log(loss)
+        with _written(law, "loss"):
+            loss = law.loss(*ratios, **{name: per_run[name] for name in law.param_names})
+            location = np.log(loss)
         sigma = _noise_scale(model, data)
         if model.noise.of_rate:
             observe(
@@ -107,6 +111,24 @@ def build(runs: xr.Dataset, model: str | Model = "chinchilla") -> pm.Model:
         if model.tasks is not None:
             add_scores(model.tasks, tasks["task"], data)
     return graph
+
+
+@contextmanager
+def _written(law: Law, function: str) -> Iterator[None]:
+    """Say of which law a function does not run on PyTensor, and what would."""
+    called = {
+        "loss": ", ".join((*law.input_names, "*", *law.param_names)),
+        "split": "level, shares, **params",
+        "textbook": "reference, **params",
+    }
+    try:
+        yield
+    except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
+        raise ValueError(
+            f"law {law.name!r}: its {function} cannot be written as a graph ({error}); it must take "
+            f"({called[function]}) and use operators and np.exp, np.log, np.sqrt and their like alone: "
+            "docs/howto/add-a-law.md"
+        ) from error
 
 
 def _parameters(
@@ -158,7 +180,8 @@ def _stretch(
     shape = {name: typical[name] for name in law.param_names if name in typical and name != SLOPE}
     # Runs of one scale show no drop: any other scale then serves.
     low = pt.minimum(pt.min(data[f"log_{law.input_names[0]}"]), -np.log(2.0))
-    return pt.log(law.loss(pt.exp(low), **{"E": 0.0, "A": 1.0, SLOPE: 1.0}, **shape))
+    with _written(law, "loss"):
+        return pt.log(law.loss(pt.exp(low), **{"E": 0.0, "A": 1.0, SLOPE: 1.0}, **shape))
 
 
 def _terms(
@@ -168,7 +191,8 @@ def _terms(
         return {}
     others = {name: value for name, value in per_run.items() if name not in ("level", "shares")}
     shares = [per_run["shares"][i] for i in range(len(law.terms))] if "shares" in per_run else [1.0]
-    return law.terms_from_shares(per_run["level"], shares, others)
+    with _written(law, "split"):
+        return law.terms_from_shares(per_run["level"], shares, others)
 
 
 def _name_terms(
@@ -181,7 +205,9 @@ def _name_terms(
     if law.textbook is not None:
         scale = {slot: data[f"reference_{slot}"] for slot in law.input_names}
         params = {name: values[name] for name in law.param_names}
-        for name, value in law.textbook(scale, **params).items():
+        with _written(law, "textbook"):
+            constants = law.textbook(scale, **params)
+        for name, value in constants.items():
             pm.Deterministic(name, value)
 
 
@@ -210,7 +236,23 @@ def _above(
         body = far**2 / 2 + pt.log1p(-pt.erfc(-far / np.sqrt(2)) / 2)
         return pt.switch(below > -5.0, tail, body) - standard**2 / 2 - pt.log(excess)
 
-    pm.CustomDist(OBSERVED, location, sigma, excess, logp=logp, observed=data["observed"])
+    def random(
+        location: np.ndarray,
+        sigma: np.ndarray,
+        excess: np.ndarray,
+        rng: np.random.Generator,
+        size: tuple[int, ...] | None,
+    ) -> np.ndarray:
+        shape = (
+            np.broadcast_shapes(location.shape, sigma.shape, excess.shape) if size is None else size
+        )
+        return (
+            location + sigma * rng.standard_normal(shape) + excess * rng.standard_exponential(shape)
+        )
+
+    pm.CustomDist(
+        OBSERVED, location, sigma, excess, logp=logp, random=random, observed=data["observed"]
+    )
 
 
 def _drifting(
@@ -242,6 +284,20 @@ def _drifting(
             + pt.sum(pt.log(root))
         )
 
+    def random(
+        location: np.ndarray,
+        sigma: np.ndarray,
+        kappa: np.ndarray,
+        root: np.ndarray,
+        left: np.ndarray,
+        spectrum: np.ndarray,
+        rng: np.random.Generator,
+        size: tuple[int, ...] | None,
+    ) -> np.ndarray:
+        noise = rng.standard_normal((*(size or ()), root.size))
+        modes = rng.standard_normal((*(size or ()), spectrum.size)) * np.sqrt(spectrum)
+        return np.asarray(location + (sigma * noise + kappa * modes @ left.T) / root)
+
     pm.CustomDist(
         OBSERVED,
         location,
@@ -251,6 +307,7 @@ def _drifting(
         data["drift_left"],
         data["drift_spectrum"],
         logp=logp,
+        random=random,
         signature="(n),(),(),(n),(n,m),(m)->(n)",
         observed=data["observed"],
     )
@@ -284,6 +341,19 @@ def _drifting_unevenly(
             - 0.5 * np.log(2 * np.pi) * value.shape[0]
         )
 
+    def random(
+        location: np.ndarray,
+        sigma: np.ndarray,
+        kappa: np.ndarray,
+        root: np.ndarray,
+        design: np.ndarray,
+        rng: np.random.Generator,
+        size: tuple[int, ...] | None,
+    ) -> np.ndarray:
+        noise = rng.standard_normal((*(size or ()), root.size))
+        modes = rng.standard_normal((*(size or ()), design.shape[1]))
+        return np.asarray(location + sigma * noise / root + kappa * modes @ design.T)
+
     pm.CustomDist(
         OBSERVED,
         location,
@@ -292,6 +362,7 @@ def _drifting_unevenly(
         data["drift_root"],
         data["drift_design"],
         logp=logp,
+        random=random,
         signature="(n),(n),(),(n),(n,m)->(n)",
         observed=data["observed"],
     )

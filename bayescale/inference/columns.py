@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from bayescale.inference.arrays import law_inputs, score_trials, task_names
+from bayescale.inference.arrays import law_inputs, task_names
 from bayescale.laws import RATES
 from bayescale.model import Model, Tasks
 from bayescale.runs.columns import nearest
@@ -127,12 +127,7 @@ def _check_rate(runs: xr.Dataset, model: Model, where: str) -> None:
                 f"{where}: model {model.name!r} takes the trials behind each loss from column {noise.trials!r}, which "
                 f"the table lacks. {_near(noise.trials, runs)}Add it, or give a number in [noise]"
             )
-        trials = _numbers(runs, noise.trials, where)
-        bad = ~(np.isfinite(trials) & (trials >= 1) & (trials == np.rint(trials)))
-        if bad.any():
-            raise ValueError(
-                f"{where}: column {noise.trials!r} must hold whole numbers of trials above zero; see rows {_rows(bad)}"
-            )
+        _check_trials(runs, noise.trials, where, np.ones(runs.sizes["run"], dtype=bool))
     loss = runs["loss"].values.astype(float)
     counts = RATES[noise.dist]
     rate = law.observed_rate(loss)
@@ -152,6 +147,17 @@ def _check_rate(runs: xr.Dataset, model: Model, where: str) -> None:
         f"{where}: noise {noise.dist} of model {model.name!r} takes a column 'loss' of {what}; see rows "
         f"{_rows(~within)}{advice}"
     )
+
+
+def _check_trials(runs: xr.Dataset, column: str, where: str, counted: np.ndarray) -> None:
+    """Raise ValueError unless a column holds whole numbers of trials in the rows that count them."""
+    trials = _numbers(runs, column, where)
+    wrong = counted & ~(np.isfinite(trials) & (trials >= 1) & (trials == np.rint(trials)))
+    if wrong.any():
+        raise ValueError(
+            f"{where}: column {column!r} must hold whole numbers of trials above zero; see rows "
+            f"{_rows(wrong, trials)}. Fix them, or name the column that holds the trials"
+        )
 
 
 def _unpooled(model: Model) -> str:
@@ -208,11 +214,9 @@ def _check_scores(runs: xr.Dataset, model: Model, tasks: Tasks, where: str) -> N
             raise ValueError(
                 f"{where}: column {name!r} has fewer than three scores; drop it from 'columns' of [tasks]"
             )
-    known = score_trials(runs, tasks, names)
-    if known is not None and not (np.isfinite(known) & (known >= 1)).all():
-        raise ValueError(
-            f"{where}: trials of [tasks] must be whole numbers above zero in every row that has a score"
-        )
+    if isinstance(tasks.trials, str):
+        scored = [np.isfinite(runs[name].values.astype(float)) for name in names]
+        _check_trials(runs, tasks.trials, where, np.any(scored, axis=0))
 
 
 def _near(column: str, runs: xr.Dataset, *, taken: tuple[str, ...] = ()) -> str:

@@ -152,7 +152,7 @@ def fit(
     (1, 1000)
     """
     check_settings(draws, chains, sampler, random_seed)
-    notes = _notes_of(runs)
+    notes = get_notes(runs)
     if model is None:
         model, note = default_model(runs)
         notes.append(note)
@@ -167,6 +167,7 @@ def fit(
     if discrepancy is not None:
         model = model.with_discrepancy(discrepancy)
     check_columns(runs, model)
+    notes += _raised_since(runs)
     runs, filled = fill_minima(runs, model)
     runs, averaged = average_checkpoints(runs, model)
     notes += [note for note in (filled, averaged) if note is not None]
@@ -237,13 +238,12 @@ def fit(
     )
 
 
-def _notes_of(runs: xr.Dataset) -> list[Note]:
-    """Doubts about a table that was read, and those that it raises if rows were left out since."""
-    notes = get_notes(runs)
+def _raised_since(runs: xr.Dataset) -> list[Note]:
+    """Doubts that a table raises which it did not when it was read, since rows were left out."""
     if "notes" not in runs.attrs:
-        return notes
-    known = {note.code for note in notes}
-    return notes + [note for note in design_notes(runs) if note.code not in known]
+        return []
+    known = {note.code for note in get_notes(runs)}
+    return [note for note in design_notes(runs) if note.code not in known]
 
 
 def _rungs(
@@ -304,10 +304,11 @@ def check_settings(draws: int, chains: int, sampler: str, random_seed: int | Non
     """Raise ValueError unless a fit can be made with these settings; see :func:`fit`."""
     if random_seed is not None and not 0 <= random_seed < 2**32:
         raise ValueError(f"random_seed = {random_seed}: expected a whole number from 0 to 2^32 - 1")
-    if draws < 100 or chains < 2:
-        raise ValueError(
-            f"draws={draws}, chains={chains}: convergence cannot be judged with fewer than 100 draws or 2 chains"
-        )
+    for name, given, least in (("draws", draws, 100), ("chains", chains, 2)):
+        if given < least:
+            raise ValueError(
+                f"{name}={given}: convergence cannot be judged with fewer than {least} {name}"
+            )
     if sampler not in get_args(SamplerName):
         raise ValueError(
             f"unknown sampler {sampler!r}: expected one of {', '.join(get_args(SamplerName))}"

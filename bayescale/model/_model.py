@@ -145,6 +145,8 @@ class Model:
         ValueError
             With the key at fault, what was expected and the nearest spelling.
         """
+        # Editors on Windows may start a file with a byte-order mark, which TOML does not know.
+        text = text.removeprefix("\ufeff")
         try:
             table = tomllib.loads(text)
         except ValueError as error:
@@ -160,11 +162,17 @@ class Model:
             What asks for the change, for messages.
         **tables
             Top-level keys of the file; a mapping is merged into the table that is there, anything else replaces it.
+            Values as they stand in the file; a :class:`Prior` and NumPy's arrays and numbers will do as well.
 
         Returns
         -------
         Model
             Its ``text`` is the changed file, without comments.
+
+        Raises
+        ------
+        ValueError
+            If a value can stand in no model file, or the changed file breaks the format; the message names the key.
 
         Examples
         --------
@@ -172,7 +180,8 @@ class Model:
         False
         """
         table = tomllib.loads(self.text)
-        for key, value in tables.items():
+        for key, given in tables.items():
+            value = _as_toml(given, f"{where or self.name}: {key}")
             both = isinstance(value, Mapping) and isinstance(table.get(key), Mapping)
             table[key] = {**table[key], **value} if both else value
         return type(self).from_toml(tomli_w.dumps(table), where=where or self.name)
@@ -218,8 +227,28 @@ def shipped() -> list[str]:
     return sorted(path.stem for path in models_dir().glob("*.toml"))
 
 
+def _as_toml(value: Any, place: str) -> Any:
+    """A value as it stands in a model file; ``place`` names it in messages."""
+    if isinstance(value, Prior):
+        value = value.as_dict()
+    elif hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _as_toml(each, f"{place}.{key}") for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_toml(each, place) for each in value]
+    if not isinstance(value, str | bool | int | float):
+        raise ValueError(
+            f"{place}: expected what a model file holds: text, a number, true or false, a list, a table or a Prior; "
+            f"got {value!r}. Leave the key out to keep what the model has"
+        )
+    return value
+
+
 def _text_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not valid TOML: {error}") from error
+        raise ValueError(
+            f"{path}: not valid TOML, which is UTF-8: {error}; save the file as UTF-8"
+        ) from error

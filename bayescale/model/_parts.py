@@ -128,6 +128,11 @@ class Effect:
     offset_name: str
     weight_name: str
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it adds to the graph."""
+        return self.name, self.sd_name, self.offset_name, self.weight_name
+
 
 def crossed(values: list[Any], typical: Any, positive: bool) -> Any:
     """A parameter whose columns have these values, each with all others at the typical one.
@@ -155,8 +160,9 @@ class Noise:
         The last four are of rates in (0, 1), for a law whose loss comes of trials: see :meth:`bayescale.laws.Law.rate`.
     sigma : Prior or None
         Scale at the reference scale: of log loss, that is the relative error of a loss; of the logit of a rate for
-        ``LogitNormal``; for ``Beta`` and ``BetaBinomial`` the standard deviation of a rate over that of one trial,
-        ``sqrt(rate * (1 - rate))``, so that a rate is worth ``1 / sigma**2`` trials. None for ``Binomial``.
+        ``LogitNormal``. For ``Beta`` and ``BetaBinomial`` the two parameters of the Beta sum to ``1 / sigma**2``: a
+        rate has standard deviation ``sqrt(rate * (1 - rate)) * sigma / sqrt(1 + sigma**2)``, and is worth
+        ``1 + 1 / sigma**2`` trials. None for ``Binomial``.
     nu : Prior, float or None
         Degrees of freedom of Student's t; a number fixes them.
     slope : Prior or None

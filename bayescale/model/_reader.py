@@ -3,7 +3,8 @@
 import difflib
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,22 @@ from bayescale.model._parts import (
 FORMAT = 1
 #: Most trials behind a rate: a float still tells one more or less.
 TRIALS = 2**53
+#: Dims and variables of every graph and fit, besides what the law and the pooling name.
+TAKEN = {
+    *("run", "chain", "draw", "term", "sigma", "nu", "excess", "noise_slope", "log_loss", "rate"),
+    *("observed", "trials", "log_center", "decades", "known_sd"),
+}
+#: Those of a model with a discrepancy.
+TAKEN_BY_DRIFT = {
+    *("mode", "drift", "drift_rate", "drift_root", "drift_left", "drift_spectrum", "drift_design"),
+    *("break_rate", "break_change", "kappa", "elasticity"),
+}
+#: Those of a model with tasks, besides what the link names.
+TAKEN_BY_TASKS = {
+    *("task", "constant", "scored", "score", "score_gap", "score_anchor", "score_task", "score_at"),
+    *("score_observed", "score_trials", "link_task", "scatter_task"),
+    *("floor_task", "reach_task", "ceiling_task"),
+}
 
 
 def hint(given: str, known: Iterable[str]) -> str:
@@ -150,7 +167,7 @@ class ModelReader(Reader):
         inputs = self.inputs(law, table.get("inputs", {}))
         priors = self.priors(law, table.get("priors", {}))
         discrepancy = self.discrepancy(table.get("discrepancy", "none"), len(law.inputs))
-        return {
+        parts = {
             "name": self.string("name", table.get("name", Path(self.where).stem), "a name"),
             "title": title,
             "law": law.name,
@@ -162,6 +179,45 @@ class ModelReader(Reader):
             "tasks": None if "tasks" not in table else self.tasks(table["tasks"]),
             "cite": cite,
         }
+        self.check_uses(table.get("inputs", {}), parts)
+        self.check_names(law, parts)
+        return parts
+
+    def check_uses(self, stated: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
+        """Raise ValueError if a column serves as two things, or the loss as anything else."""
+        taken: dict[str, tuple[str, str]] = {}
+        for use, key, column in _uses(stated, parts):
+            if column == "loss":
+                raise self.fail(key, "'loss' is the column that the model explains; name another")
+            other, where = taken.setdefault(column, (use, key))
+            # Several parameters may be pooled over one column, and loss and scores count the same trials.
+            if where != key and (other != use or use not in ("over", "trials")):
+                raise self.fail(
+                    key, f"column {column!r} is taken already, by {where}; name another column"
+                )
+
+    def check_names(self, law: Law, parts: Mapping[str, Any]) -> None:
+        """Raise ValueError if a column to pool over would give two things in the model one name."""
+        effects = [
+            (key, each)
+            for key, pool in parts["pool"].items()
+            for each in pool.effects(law.posterior_name(key))
+        ]
+        columns = {
+            each.pool.over: (each.pool.over, f"{each.pool.over}_index") for _, each in effects
+        }
+        made = Counter(_taken(law, parts))
+        for names in [*columns.values(), *(each.names for _, each in effects)]:
+            made.update(names)
+        for key, each in effects:
+            over = each.pool.over
+            for name in (*columns[over], *each.names):
+                if made[name] > 1:
+                    raise self.fail(
+                        f"pool.{key}.over",
+                        f"with a column named {over!r} two things in the model would have the name {name!r}; "
+                        f"rename the column in the run table and here, say to '{over}_group'",
+                    )
 
     def tasks(self, table: Any) -> Tasks:
         keys = ("columns", "link", "dist", "priors", "sd", "floor", "ceiling", "scatter", "trials")
@@ -173,7 +229,7 @@ class ModelReader(Reader):
         for name in columns:
             self.string("tasks.columns", name, "the name of a column, such as 'acc_piqa'")
         dist = table.get("dist", "LogitNormal")
-        if dist not in RATES:
+        if dist not in tuple(RATES):
             raise self.fail("tasks.dist", f"expected one of {', '.join(RATES)}; got {dist!r}")
         if RATES[dist] != ("trials" in table):
             need = "needs" if RATES[dist] else "takes no"
@@ -198,6 +254,11 @@ class ModelReader(Reader):
         around = {"dist": "LogNormal", "kwargs": {"median": median, "sigma": sigma}}
         if dist == "Binomial" and "scatter" in table:
             raise self.fail("tasks.scatter", "a Binomial scatters by its trials alone; drop it")
+        # Chance on four choices is .25, on generated answers 0; scores may lie below the chance of a guess.
+        floor = self.bound("tasks.floor", table, {"alpha": 1.5, "beta": 6.0})
+        # What no model gets right: faulty questions are a few per cent of most tasks.
+        ceiling = self.bound("tasks.ceiling", table, {"alpha": 9.0, "beta": 1.5})
+        self.check_bounds(floor, ceiling)
         return Tasks(
             columns=tuple(columns),
             link=name,
@@ -214,10 +275,8 @@ class ModelReader(Reader):
                 )
                 for each in params
             },
-            # Chance on four choices is .25, on generated answers 0; scores may lie below the chance of a guess.
-            floor=self.bound("tasks.floor", table, {"alpha": 1.5, "beta": 6.0}),
-            # What no model gets right: faulty questions are a few per cent of most tasks.
-            ceiling=self.bound("tasks.ceiling", table, {"alpha": 9.0, "beta": 1.5}),
+            floor=floor,
+            ceiling=ceiling,
             scatter=None
             if dist == "Binomial"
             else self.prior("tasks.scatter", table.get("scatter", around), "positive"),
@@ -239,6 +298,28 @@ class ModelReader(Reader):
         if isinstance(value, Mapping):
             return {name: float(each) for name, each in value.items()}
         return float(value)
+
+    def check_bounds(
+        self,
+        floor: float | Mapping[str, float] | Prior,
+        ceiling: float | Mapping[str, float] | Prior,
+    ) -> None:
+        """Raise ValueError unless scores have room between the floor and the ceiling of every task."""
+        low = floor.kwargs.get("lower", 0.0) if isinstance(floor, Prior) else floor
+        # A prior of the ceiling is of its share of the way from the floor to 1.
+        high = 1.0 if isinstance(ceiling, Prior) else ceiling
+        named = [each for each in (low, high) if isinstance(each, Mapping)]
+        for task in dict.fromkeys(name for each in named for name in each) if named else [""]:
+            least, most = (
+                each.get(task) if isinstance(each, Mapping) else each for each in (low, high)
+            )
+            if least is not None and most is not None and least >= most:
+                of = f" of {task!r}" if task else ""
+                raise self.fail(
+                    f"tasks.{'ceiling' if isinstance(floor, Prior) else 'floor'}",
+                    f"the floor{of} must lie below its ceiling; got a floor of {least:g} and a ceiling of {most:g}. "
+                    "The floor is the score of a guess, the ceiling that of a model that lacks nothing",
+                )
 
     def trials(
         self, key: str, value: Any, *, by_task: bool
@@ -283,10 +364,14 @@ class ModelReader(Reader):
             self.check_keys("priors", table, names, required=law.terms)
         defaults = {each.name: each.prior for each in others}
         defaults |= {
-            "level": {"dist": "LogNormal", "kwargs": {"median": "runs", "sigma": 0.3}},
+            "level": law.level_prior
+            or {"dist": "LogNormal", "kwargs": {"median": "runs", "sigma": 0.3}},
             # Most of a loss at trainable scales is irreducible: by published fits .5 to .6 of it
             # at 1e8 parameters and twenty tokens for each, .8 to .9 at 1e10.
-            "shares": {"dist": "Dirichlet", "kwargs": {"a": [4.0, *[1.5] * (len(law.terms) - 1)]}},
+            "shares": {
+                "dist": "Dirichlet",
+                "kwargs": {"a": [4.0 if term == law.floor else 1.5 for term in law.terms]},
+            },
         }
         supports = {each.name: each.support for each in law.params} | {
             "level": "positive",
@@ -482,6 +567,40 @@ class ModelReader(Reader):
             slope=slope,
             trials=trials,
         )
+
+
+def _uses(stated: Mapping[str, Any], parts: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """What each column serves as, the key that says so, and the column."""
+    inputs, noise, tasks = parts["inputs"], parts["noise"], parts["tasks"]
+    # Those that the file states come last, so that they are named rather than a default.
+    for slot in sorted(inputs, key=lambda slot: slot in stated):
+        yield "input", f"inputs.{slot}", inputs[slot]
+    if noise.known is not None:
+        yield "known", "noise.known", noise.known
+    if isinstance(noise.trials, str):
+        yield "trials", "noise.trials", noise.trials
+    if tasks is not None:
+        for column in tasks.columns:
+            yield "columns", "tasks.columns", column
+        if isinstance(tasks.trials, str):
+            yield "trials", "tasks.trials", tasks.trials
+    for name, pool in parts["pool"].items():
+        for each in (pool, *pool.crossed):
+            yield "over", f"pool.{name}.over", each.over
+
+
+def _taken(law: Law, parts: Mapping[str, Any]) -> set[str]:
+    """Names of dims and variables that a graph or a fit of the model may hold, besides those of pooling."""
+    params = [*law.param_names, *parts["priors"]]
+    found = {*TAKEN, *params, *map(law.posterior_name, params)}
+    found |= {f"{what}_{slot}" for what in ("log", "reference") for slot in law.input_names}
+    if parts["discrepancy"] is not None:
+        found |= TAKEN_BY_DRIFT
+    if parts["tasks"] is not None:
+        link = [each.name for each in parts["tasks"].link_object.params]
+        found |= {*TAKEN_BY_TASKS, *link}
+        found |= {f"{name}_{what}" for name in link for what in ("sd", "task")}
+    return found
 
 
 def _fits(value: Any, wanted: str) -> bool:
