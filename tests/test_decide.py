@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from fake_fit import fake_fit
@@ -450,7 +451,54 @@ def test_released_models_keep_their_names(uncertain: xr.DataTree) -> None:
     np.testing.assert_allclose(best.max(SAMPLE), 6 * found["params"] * found["tokens"])
 
 
+def test_models_keep_the_dims_and_the_index_of_their_table(uncertain: xr.DataTree) -> None:
+    params, tokens = [7e9, 8e9], [2e12, 3e12, 4e12]
+    columns = {"params": ("a", params), "tokens": ("b", tokens)}
+    found = under_trained(uncertain, xr.Dataset(columns, coords={"a": ["x", "y"]}))
+    assert found["regret"].dims == (*SAMPLE, "a", "b")
+    assert list(found["a"].values) == ["x", "y"]
+    assert found.attrs["model"] == "chinchilla"
+    for size in range(2):
+        for seen in range(3):
+            row = {"params": [params[size]], "tokens": [tokens[seen]]}
+            own = under_trained(uncertain, row).isel(run=0)
+            xr.testing.assert_allclose(found.isel(a=size, b=seen, drop=True), own, rtol=1e-9)
+    frame = pd.DataFrame({"params": params, "tokens": tokens[:2]}, index=["m", "n"])
+    found = under_trained(uncertain, frame)
+    assert found["regret"].dims == (*SAMPLE, "run")
+    assert list(found["run"].values) == ["m", "n"]
+
+
+def test_the_columns_of_a_table_of_models_may_be_dims(uncertain: xr.DataTree) -> None:
+    table = xr.Dataset(coords={"params": [7e9, 8e9], "tokens": [2e12, 3e12, 4e12]})
+    found = under_trained(uncertain, table)
+    assert found["regret"].dims == (*SAMPLE, "params", "tokens")
+    np.testing.assert_array_equal(found["params"].isel(tokens=0), [7e9, 8e9])
+
+
+def test_one_model_or_one_number_for_all_is_a_table(uncertain: xr.DataTree) -> None:
+    one = under_trained(uncertain, {"params": 7e9, "tokens": 2e12, "name": "one"})
+    assert one["params"].dims == one["name"].dims == ("run",)
+    both = under_trained(uncertain, {"params": [7e9, 8e9], "tokens": 2e12})
+    np.testing.assert_array_equal(both["tokens"], [2e12, 2e12])
+
+
 # --- Bad input -------------------------------------------------------------------------------------------------------
+
+
+def test_sizes_may_be_text(uncertain: xr.DataTree) -> None:
+    for text, number in (
+        ({"params_max": "7B"}, {"params_max": 7e9}),
+        ({"tokens_max": "100B"}, {"tokens_max": 1e11}),
+        ({"grid": ["1B", "7B"]}, {"grid": [1e9, 7e9]}),
+        ({"inference_tokens": "2T"}, {"inference_tokens": 2e12}),
+        ({"inference_tokens": ["1T", 3e12]}, {"inference_tokens": [1e12, 3e12]}),
+    ):
+        found, same = (allocate(uncertain, flops=1e23, **each) for each in (text, number))
+        xr.testing.assert_identical(found, same)
+    models = {"params": [7e9], "tokens": [2e12]}
+    served = under_trained(uncertain, models, inference_tokens="2T")
+    assert served.attrs["inference_tokens"] == 2e12
 
 
 @pytest.mark.parametrize(
@@ -465,6 +513,17 @@ def test_released_models_keep_their_names(uncertain: xr.DataTree) -> None:
         ),
         ({"flops": 1e24, "grid": [1e9], "tokens_max": 1e12}, "grid: no size"),
         ({"flops": 1e24, "grid": [-1e9]}, "grid: parameters must be positive"),
+        ({"flops": 1e24, "grid": []}, "grid is empty: expected the sizes that can be trained"),
+        (
+            {"flops": 1e24, "grid": [7e9, None]},
+            "grid: expected numbers, or sizes as text such as '70B'",
+        ),
+        ({"flops": 1e24, "params_max": "large"}, "params_max: expected numbers, .* got 'large'"),
+        ({"flops": 1e24, "tokens_max": [1e12, 2e12]}, "expected a number above zero, or leave"),
+        (
+            {"flops": 1e24, "inference_tokens": "lots"},
+            "inference_tokens: expected numbers, or sizes",
+        ),
         ({"flops": 1e24, "inference_tokens": -1.0}, "inference_tokens: expected numbers of zero"),
         ({"flops": 1e24, "near": 0.0}, "near = 0.0: expected a loss above zero"),
         ({"flops": 1e24, "probability": 1.5}, "probability = 1.5"),
@@ -487,6 +546,8 @@ def test_a_table_of_models_needs_params_and_tokens(uncertain: xr.DataTree) -> No
         under_trained(uncertain, {"params": [1e9]})
     with pytest.raises(ValueError, match="table: column 'params' must be positive"):
         under_trained(uncertain, {"params": [-1e9], "tokens": [1e10]})
+    with pytest.raises(ValueError, match="table has no rows; give params and tokens of one model"):
+        under_trained(uncertain, {"params": [], "tokens": []})
 
 
 # --- Laws of more than params and tokens ------------------------------------------------------------------------------

@@ -293,6 +293,8 @@ def test_the_example_is_a_scenario(tmp_path: Path) -> None:
     assert plan.peak == 989.4e12
     assert isinstance(plan.price, Prior)
     assert Scenario.load(plan) is plan
+    (tmp_path / "marked.toml").write_text(EXAMPLE, encoding="utf-8-sig")
+    assert Scenario.load(tmp_path / "marked.toml") == plan
 
 
 @pytest.mark.parametrize(
@@ -360,11 +362,50 @@ def test_a_wrong_key_is_named_with_what_was_meant(old: str, new: str, message: s
         ({"risk": "CVaR"}, "risk: got 'CVaR'; did you mean 'cvar'"),
         ({"level": 0}, r"level: expected a number in \(0, 1\), got 0"),
         ({"confidence": 80}, r"confidence: expected a number in \(0, 1\), got 80"),
+        ({"confidence": "high"}, r"confidence: expected a number in \(0, 1\), got 'high'"),
+        ({"flops": "1e24"}, "flops: expected a number above zero; got '1e24'"),
+        ({"flops": 10**400}, "flops: expected a number above zero; got 1000"),
+        ({"flops": Prior("LogNormal", {"median": 1e24, "sigma": 0.1})}, "flops: .* got LogNormal"),
+        (
+            {"price": -1},
+            "price: expected a number above zero, or a distribution on positive .* got -1",
+        ),
+        ({"price": None}, "price: expected a number above zero"),
+        ({"price": True}, "price: expected a number above zero"),
+        ({"price": [2.5, 3.0]}, r"price: expected a number above zero, .* got \[2.5, 3.0\]"),
+        (
+            {"price": Prior("Normal", {"mu": 2.5, "sigma": 1.0})},
+            "price: .* got Normal on real values",
+        ),
+        ({"price": Prior("Foo", {})}, "price: .* got Foo on unknown values"),
+        ({"peak": np.nan}, "peak: expected a number above zero; got nan"),
+        ({"watts": 0}, "watts: expected a number above zero; got 0"),
+        ({"per_nat": -5}, "per_nat: expected a number above zero"),
+        ({"baseline_loss": np.inf}, "baseline_loss: expected a number above zero; got inf"),
+        ({"fixed_cost": -5}, "fixed_cost: expected a number of zero or more, .* got -5"),
+        ({"grid_intensity": np.nan}, "grid_intensity: expected a number of zero or more"),
+        ({"utilisation": "40%"}, r"utilisation: expected a share in \(0, 1\], got '40%'"),
+        ({"pue": np.inf}, "pue: expected 1 or more, got inf"),
+        ({"step": 1.9}, r"step: expected Step\(loss, worth\), got 1.9"),
+        ({"step": Step(-1.0, 1e7)}, "step.loss: expected a number above zero"),
+        ({"step": Step(1.9, -1.0)}, "step.worth: expected a number above zero"),
+        ({"at": 8}, "at: expected a mapping such as"),
+        ({"at": {"weight_bits": -8}}, "at.weight_bits: expected a number above zero"),
+        ({"currency": 5}, "currency: expected text, got 5"),
+        ({"name": " "}, "name: expected text, got ' '"),
+        ({"family": 5}, "family: expected the name of a family, got 5"),
     ],
 )
 def test_a_scenario_made_in_python_is_checked(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=f"^scenario: {message}"):
         replace(PLAIN, **change)
+
+
+def test_numbers_of_numpy_and_zeros_are_numbers() -> None:
+    plan = replace(
+        PLAIN, flops=np.int64(10**18), price=np.float32(2), fixed_cost=0, grid_intensity=0
+    )
+    assert plan.price == 2
 
 
 def test_no_less_energy_comes_in_than_is_used(uncertain: xr.DataTree) -> None:

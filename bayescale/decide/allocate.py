@@ -4,6 +4,8 @@ The optima themselves are found in :mod:`bayescale.decide.lifetime`. Allocations
 law itself: a drift of its slope, where the model has one, is left out of optima and regrets and kept in the loss.
 """
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
@@ -34,6 +36,7 @@ from bayescale.forecast.scales import Scales, as_dataset, positive, read_flops
 from bayescale.forecast.sensitivity import prior_note
 from bayescale.forecast.stacked import is_stack
 from bayescale.notes import Note, dump_notes
+from bayescale.runs import parse_size
 
 #: Loss within which allocations count as equally good [nat/token]: about the scatter between seeds of one run.
 NEAR = 0.005
@@ -47,8 +50,8 @@ def allocate(
     fit: xr.DataTree,
     *,
     flops: ArrayLike,
-    params_max: float | None = None,
-    tokens_max: float | None = None,
+    params_max: float | str | None = None,
+    tokens_max: float | str | None = None,
     grid: ArrayLike | None = None,
     inference_tokens: ArrayLike = 0.0,
     near: float = NEAR,
@@ -65,8 +68,9 @@ def allocate(
         From :func:`bayescale.fit` or :func:`bayescale.stack`, of a law of params and tokens.
     flops : array-like
         Budgets [FLOP]: of training, and with ``inference_tokens`` of training and serving together.
-    params_max, tokens_max : float, optional
-        Bounds: what memory holds, how many tokens there are.
+    params_max, tokens_max : float or str, optional
+        Bounds: what memory holds, how many tokens there are; numbers, or sizes as text such as ``"70B"``, as for
+        ``grid`` and ``inference_tokens``.
     grid : array-like, optional
         The only numbers of parameters that can be trained.
     inference_tokens : array-like
@@ -213,7 +217,7 @@ def under_trained(
     fit : xr.DataTree
         Of a law of params and tokens.
     table : Dataset, DataFrame or mapping
-        Columns ``params`` and ``tokens``, one row a model.
+        Columns ``params`` and ``tokens``, one row a model; columns of different dims make the grid of both.
     inference_tokens : array-like
         As for :func:`allocate`: with demand, what was trained beyond the compute-optimal tokens is not wasted.
     at : mapping, optional
@@ -225,7 +229,7 @@ def under_trained(
     Returns
     -------
     xr.Dataset
-        Dim ``run``. *How to read it*:
+        Dim ``run``, or the dims of the columns, with their index. *How to read it*:
 
         - ``p_under_trained``: that fewer parameters and more tokens for the same FLOP would have been better;
         - ``params_optimal``, ``tokens_optimal``, dims chain, draw, run: the optimum at the model's own cost;
@@ -236,7 +240,7 @@ def under_trained(
     Raises
     ------
     ValueError
-        If a column is missing or not positive, or the law has no params and tokens.
+        If a column is missing, empty or not positive, or the law has no params and tokens.
 
     Examples
     --------
@@ -255,34 +259,50 @@ def under_trained(
                 f"table: missing column {name!r}; it has {', '.join(map(str, models.variables)) or 'no columns'}. "
                 "Give params and tokens of each model"
             )
-    params, tokens = (
-        np.atleast_1d(positive(models[name], f"table: column {name!r}").values)[None, :]
-        for name in ("params", "tokens")
+    labels = [name for name in ("run_id", "family", "name") if name in models]
+    models = models[["params", "tokens", *labels]]
+    if 0 in models.sizes.values():
+        raise ValueError(
+            "table: the table has no rows; give params and tokens of one model or more"
+        )
+    models = models if models.sizes else models.expand_dims("run")
+    # A column that is an index is not its own coordinate here.
+    columns = xr.broadcast(
+        *(
+            positive(models[name], f"table: column {name!r}")
+            .reset_coords(drop=True)
+            .drop_vars(("params", "tokens"), errors="ignore")
+            for name in ("params", "tokens")
+        )
     )
-    params, tokens = np.broadcast_arrays(params, tokens)
+    dims, shape = tuple(map(str, columns[0].dims)), columns[0].shape
+    params, tokens = (column.values.reshape(1, -1) for column in columns)
     feasible = _feasible(draws, inference_tokens, None, None, None)
     lost = regret_of(draws, params, tokens, feasible)
-    best_tokens = tokens_left(lost.cost, lost.params_optimal, feasible)
+    found = {
+        "params_optimal": (lost.params_optimal, "parameters"),
+        "tokens_optimal": (tokens_left(lost.cost, lost.params_optimal, feasible), "tokens"),
+        "regret": (lost.regret, draws.saved.units),
+        "wasted_flops": (lost.wasted, "FLOP"),
+        "wasted_share": (lost.wasted / lost.cost, "1"),
+    }
+    under = (lost.params_optimal < params).mean(axis=0)
     result = xr.Dataset(
         {
-            "params": ("run", params[0], {"units": "parameters"}),
-            "tokens": ("run", tokens[0], {"units": "tokens"}),
-            "p_under_trained": ("run", (lost.params_optimal < params).mean(axis=0), {"units": "1"}),
-            "params_optimal": as_draws(draws, lost.params_optimal, "run").assign_attrs(
-                units="parameters"
-            ),
-            "tokens_optimal": as_draws(draws, best_tokens, "run").assign_attrs(units="tokens"),
-            "regret": as_draws(draws, lost.regret, "run").assign_attrs(units=draws.saved.units),
-            "wasted_flops": as_draws(draws, lost.wasted, "run").assign_attrs(units="FLOP"),
-            "wasted_share": as_draws(draws, lost.wasted / lost.cost, "run").assign_attrs(units="1"),
+            "params": (dims, columns[0].values, {"units": "parameters"}),
+            "tokens": (dims, columns[1].values, {"units": "tokens"}),
+            "p_under_trained": (dims, under.reshape(shape), {"units": "1"}),
+        },
+        coords=columns[0].coords,
+    ).assign(
+        {
+            name: as_draws(draws, values.reshape(-1, *shape), *dims).assign_attrs(units=units)
+            for name, (values, units) in found.items()
         }
     )
-    labels = {
-        name: ("run", np.atleast_1d(models[name].values).astype(str))
-        for name in ("run_id", "family", "name")
-        if name in models
-    }
-    result = result.assign_coords(labels)
+    result = result.assign_coords(
+        {name: models[name].variable.astype(str) for name in labels if name not in dims}
+    )
     trained = training_flops(params[0], tokens[0])
     notes = [*whole.notes, *law_only_note(whole), *distance_note(draws.saved, trained)]
     return result.assign_attrs(
@@ -350,22 +370,50 @@ def _bound_note(
 def _feasible(
     draws: Draws,
     inference_tokens: ArrayLike,
-    params_max: float | None,
-    tokens_max: float | None,
+    params_max: float | str | None,
+    tokens_max: float | str | None,
     grid: ArrayLike | None,
 ) -> Feasible:
-    bounds = {"params_max": params_max, "tokens_max": tokens_max}
-    for name, value in bounds.items():
-        if value is not None and not value > 0:
+    known = {}
+    for name, value in {"params_max": params_max, "tokens_max": tokens_max}.items():
+        if value is None:
+            continue
+        number = _numbers(value, name)
+        if number.size != 1 or not number.item() > 0:
             raise ValueError(f"{name} = {value!r}: expected a number above zero, or leave it out")
+        known[name] = number.item()
     sizes = None
     if grid is not None:
-        sizes = np.unique(
-            positive(xr.DataArray(np.atleast_1d(np.asarray(grid))), "grid: parameters").values
-        )
-    demand = pair_draws(inference_tokens, draws.samples, "inference_tokens")
-    known = {name: float(value) for name, value in bounds.items() if value is not None}
+        numbers = _numbers(grid, "grid")
+        if not numbers.size:
+            raise ValueError(
+                "grid is empty: expected the sizes that can be trained, such as [7e9, 70e9], or leave it out"
+            )
+        sizes = np.unique(positive(xr.DataArray(numbers), "grid: parameters").values)
+    demand = pair_draws(
+        _numbers(inference_tokens, "inference_tokens"), draws.samples, "inference_tokens"
+    )
     return Feasible(demand=demand, sizes=sizes, **known)
+
+
+def _numbers(given: ArrayLike, name: str) -> np.ndarray:
+    """Numbers, of which any may be given as a size in text; axis (number,)."""
+    values = np.asarray(given).reshape(-1)
+    try:
+        if values.dtype.kind in "iuf":
+            return values.astype(float)
+        return np.array([_number(each) for each in values.tolist()], dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name}: expected numbers, or sizes as text such as '70B', got {given!r}"
+        ) from error
+
+
+def _number(given: Any) -> float:
+    try:
+        return float(given)
+    except ValueError:
+        return parse_size(given)
 
 
 def _check_near(near: float, probability: float) -> None:

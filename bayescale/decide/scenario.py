@@ -16,7 +16,7 @@ import numpy as np
 from bayescale.decide.hardware import check_dense, find_accelerator
 from bayescale.forecast.curve import stream
 from bayescale.forecast.path import parse_path
-from bayescale.model import Prior, Reader, hint
+from bayescale.model import DISTRIBUTIONS, Prior, Reader, hint
 from bayescale.runs import parse_size
 
 FORMAT = 1
@@ -112,7 +112,8 @@ class Scenario:
     Raises
     ------
     ValueError
-        If a share is none, the risk measure is not known, or it does not say what an improvement is worth.
+        If a field is not of its type or out of its range, the risk measure is not known, or it does not say what an
+        improvement is worth.
 
     Examples
     --------
@@ -187,6 +188,8 @@ class Scenario:
         >>> Scenario.from_toml(EXAMPLE).peak
         989400000000000.0
         """
+        # Editors on Windows may start a file with a byte-order mark, which TOML does not know.
+        text = text.removeprefix("\ufeff")
         try:
             table = tomllib.loads(text)
         except ValueError as error:
@@ -205,10 +208,21 @@ def _check(given: Mapping[str, Any], fail: Callable[[str, str], ValueError]) -> 
         ``fail(name, message)``: the error to raise about a field.
     """
     share, pue = given["utilisation"], given.get("pue", 1.0)
-    if not (share.support == "unit" if isinstance(share, Prior) else 0 < share <= 1):
+    if not (
+        _support(share) == "unit"
+        if isinstance(share, Prior)
+        else is_number(share) and 0 < share <= 1
+    ):
         raise fail("utilisation", f"expected a share in (0, 1], got {_words(share)}")
-    if pue.support == "unit" if isinstance(pue, Prior) else not pue >= 1:
+    if not (_support(pue) == "positive" if isinstance(pue, Prior) else is_number(pue) and pue >= 1):
         raise fail("pue", f"expected 1 or more, got {_words(pue)}: all energy comes in")
+    _check_amounts(given, fail)
+    for name in ("currency", "name"):
+        text = given.get(name, name)
+        if not isinstance(text, str) or not text.strip():
+            raise fail(name, f"expected text, got {text!r}")
+    if not isinstance(given.get("family"), str | Mapping | None):
+        raise fail("family", f"expected the name of a family, got {given['family']!r}")
     per_nat, step, *baseline = (
         given.get(name) for name in ("per_nat", "step", "baseline_flops", "baseline_loss")
     )
@@ -231,12 +245,68 @@ def _check(given: Mapping[str, Any], fail: Callable[[str, str], ValueError]) -> 
         meant = hint(str(risk).lower(), ("expected", "cvar"))
         raise fail("risk", f"got {risk!r}; {meant}Expected 'expected' or 'cvar'")
     for name in ("level", "confidence"):
-        if not 0 < given.get(name, 0.5) < 1:
-            raise fail(name, f"expected a number in (0, 1), got {given[name]!r}")
+        value = given.get(name, 0.5)
+        if not (is_number(value) and 0 < value < 1):
+            raise fail(name, f"expected a number in (0, 1), got {value!r}")
 
 
-def _words(value: Uncertain) -> str:
-    return f"{value.dist} on {value.support} values" if isinstance(value, Prior) else f"{value:g}"
+#: Fields that are an amount: whether it may be uncertain, and whether it may be zero.
+_AMOUNTS = {
+    "flops": (False, False),
+    "peak": (False, False),
+    "watts": (False, False),
+    "baseline_flops": (False, False),
+    "baseline_loss": (False, False),
+    "price": (True, False),
+    "per_nat": (True, False),
+    "fixed_cost": (True, True),
+    "grid_intensity": (True, True),
+}
+
+
+def _check_amounts(given: Mapping[str, Any], fail: Callable[[str, str], ValueError]) -> None:
+    """Check that every amount of a scenario is one; arguments as for :func:`_check`."""
+    amounts = [(name, given[name], *how) for name, how in _AMOUNTS.items() if name in given]
+    step, held = given.get("step"), given.get("at")
+    if step is not None:
+        if not isinstance(step, Step):
+            raise fail("step", f"expected Step(loss, worth), got {step!r}")
+        amounts += [("step.loss", step.loss, False, False), ("step.worth", step.worth, True, False)]
+    if held is not None:
+        if not isinstance(held, Mapping):
+            raise fail("at", f"expected a mapping such as {{'weight_bits': 8}}, got {held!r}")
+        amounts += [(f"at.{name}", value, True, False) for name, value in held.items()]
+    for name, value, uncertain, zero in amounts:
+        if value is None and name in ("per_nat", "baseline_flops", "baseline_loss"):
+            continue
+        if isinstance(value, Prior):
+            right = uncertain and _support(value) in ("positive", "unit")
+        else:
+            right = is_number(value) and (value > 0 or (zero and value == 0))
+        if not right:
+            what = f"a number {'of zero or more' if zero else 'above zero'}"
+            also = ", or a distribution on positive values" if uncertain else ""
+            raise fail(name, f"expected {what}{also}; got {_words(value)}")
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _support(prior: Prior) -> str:
+    return prior.support if prior.dist in DISTRIBUTIONS else "unknown"
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Prior):
+        return f"{value.dist} on {_support(value)} values"
+    return f"{value:g}" if is_number(value) else repr(value)
 
 
 def held_inputs(plan: Scenario, size: int, random_seed: int) -> dict[str, np.ndarray]:
@@ -397,7 +467,7 @@ class _ScenarioReader(Reader):
                 given[key] = self.string(key, table[key], "text")
         given |= {"flops": self.size("run.flops", run["flops"]), "peak": peak, "watts": watts}
         given |= self.value(parts["value"]) | self.decision(parts["decision"])
-        _check(given, lambda name, message: self.fail(_PLACES[name], message))
+        _check(given, lambda name, message: self.fail(_PLACES.get(name, name), message))
         return Scenario(**given)
 
     def accelerator(self, table: Mapping[str, Any]) -> tuple[float, float]:
@@ -464,12 +534,7 @@ class _ScenarioReader(Reader):
         return self.number(key, entry, zero=zero)
 
     def number(self, key: str, entry: Any, *, zero: bool = False) -> float:
-        if (
-            isinstance(entry, bool)
-            or not isinstance(entry, int | float)
-            or not math.isfinite(entry)
-            or not (entry > 0 or (zero and entry == 0))
-        ):
+        if not is_number(entry) or not (entry > 0 or (zero and entry == 0)):
             what = "of zero or more" if zero else "above zero"
             raise self.fail(key, f"expected a number {what} (or a distribution), got {entry!r}")
         return float(entry)
