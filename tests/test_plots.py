@@ -1,6 +1,7 @@
 """The figure shows what it was given: data in the artists, not pixels."""
 
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from matplotlib.text import Text
 
 from bayescale import diminishing, predict, returns, summarise
 from bayescale.forecast import inputs_along
-from bayescale.plots import alt_text, plot_forecast
+from bayescale.plots import alt_text, plot_forecast, style
 from bayescale.plots.style import BEYOND, FAMILIES, HALF, WIDE
 from bayescale.plots.wording import chance
 
@@ -68,6 +69,10 @@ def band(axis: Axes, label: str) -> np.ndarray:
     return found.get_paths()[0].vertices
 
 
+def entries(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
 def said(axis: Axes) -> str:
     return "\n".join(text.get_text() for text in axis.findobj(Text))
 
@@ -100,12 +105,37 @@ def test_every_run_is_there_with_a_marker_of_its_family(parts: dict, figure: Fig
     assert found["a"].get_color() != found["b"].get_color()
 
 
-def test_the_law_passes_through_each_family_in_order(parts: dict, figure: Figure) -> None:
-    lines = [each.get_xydata() for each in figure.axes[0].lines if each.get_label() == "_fitted"]
-    assert len(lines) == 2
-    assert all((np.diff(points[:, 0]) >= 0).all() for points in lines)
-    heights = np.sort(np.concatenate([points[:, 1] for points in lines]))
-    np.testing.assert_allclose(heights, np.sort(parts["fitted"]["loss"].sel(quantile=0.5)))
+def test_the_law_passes_through_a_family_on_one_path_in_order(parts: dict) -> None:
+    runs = parts["runs"]
+    order = np.argsort(runs["flops"].values)
+    fitted = parts["fitted"].copy(deep=True)
+    loss = fitted["loss"].values  # a path for all but family b
+    loss[order] = np.sort(loss, axis=0)[::-1]
+    b = order[(runs["family"].values == "b")[order]]
+    loss[b] = loss[b[::-1]]
+    axis = plot(parts, fitted=fitted).axes[0]
+    (points,) = [each.get_xydata() for each in axis.lines if each.get_label() == "_fitted"]
+    a = order[(runs["family"].values == "a")[order]]
+    median = fitted["loss"].sel(quantile=0.5).values
+    np.testing.assert_allclose(points, np.column_stack([runs["flops"].values[a], median[a]]))
+
+
+def test_a_law_off_every_path_has_no_line_and_no_entry(parts: dict) -> None:
+    fitted = parts["fitted"].copy(deep=True)
+    order = np.argsort(parts["runs"]["flops"].values)
+    fitted["loss"].values[order] = np.sort(fitted["loss"].values, axis=0)
+    figure = plot(parts, fitted=fitted)
+    assert not [each for each in figure.axes[0].lines if each.get_label() == "_fitted"]
+    assert "law at the runs' sizes" not in entries(figure)
+
+
+def test_many_runs_have_small_markers(parts: dict) -> None:
+    def size(runs: xr.Dataset) -> float:
+        drawn = plot(parts, runs=runs, fitted=None).axes[0].lines
+        return next(each.get_markersize() for each in drawn if each.get_label() == "a")
+
+    runs = parts["runs"]
+    assert size(xr.concat([runs] * 6, "run")) < size(runs)
 
 
 def test_the_held_out_run_stands_out_with_its_forecast(parts: dict, figure: Figure) -> None:
@@ -113,6 +143,37 @@ def test_the_held_out_run_stands_out_with_its_forecast(parts: dict, figure: Figu
     ends = parts["held_out_forecast"]["loss"].sel(quantile=[0.05, 0.95]).values.ravel()
     np.testing.assert_allclose(line(figure.axes[0], "_ends")[:, 1], ends)
     assert "large, held out\npublished 1.95\nforecast" in said(figure.axes[0])
+
+
+@pytest.mark.parametrize("loss", [1.2, 3.9])
+def test_a_held_out_run_off_the_curve_is_within_the_axis(parts: dict, loss: float) -> None:
+    held_out = parts["held_out"].assign(loss=("run", [loss]))
+    axis = plot(parts, held_out=held_out).axes[0]
+    low, high = axis.get_ylim()
+    assert low < loss < high
+    np.testing.assert_allclose(line(axis, "held out")[:, 1], loss)
+
+
+@pytest.mark.parametrize(("loss", "marker"), [(50.0, "^"), (-50.0, "v")])
+def test_a_held_out_run_far_off_is_told_at_the_edge(parts: dict, loss: float, marker: str) -> None:
+    held_out = parts["held_out"].assign(loss=("run", [loss]))
+    figure = plot(parts, held_out=held_out)
+    axis = figure.axes[0]
+    low, high = axis.get_ylim()
+    assert high - low < 10
+    (mark,) = [each for each in axis.lines if each.get_label() == "_beyond"]
+    assert mark.get_marker() == marker
+    np.testing.assert_allclose(mark.get_xydata(), [[4.8e23, high if loss > 0 else low]])
+    assert f"held out {loss:.4g}" in said(axis)
+    test_letters_are_large_enough_and_inside_the_page(figure)
+
+
+def test_where_one_more_run_may_fall_is_within_the_axis(parts: dict) -> None:
+    new_run = parts["new_run"].assign(loss=parts["new_run"]["loss"] * 1.0)
+    new_run["loss"].values[-1] = np.linspace(0.9, 3.2, 5)
+    low, high = plot(parts, new_run=new_run).axes[0].get_ylim()
+    assert low < 0.9
+    assert high > 3.2
 
 
 def test_what_lies_beyond_the_runs_is_shaded_and_said(parts: dict, figure: Figure) -> None:
@@ -144,6 +205,50 @@ def test_the_threshold_and_the_probabilities_are_at_their_scales(
     assert strip.get_title(loc="left") == "P(a doubling buys less than 0.01 nat/token)"
 
 
+def test_probabilities_near_each_other_or_at_the_edge_can_be_read(parts: dict) -> None:
+    near = [parts["answers"][0].assign_attrs(beyond=at) for at in (1e23, 1.3e23, 1.6e23, 1e25)]
+    figure = plot(parts, answers=near)
+    figure.draw_without_rendering()
+    strip = figure.axes[2]
+    boxes = [text.get_window_extent() for text in strip.texts]
+    for place, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:place])
+        assert strip.bbox.x0 - 1 <= box.x0
+        assert box.x1 <= strip.bbox.x1 + 1
+        assert strip.bbox.y0 <= box.y0
+        assert box.y1 <= strip.bbox.y1
+
+
+def test_families_of_one_long_beginning_are_told_apart() -> None:
+    names = [f"our-pretraining-recipe-of-the-year-{place}" for place in range(3)]
+    runs = xr.Dataset({"family": ("run", names)})
+    assert len({name for name, *_ in style.families(runs)}) == 3
+    long = [f"{'x' * 30}{place}{'y' * 30}" for place in range(3)]
+    assert len(set(style.short(long))) == 3
+    assert max(map(len, style.short(long))) <= 28
+
+
+@pytest.mark.parametrize("high", [1.05e21, 1.6e21, 3e21, 3e22, 1e24])
+def test_an_axis_has_two_labels_at_least_and_they_are_true(high: float) -> None:
+    axis = Figure().subplots()
+    style.log_scale(axis)
+    axis.set_xlim(1e21, high)
+    ticks = [each for each in axis.get_xticks() if 0.999e21 <= each <= high]
+    assert 2 <= len(ticks) <= 8
+    np.testing.assert_allclose([float(style.scale_text(each)) for each in ticks], ticks, rtol=6e-3)
+
+
+def test_a_legend_of_wide_names_stays_within_the_figure() -> None:
+    figure = style.new_figure(style.SIZE)
+    axis = figure.subplots()
+    handles = [axis.plot([], [])[0] for _ in range(8)]
+    style.legend(figure, handles, [f"{'W' * 20} {place}" for place in range(8)])
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert figure.bbox.x0 <= box.x0
+    assert box.x1 <= figure.bbox.x1
+
+
 def test_axes_share_compute_and_say_their_units(figure: Figure) -> None:
     loss, marginal, strip = figure.axes
     assert loss.get_xlim() == marginal.get_xlim() == strip.get_xlim()
@@ -159,6 +264,13 @@ def test_gains_that_may_be_negative_are_shown_as_they_are(parts: dict, figure: F
     axis = plot(parts, summary=summary).axes[1]
     assert axis.get_yscale() == "linear"
     assert axis.get_ylim()[0] < float(summary["gain"].min())
+
+
+def test_a_gain_that_may_be_next_to_nothing_does_not_take_the_whole_axis(parts: dict) -> None:
+    summary = parts["summary"].copy(deep=True)
+    summary["gain"].values[-1, 0] = 1e-6
+    axis = plot(parts, summary=summary).axes[1]
+    assert axis.get_yscale() == "linear"
 
 
 def test_another_sense_shows_what_its_threshold_is_about(parts: dict) -> None:
@@ -228,15 +340,23 @@ def test_letters_are_large_enough_and_inside_the_page(figure: Figure) -> None:
             assert box.x1 <= width + 1, text.get_text()
 
 
-def test_names_of_held_out_runs_do_not_cover_each_other(parts: dict) -> None:
+def test_names_of_held_out_runs_cover_neither_each_other_nor_data(parts: dict) -> None:
     held_out = xr.concat(
-        [parts["held_out"], parts["held_out"].assign(flops=("run", [9e24]))], "run"
+        [parts["held_out"].assign(flops=("run", [at])) for at in (4.8e23, 1e24, 9e24)], "run"
     )
-    figure = plot(parts, held_out=held_out, held_out_forecast=None)
+    forecast = xr.concat([parts["held_out_forecast"]] * 3, "run")
+    figure = plot(parts, held_out=held_out, held_out_forecast=forecast)
     figure.draw_without_rendering()
-    notes = [text for text in figure.axes[0].texts if "held out" in text.get_text()]
-    first, second = (Text.get_window_extent(text) for text in notes)  # without their arrows
-    assert not first.overlaps(second)
+    axis = figure.axes[0]
+    notes = [text.get_window_extent() for text in axis.texts if "held out" in text.get_text()]
+    assert len(notes) == 3
+    assert not any(one.overlaps(other) for one, other in itertools.pairwise(notes))
+    assert not any(text.arrow_patch for text in axis.texts)
+    assert {"1", "2", "3"} <= {text.get_text() for text in axis.texts}
+    upper = parts["summary"]["loss"].sel(quantile=0.95).values
+    for note in notes:
+        left, bottom = axis.transData.inverted().transform((note.x0, note.y0))
+        assert bottom > upper[left <= GRID].max()
 
 
 def test_the_figure_can_be_written_in_colour_for_print_and_screen(figure: Figure) -> None:
@@ -254,7 +374,8 @@ def test_the_alt_text_tells_the_numbers(parts: dict, figure: Figure) -> None:
     assert "12 runs of 2 families" in text
     assert "large with loss 1.95" in text
     for answer in parts["answers"]:
-        assert f"{answer.attrs['beyond']:.3g} FLOP: {chance(answer)}." in text
+        assert f"{style.scale_text(answer.attrs['beyond'])} FLOP: {chance(answer)}." in text
+    assert "e+" not in text
 
 
 @pytest.mark.parametrize(

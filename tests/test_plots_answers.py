@@ -1,5 +1,6 @@
 """Figures of single answers show what they were given: data in the artists, not pixels."""
 
+import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,8 @@ import bayescale as bs
 from bayescale import plots
 from bayescale.cli import render
 from bayescale.model import Model
-from bayescale.plots.style import FAMILIES
+from bayescale.plots import wording
+from bayescale.plots.style import FAMILIES, MEDIAN
 from bayescale.runs import summarise_runs
 
 GRID = np.geomspace(1e19, 1e25, 12)
@@ -70,6 +72,29 @@ def beside(figure: Figure) -> None:
     (axis,) = figure.axes
     assert axis.get_legend() is None
     assert not legend.get_window_extent().overlaps(axis.get_window_extent())
+
+
+def test_the_legend_of_returns_covers_no_band(fit: xr.DataTree) -> None:
+    table = bs.returns(fit, flops=GRID)
+    figure = plots.plot_returns(bs.summarise(table), table["flops"] * 0, threshold=0.02)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert figure.axes[0].get_legend() is None
+    assert legend.get_window_extent().y0 >= figure.axes[0].get_window_extent().y1
+
+
+def test_no_share_above_all_is_on_the_axis_of_the_onset(fit: xr.DataTree) -> None:
+    answer = bs.diminishing(fit, beyond=1e24, gain_below=0.02)
+    never = answer.assign(
+        onset_draws=xr.full_like(answer["onset_draws"], 1e24), p_already=0.0, p_never=1.0
+    )
+    figure = plots.plot_onset(never)
+    figure.draw_without_rendering()
+    left, _, right = figure.axes
+    low, high = left.get_ylim()
+    assert max(each for each in left.get_yticks() if low <= each <= high) == pytest.approx(1.0)
+    assert right.texts[0].get_window_extent().y1 <= figure.bbox.y1
+    assert not right.collections
 
 
 def test_the_onset_keeps_its_two_masses_apart(fit: xr.DataTree) -> None:
@@ -131,6 +156,15 @@ def test_bowls_mark_the_near_optimal_set(fit: xr.DataTree) -> None:
         )
     assert not {each.get_color() for each in axis.lines} & {color for color, _ in FAMILIES}
     beside(figure)
+    # One colour in two shades: a page that turns it for a dark screen keeps them in order.
+    shades = {
+        label: each.get_alpha()
+        for each in axis.lines
+        for label in [each.get_label()]
+        if "FLOP" in label
+    }
+    assert shades["1e21 FLOP"] < shades["1e23 FLOP"]
+    assert {each.get_color() for each in axis.lines if "FLOP" in each.get_label()} == {MEDIAN}
     near = [each[:, 0] for each in lines(axis, "_near")]
     np.testing.assert_allclose(near, found["near_params"].values)
     narrow = bs.allocate(fit, flops=budgets, near=1e-12)
@@ -157,6 +191,19 @@ def test_posterior_over_prior(fit: xr.DataTree) -> None:
         plots.plot_prior(xr.DataTree.from_dict({"posterior": fit["posterior"].to_dataset()}))
     with pytest.raises(ValueError, match="'shares' is no scalar of the fit; it has"):
         plots.plot_prior(fit, ("shares",))
+
+
+def test_a_posterior_much_narrower_than_its_prior_is_more_than_a_bar() -> None:
+    rng = np.random.default_rng(0)
+    tree = xr.DataTree.from_dict(
+        {
+            name: xr.Dataset({"E": (("chain", "draw"), rng.normal(2.0, spread, (4, 1000)))})
+            for name, spread in (("prior", 1.0), ("posterior", 0.02))
+        }
+    )
+    prior, posterior = plots.plot_prior(tree).axes[0].patches
+    assert (posterior.get_data().values > 0).sum() > 5
+    assert prior.get_data().values.size == 29
 
 
 def test_residuals_are_per_cent_above_the_law(fit: xr.DataTree, runs: xr.Dataset) -> None:
@@ -186,6 +233,40 @@ def test_a_run_far_off_the_law_is_written_at_the_edge(fit: xr.DataTree, runs: xr
         assert told.get_text() == f"{above:+.3g} %"
 
 
+def test_residuals_at_the_edge_do_not_cover_each_other(fit: xr.DataTree, runs: xr.Dataset) -> None:
+    fitted = bs.summarise(bs.predict(fit, runs))
+    many = xr.concat([runs] * 10, "run")
+    beside_each = xr.concat([fitted] * 10, "run")
+    wild = many.assign(loss=("run", many["loss"].values * np.where(np.arange(120) < 6, 3.0, 1.0)))
+    figure = plots.plot_residuals(wild, beside_each)
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        boxes = [text.get_window_extent() for text in axis.texts]
+        assert boxes
+        for place, box in enumerate(boxes):
+            assert not any(box.overlaps(other) for other in boxes[:place])
+        (marks,) = [each for each in axis.lines if each.get_label() == "_far"]
+        assert len(marks.get_xdata()) == 6
+
+
+@pytest.mark.parametrize("figure", ["residuals", "allocation"])
+def test_a_legend_of_long_names_is_not_cut_off(
+    fit: xr.DataTree, runs: xr.Dataset, figure: str
+) -> None:
+    names = [f"our-pretraining-recipe-of-the-year-{place}" for place in range(6)]
+    runs = runs.assign(family=("run", names * 2))
+    if figure == "residuals":
+        drawn = plots.plot_residuals(runs, bs.summarise(bs.predict(fit, runs)))
+    else:
+        found = bs.allocate(fit, flops=GRID)
+        known = bs.summarise(found[["params_optimal", "tokens_optimal", "tokens_per_param"]])
+        drawn = plots.plot_allocation(found, known, runs=runs)
+    drawn.draw_without_rendering()
+    box = drawn.legends[0].get_window_extent()
+    assert drawn.bbox.x0 <= box.x0
+    assert box.x1 <= drawn.bbox.x1
+
+
 def test_loss_beside_capability(fit: xr.DataTree) -> None:
     found = bs.capability(fit, flops=GRID[4:], length=[1, 10])
     summary = bs.summarise(found[["loss_gain", "gain", "score"]])
@@ -198,6 +279,26 @@ def test_loss_beside_capability(fit: xr.DataTree) -> None:
             np.testing.assert_allclose(lines(axis, label)[0][:, 1], wanted)
     with pytest.raises(ValueError, match="the summary has acc_easy, acc_hard"):
         plots.plot_capability(summary, task="acc_other")
+
+
+def test_no_peak_is_told_of_what_is_nearly_nothing(fit: xr.DataTree) -> None:
+    found = bs.capability(fit, flops=GRID[4:], length=[1, 10])
+    summary = bs.summarise(found[["loss_gain", "gain", "score"]])
+    peak = float(summary["gain"].sel(task="acc_hard", length=1, quantile=MIDDLE).idxmax("flops"))
+    summary["gain"].loc[{"length": 10}] = 0.0005
+    told = str(plots.plot_capability(summary, task="acc_hard").get_label())
+    assert f"1 step: most at {wording.number(peak)} FLOP" in told
+    assert "10 steps: never more than 0.1 points in the median" in told
+
+
+def test_labels_of_capability_keep_to_their_panels(fit: xr.DataTree) -> None:
+    found = bs.capability(fit, flops=GRID[4:], length=[1, 10], step=10.0)
+    summary = bs.summarise(found[["loss_gain", "gain", "score"]])
+    figure = plots.plot_capability(summary, task="acc_hard")
+    figure.draw_without_rendering()
+    boxes = [axis.yaxis.label.get_window_extent() for axis in figure.axes]
+    assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
+    assert "bands: 90 %" in figure.axes[1].get_title(loc="left")
 
 
 def test_a_chance_too_small_for_its_line_to_be_seen_is_told(fit: xr.DataTree) -> None:
@@ -228,6 +329,39 @@ def test_a_forest_is_relative_to_the_posterior(fit: xr.DataTree) -> None:
     assert told[0] == f"{middle:.3g} ({low:.3g} to {high:.3g})"
 
 
+def test_a_forest_of_ratios_is_logarithmic() -> None:
+    levels = {"quantile": [0.05, 0.25, 0.5, 0.75, 0.95]}
+    draws = {"A": [40.0, 200, 400, 900, 3684], "alpha": [0.3, 0.32, 0.34, 0.36, 0.38]}
+    summary = xr.Dataset({name: ("quantile", each) for name, each in draws.items()}, levels)
+    (axis,) = plots.plot_forest(summary).axes
+    assert axis.get_xscale() == "log"
+    assert axis.get_xlim()[0] > 0
+    (beside,) = axis.child_axes
+    assert beside.get_yticklabels()[0].get_text() == "400 (40 to 3680)"
+    around = summary.assign(alpha=summary["alpha"] - 0.33)
+    assert plots.plot_forest(around).axes[0].get_xscale() == "linear"
+
+
+def test_a_file_among_the_weights_leaves_room_for_the_bars() -> None:
+    weights = {"chinchilla": 0.6, "/home/someone/projects/scaling/models/mine.toml": 0.4}
+    (axis,) = plots.plot_weights(weights).axes
+    assert [each.get_text() for each in axis.get_yticklabels()] == ["chinchilla", "mine"]
+    two = {f"/home/someone/{each}/models/mine.toml": 0.5 for each in "ab"}
+    names = [each.get_text() for each in plots.plot_weights(two).axes[0].get_yticklabels()]
+    assert len(set(names)) == 2
+
+
+def test_ranks_say_what_their_axes_and_their_p_are() -> None:
+    ranks = np.arange(200).reshape(100, 2) % 40
+    found = xr.Dataset({"rank": (("simulation", "answer"), ranks)}, {"answer": ["loss", "onset"]})
+    figure = plots.plot_ranks(found.assign_attrs(model="power", ranks=99))
+    for axis in figure.axes:
+        assert axis.get_xlabel() == "rank as a share of all (PIT)"
+        assert [text.get_text() for text in axis.texts] == ["p < 0.01"]
+    assert figure.get_supylabel().startswith("share of ranks below")
+    assert figure.get_supxlabel().startswith("p: probability")
+
+
 def test_weights_are_bars() -> None:
     (axis,) = plots.plot_weights({"a": 0.2, "b": 0.8}).axes
     assert [bar.get_width() for bar in axis.patches] == [0.8, 0.2]
@@ -236,7 +370,14 @@ def test_weights_are_bars() -> None:
 
 def test_candidates_and_what_is_bought(fit: xr.DataTree, runs: xr.Dataset) -> None:
     found = bs.next_runs(fit, budget=1e22, flops=1e24)
-    axis = plots.plot_candidates(found, runs=runs).axes[0]
+    figure = plots.plot_candidates(found, runs=runs)
+    axis = figure.axes[0]
+    assert axis.get_legend() is None
+    figure.draw_without_rendering()
+    assert figure.legends[0].get_window_extent().y0 >= axis.get_window_extent().y1
+    for rule, told in (("most", "at any price"), ("most for each FLOP", "for each FLOP")):
+        again = plots.plot_candidates(found.assign_attrs(rule=rule)).axes[0]
+        assert told in again.get_title(loc="left")
     points, rings = axis.collections
     np.testing.assert_allclose(
         points.get_offsets(), np.column_stack([found["params"], found["tokens"]])
@@ -347,10 +488,10 @@ def test_holding_somewhere_and_for_good_are_told_apart(
     render.returns_table(render.returns_facts(fit, answer, table))
     text = capsys.readouterr().out
     for each in (
-        "P(it holds at 1e+24)",
-        f"P(it holds all the way from {answer.attrs['start']:.3g} to 1e+29)",
-        "P(it never holds for good before 1e+29)",
-        "onset, from where it holds for good, to 1e+29: 5 %, 50 %, 95 %",
+        "P(it holds at 1e24)",
+        f"P(it holds all the way from {wording.number(answer.attrs['start'])} to 1e29)",
+        "P(it never holds for good before 1e29)",
+        "onset, from where it holds for good, to 1e29: 5 %, 50 %, 95 %",
     ):
         assert each in text
 
@@ -381,7 +522,7 @@ def test_parameters_and_scales_have_their_units(
     assert "sigma [log loss] " in text
     where = bs.inputs_along(fit, [1e24])
     render.forecast_table(render.forecast_facts(fit, bs.predict(fit, where), where))
-    assert "flops [FLOP]  params [parameters]  tokens  " in capsys.readouterr().out
+    assert "flops [FLOP]  params   tokens  " in capsys.readouterr().out
 
 
 def test_a_scale_that_is_no_compute_is_not_called_so(capsys: pytest.CaptureFixture[str]) -> None:

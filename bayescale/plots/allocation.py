@@ -91,15 +91,10 @@ def plot_allocation(
     if "decades_beyond" in found:
         style.draw_edge(axes, found.set_coords("decades_beyond"))
     axes[-1].set_xlabel("training compute [FLOP]", fontsize=style.NORMAL)
-    figure.legend(
-        *axes[0].get_legend_handles_labels(),
-        loc="outside upper center",
-        ncols=3,
-        fontsize=style.SMALL,
-        frameon=False,
-    )
+    style.legend(figure, *axes[0].get_legend_handles_labels())
     figure.set_label(
-        f"Optimal division of a budget against the budget, {flops[0]:.3g} to {flops[-1]:.3g} FLOP. At the largest: "
+        f"Optimal division of a budget against the budget, {wording.number(flops[0])} to "
+        f"{wording.number(flops[-1])} FLOP. At the largest: "
         f"{'; '.join(told)}."
     )
     return figure

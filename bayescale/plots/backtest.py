@@ -78,7 +78,7 @@ def plot_backtest(
     for axis in (coverage, histogram, errors):
         axis.tick_params(labelsize=style.SMALL)
         axis.spines[["top", "right"]].set_visible(False)
-    _draw_legend(figure, coverage)
+    style.legend(figure, *coverage.get_legend_handles_labels(), handlelength=2.4)
     figure.set_label(_alt(result, shown, model))
     return figure
 
@@ -109,22 +109,6 @@ def _draw_coverage(axis: Axes, result: xr.Dataset, model: str) -> None:
         each.set_major_formatter(FuncFormatter(style.percent_text))
     axis.set_xlabel("level of the interval", fontsize=style.NORMAL)
     axis.set_ylabel("held-out losses inside", fontsize=style.NORMAL)
-
-
-def _draw_legend(figure: Figure, axis: Axes) -> None:
-    handles, names = axis.get_legend_handles_labels()
-    longest = max(map(len, names))
-    figure.legend(
-        handles,
-        names,
-        loc="outside upper center",
-        # A letter of 8 points is .055 inch wide, the line and the space about it .55.
-        ncols=int(np.clip(figure.get_figwidth() / (0.055 * longest + 0.55), 1, 4)),
-        fontsize=style.SMALL,
-        frameon=False,
-        handlelength=2.4,
-        columnspacing=1.4,
-    )
 
 
 def _draw_pit(axis: Axes, pits: np.ndarray) -> None:

@@ -6,6 +6,8 @@ from matplotlib.figure import Figure
 
 from bayescale.plots import style, wording
 
+#: Gain of a task below which the description names no peak [points].
+_LEAST = 0.1
 _COLORS = tuple(color for color, _ in style.FAMILIES)
 
 
@@ -59,7 +61,7 @@ def plot_capability(
     step = summary.attrs.get("step", 2.0)
     what = "a doubling" if step == 2 else f"{step:g} times the compute"
     axes[0].set_ylabel(
-        f"{what} takes off the\nloss [{wording.unit_of(summary['loss_gain'])}]",
+        f"{what}\ntakes off the loss\n[{wording.unit_of(summary['loss_gain'])}]",
         fontsize=style.NORMAL,
     )
     style.limit(
@@ -67,11 +69,12 @@ def plot_capability(
     )
     told = []
     for axis, name, label in (
-        (axes[1], "score", f"chance of {task}\n[%]"),
-        (axes[2], "gain", f"{what} adds\n[points]"),
+        (axes[1], "score", f"chance of\n{style.short([task])[0]}\n[%]"),
+        (axes[2], "gain", f"{what}\nadds [points]"),
     ):
         shown = []
         for place, length in enumerate(summary["length"].values):
+            steps = f"{length} {'step' if length == 1 else 'steps'}"
             color, dashes = (each[place % len(each)] for each in (_COLORS, style.DASHES))
             values = 100 * summary[name].sel(task=task, length=length)
             low, middle, high = (style.quantile(values, level) for level in (0.05, 0.5, 0.95))
@@ -82,22 +85,21 @@ def plot_capability(
                 color=color,
                 ls=dashes,
                 lw=1.4,
-                label=f"{length} {'step' if length == 1 else 'steps'}{_flat(high, name)}",
+                label=f"{steps}{_flat(high, name)}",
             )
             shown += [low, high]
             if name == "gain":
-                told.append(f"{length} steps: most at {flops[int(middle.argmax())]:.3g} FLOP")
+                # Where there is nearly nothing, there is no peak but by chance.
+                told.append(
+                    f"{steps}: most at {wording.number(flops[int(middle.argmax())])} FLOP"
+                    if middle.max() > _LEAST
+                    else f"{steps}: never more than {_LEAST:g} points in the median"
+                )
         style.limit(axis, np.concatenate(shown))
         axis.set_ylabel(label, fontsize=style.NORMAL)
     curves, lengths = (axis.get_legend_handles_labels() for axis in axes[:2])
-    figure.legend(
-        curves[0] + lengths[0],
-        curves[1] + lengths[1],
-        loc="outside upper center",
-        ncols=4,
-        fontsize=style.SMALL,
-        frameon=False,
-    )
+    style.legend(figure, curves[0] + lengths[0], curves[1] + lengths[1])
+    axes[1].set_title("lines: medians; bands: 90 %", loc="left", fontsize=style.SMALL, color="0.35")
     for axis in axes:
         style.log_scale(axis)
     style.draw_edge(axes, summary)

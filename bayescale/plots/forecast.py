@@ -5,16 +5,15 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from bayescale.plots import style, wording
 from bayescale.plots.style import quantile
 from bayescale.plots.wording import alt_text
 
+_Style = dict[str, Any]
 #: Entries of the legend about the curve, in this order after the families.
 _CURVE = (
     "law at the runs' sizes",
@@ -24,9 +23,11 @@ _CURVE = (
     "one more run, 90 %",
 )
 _FEW = 3  # held-out runs that are named in the figure
+_WIDEST = 50  # times that gains may span on a logarithmic axis: what is near 0 would take it all
+_MANY = 60  # runs, from which on their markers are smaller
+_STRIP = 0.42  # height of a row of probabilities, of the panels' 5.1
 
-_Style = dict[str, Any]
-_RUN: _Style = {"ms": 6, "mec": "white", "mew": 0.4, "ls": "none", "zorder": 4}
+_RUN: _Style = {"mec": "white", "mew": 0.4, "ls": "none", "zorder": 4}
 _STAR: _Style = {"marker": "*", "ms": 10, "mfc": style.STAR, "mew": 0.8, "ls": "none", "zorder": 6}
 _END: _Style = {"marker": "_", "ms": 7, "ls": "none", "zorder": 5}
 
@@ -51,8 +52,8 @@ def plot_forecast(
     runs : xr.Dataset
         Training runs with ``flops`` (or what takes its place), ``loss`` and, if known, ``family``; dim ``run``.
     fitted : xr.Dataset, optional
-        ``summarise(predict(fit, runs))``: the law at the runs' own sizes, a thin line for each family; dims run,
-        quantile.
+        ``summarise(predict(fit, runs))``: the law at the runs' own sizes, a thin line for each family whose runs lie
+        on one path; dims run, quantile.
     new_run : xr.Dataset, optional
         ``summarise(predict(fit, inputs_along(fit, grid), kind="run"))``: where one more run may fall.
     held_out : xr.Dataset, optional
@@ -69,8 +70,9 @@ def plot_forecast(
     matplotlib.figure.Figure
         *How to read it*: the dark band holds the curve with probability 50 %, the light one with 90 %, the dashed
         lines hold one more run with 90 %. Right of the dashed vertical line there are no runs. Runs lie off the
-        curve where they were allocated otherwise than its path; ``fitted`` passes through them. The label of the
-        figure is :func:`alt_text`. A notebook shows it after ``%matplotlib inline``.
+        curve where they were allocated otherwise than its path; ``fitted`` passes through them. A triangle at the
+        edge is a held-out run that lies beyond it. The label of the figure is :func:`alt_text`. A notebook shows it
+        after ``%matplotlib inline``.
 
     Raises
     ------
@@ -96,11 +98,12 @@ def plot_forecast(
             "held_out_forecast": held_out_forecast,
         },
     )
-    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.03, hspace=0.02))
-    rows = {"height_ratios": [3.1, 2, 0.42] if answers else [3.1, 2]}
+    figure = style.new_figure(size)
+    rows = {"height_ratios": [3.1, 2, _STRIP] if answers else [3.1, 2]}
     axes = figure.subplots(3 if answers else 2, 1, sharex=True, gridspec_kw=rows)
     _draw_scale(axes, summary, runs, held_out, answers)
     _draw_loss(axes[0], summary, runs, fitted, new_run)
+    _limit_loss(axes[0], summary, runs, new_run, held_out, held_out_forecast)
     _draw_held_out(axes[0], summary, held_out, held_out_forecast)
     _draw_marginal(axes[1], summary, answers)
     if answers:
@@ -160,14 +163,9 @@ def _draw_scale(
     shown += [] if held_out is None else [held_out[column].values]
     every = np.concatenate([*shown, [answer.attrs["beyond"] for answer in answers]])
     for axis in axes:
-        axis.set_xscale("log")
-        axis.tick_params(labelsize=style.SMALL, length=3)
-        axis.xaxis.set_minor_locator(NullLocator())
-        axis.spines[["top", "right"]].set_visible(False)
+        style.log_scale(axis, labels=12)
     last = axes[-1]
     last.set_xlim(every.min() / 1.6, every.max())
-    last.xaxis.set_major_locator(LogLocator(numticks=12))
-    last.xaxis.set_major_formatter(FuncFormatter(style.scale_text))
     name, unit = wording.scale_name(summary)
     last.set_xlabel(f"{name} [{unit.strip()}]" if unit else name, fontsize=style.NORMAL)
 
@@ -185,20 +183,50 @@ def _draw_loss(
         for level, label in ((0.05, _CURVE[-1]), (0.95, "_upper")):
             values = quantile(new_run["loss"], level)
             axis.plot(new_run["flops"].values, values, label=label, **line)
+    on_path = False
+    size = 6 if runs.sizes["run"] <= _MANY else 4
     for name, rows, color, marker in style.families(runs):
         scales = runs[wording.column_of(summary)].values[rows]
         losses = runs["loss"].values[rows]
-        axis.plot(scales, losses, label=name, color=color, marker=marker, **_RUN)
+        axis.plot(scales, losses, label=name, color=color, marker=marker, ms=size, **_RUN)
         if fitted is not None:
             order = np.argsort(scales)
             law = quantile(fitted["loss"], 0.5)[rows][order]
-            axis.plot(scales[order], law, color=color, lw=0.8, zorder=3.5, label="_fitted")
-    if fitted is not None:
+            # Where more compute has more loss, the sizes lie on no path that a line could follow.
+            if (np.diff(law) <= 0).all():
+                axis.plot(scales[order], law, color=color, lw=0.8, zorder=3.5, label="_fitted")
+                on_path = True
+    if on_path:
         axis.plot([], [], color="0.35", lw=0.8, label=_CURVE[0])
     axis.set_title(_said(summary), loc="left", fontsize=style.SMALL, color="0.35", pad=4)
     axis.set_ylabel(f"test loss [{wording.unit_of(summary['loss'])}]", fontsize=style.NORMAL)
-    bounds = [quantile(summary["loss"], level) for level in (0.05, 0.95)]
-    style.limit(axis, np.concatenate([runs["loss"].values, *bounds]))
+
+
+def _limit_loss(
+    axis: Axes,
+    summary: xr.Dataset,
+    runs: xr.Dataset,
+    new_run: xr.Dataset | None,
+    held_out: xr.Dataset | None,
+    forecast: xr.Dataset | None,
+) -> None:
+    """Leave room for the runs and the curve; for the rest, as much again on either side."""
+    inner = np.concatenate(
+        [runs["loss"].values, *(quantile(summary["loss"], level) for level in (0.05, 0.95))]
+    )
+    rest = [] if held_out is None else [held_out["loss"].values]
+    rest += [
+        quantile(each["loss"], level)
+        for each in (new_run, forecast)
+        if each is not None
+        for level in (0.05, 0.95)
+    ]
+    inner = inner[np.isfinite(inner)]
+    low, high = inner.min(), inner.max()
+    room = high - low or abs(high)
+    style.limit(
+        axis, np.concatenate([inner, *(np.clip(each, low - room, high + room) for each in rest)])
+    )
 
 
 def _said(summary: xr.Dataset) -> str:
@@ -223,26 +251,70 @@ def _draw_held_out(
             axis.vlines(scales, *ends, color=color, lw=width, zorder=5, label="_forecast")
             if width == 1.0:
                 axis.plot(np.tile(scales, 2), np.concatenate(ends), c=color, label="_ends", **_END)
-    axis.plot(scales, losses, label="held out", mec=color, color=color, **_STAR)
+    low, high = axis.get_ylim()
+    inside = (losses >= low) & (losses <= high)
+    axis.plot(scales[inside], losses[inside], label="held out", mec=color, color=color, **_STAR)
+    for above in (True, False):
+        beyond = losses > high if above else losses < low
+        for scale, loss in zip(scales[beyond], losses[beyond], strict=True):
+            _tell_beyond(axis, scale, loss, above=above)
     if losses.size > _FEW:
         return
-    for index, name in enumerate(wording.names(held_out)):
-        text = f"{name}, held out\npublished {losses[index]:.4g}"
+    numbered = losses.size > 1
+    named = zip(style.short(wording.names(held_out)), losses, strict=True)
+    for row, (name, loss) in enumerate(named):
+        text = f"{row + 1}: " if numbered else ""
+        text += f"{name}, held out\npublished {loss:.4g}"
         if forecast is not None:
-            text += f"\nforecast {wording.interval(forecast['loss'].isel(run=index))}"
+            told = wording.interval(forecast["loss"].isel(run=row))
+            text += f"{', ' if numbered else '\n'}forecast {told}"
         # Losses fall with scale, so the corner above on the right is free.
         axis.annotate(
             text,
-            (scales[index], losses[index]),
-            xytext=(0.99, 0.83 - 0.19 * index),
-            textcoords="axes fraction",
+            (1, 1),
+            xycoords="axes fraction",
+            xytext=(-5, -36 - 25 * row),
+            textcoords="offset points",
             ha="right",
             va="top",
             fontsize=style.SMALL,
             linespacing=1.25,
-            arrowprops={"arrowstyle": "-", "lw": 0.7, "shrinkA": 1, "shrinkB": 6, "relpos": (0, 0)},
             zorder=6,
         )
+        if numbered and inside[row]:
+            right = style.across(axis, scales[row]) < 0.1
+            axis.annotate(
+                f"{row + 1}",
+                (scales[row], loss),
+                xytext=(6 if right else -6, -3),
+                textcoords="offset points",
+                ha="left" if right else "right",
+                va="top",
+                fontsize=style.NORMAL,
+                fontweight="bold",
+                path_effects=style.halo(),
+                zorder=7,
+            )
+
+
+def _tell_beyond(axis: Axes, scale: float, loss: float, *, above: bool) -> None:
+    """Mark a held-out run at the edge that it lies beyond, with its loss."""
+    at = axis.get_ylim()[1 if above else 0]
+    look = _STAR | {"marker": "^" if above else "v", "ms": 7, "clip_on": False}
+    axis.plot([scale], [at], mec=style.HELD_OUT, label="_beyond", **look)
+    place = style.across(axis, scale)
+    # The corner above on the right bears the names: there it stands over the frame.
+    over = above and place > 0.5
+    axis.annotate(
+        f"held out {loss:.4g}",
+        (scale, at),
+        xytext=(0, 6) if over else (-7 if place > 0.8 else 7, -2 if above else 2),
+        textcoords="offset points",
+        ha="right" if place > 0.8 else "center" if over else "left",
+        va="top" if above and not over else "bottom",
+        fontsize=style.SMALL,
+        zorder=7,
+    )
 
 
 def _draw_marginal(axis: Axes, summary: xr.Dataset, answers: Sequence[xr.Dataset]) -> None:
@@ -266,14 +338,14 @@ def _draw_marginal(axis: Axes, summary: xr.Dataset, answers: Sequence[xr.Dataset
             zorder=4,
         )
         shown.append(threshold)
-    if min(shown) <= 0:
+    if min(shown) <= max(shown) / _WIDEST:
         axis.axhline(0.0, color="0.6", lw=0.6, zorder=2.5)
         style.limit(axis, np.array(shown))
         return
     # A power law is straight, and a threshold small beside the first gains stays in sight.
     axis.set_yscale("log")
     axis.set_ylim(min(shown) / 1.25, max(shown) * 1.15)
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    axis.yaxis.set_major_locator(style.Decades(numticks=12))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.yaxis.set_minor_locator(NullLocator())
 
@@ -282,17 +354,33 @@ def _draw_probabilities(axis: Axes, summary: xr.Dataset, answers: Sequence[xr.Da
     question = wording.question(answers[0], summary)
     axis.set_title(question, loc="left", fontsize=style.NORMAL, pad=3)
     axis.yaxis.set_major_locator(NullLocator())
-    axis.set_ylim(0, 1)
-    for answer in answers:
+    # The labels of the vertical axis take an inch.
+    room = (
+        figure.get_figwidth() if isinstance(figure := axis.figure, Figure) else style.SIZE[0]
+    ) - 1.0
+    places = style.places(
+        [room * style.across(axis, answer.attrs["beyond"]) for answer in answers],
+        [
+            style.text_width(wording.chance(answer), size=style.LARGE, weight="bold") + 0.1
+            for answer in answers
+        ],
+        room,
+    )
+    rows = 1 + max(row for row, _ in places)
+    grid = axis.get_gridspec()
+    if grid is not None:
+        grid.set_height_ratios([3.1, 2, _STRIP * rows])
+    axis.set_ylim(rows, 0)
+    for answer, (row, side) in zip(answers, places, strict=True):
         axis.text(
             answer.attrs["beyond"],
-            0.45,
+            row + 0.52,
             wording.chance(answer),
-            ha="center",
+            ha=side,
             va="center",
+            bbox={"boxstyle": "square,pad=0.15", "fc": style.BEYOND, "ec": "none"},
             fontsize=style.LARGE,
             fontweight="bold",
-            bbox={"boxstyle": "square,pad=0.15", "fc": style.BEYOND, "ec": "none"},
             zorder=4,
         )
 
@@ -325,18 +413,6 @@ def _draw_beyond(
 
 def _draw_legend(figure: Figure, axis: Axes) -> None:
     """Families first, column by column; then the curve."""
-    found: dict[str, Artist] = {}
-    for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
-        found.setdefault(name, handle)
-    order = [*(name for name in found if name not in _CURVE), *(n for n in _CURVE if n in found)]
-    longest = max(map(len, order))
-    figure.legend(
-        handles=[found[name] for name in order],
-        loc="outside upper center",
-        # A letter of 8 points is .055 inch wide, the marker and the space about it .4.
-        ncols=int(np.clip(figure.get_figwidth() / (0.055 * longest + 0.4), 1, 4)),
-        fontsize=style.SMALL,
-        frameon=False,
-        handletextpad=0.5,
-        columnspacing=1.4,
-    )
+    entries = list(zip(*axis.get_legend_handles_labels(), strict=True))
+    entries.sort(key=lambda each: _CURVE.index(each[1]) + 1 if each[1] in _CURVE else 0)
+    style.legend(figure, [each[0] for each in entries], [each[1] for each in entries])

@@ -1,12 +1,13 @@
 """Posterior against published values, or models against each other: intervals in rows."""
 
 from collections.abc import Mapping
+from pathlib import PurePath
 
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from bayescale.plots import style
+from bayescale.plots import style, wording
 
 
 def plot_forest(
@@ -62,9 +63,9 @@ def plot_forest(
             ms=4,
             label="posterior, 50 and 90 %" if row == 0 else "_median",
         )
-        values.append(f"{middle:.3g} ({low:.3g} to {high:.3g})")
+        values.append(f"{wording.number(middle)} ({wording.number(low)} to {wording.number(high)})")
         shown += [ends[0], ends[3]]
-        said = f"{name} {middle:.3g} (90 %: {low:.3g} to {high:.3g})"
+        said = f"{name} {wording.number(middle)} (90 %: {wording.number(low)} to {wording.number(high)})"
         if published and name in published:
             given = published[name]
             value, error = given if isinstance(given, tuple) else (given, 0.0)
@@ -73,27 +74,28 @@ def plot_forest(
             label = "published" if name == starred[0] else "_published"
             axis.plot([at[1]], [row + 0.25], "*", color=style.THRESHOLD, ms=8, label=label)
             shown += [at[0], at[2]]
-            said += f", published {value:.3g}"
+            said += f", published {wording.number(value)}"
         told.append(said)
     axis.set_yticks(range(len(names)), names, fontsize=style.NORMAL)
     axis.set_ylim(len(names) - 0.4, -0.6)
-    room = 0.05 * (max(shown) - min(shown))
-    axis.set_xlim(min(shown) - room, max(shown) + room)
-    axis.set_xlabel("relative to the posterior's median", fontsize=style.NORMAL)
+    low, high = min(shown), max(shown)
     axis.tick_params(axis="x", labelsize=style.SMALL)
     axis.spines[["top", "right"]].set_visible(False)
+    if low > 0:
+        # A half and a double are as far from the median.
+        style.log_scale(axis)
+        room = max((high / low) ** 0.05, 1.01)
+        axis.set_xlim(low / room, high * room)
+    else:
+        room = 0.05 * (high - low)
+        axis.set_xlim(low - room, high + room)
+    axis.set_xlabel("relative to the posterior's median", fontsize=style.NORMAL)
     # Rows are relative: beside each stand its own numbers.
     beside = axis.secondary_yaxis("right")
     beside.set_yticks(range(len(names)), values, fontsize=style.SMALL)
     beside.tick_params(length=0)
     beside.spines["right"].set_visible(False)
-    figure.legend(
-        *axis.get_legend_handles_labels(),
-        loc="outside upper center",
-        ncols=2,
-        fontsize=style.SMALL,
-        frameon=False,
-    )
+    style.legend(figure, *axis.get_legend_handles_labels())
     figure.set_label(f"{'; '.join(told)}.")
     return figure
 
@@ -106,7 +108,7 @@ def plot_weights(
     Parameters
     ----------
     weights : mapping
-        Weight by model, as the attribute ``stack`` of a stack holds them in JSON.
+        Weight by model, as the attribute ``stack`` of a stack holds them in JSON. A file is shown by its name.
     size : tuple of float, optional
         Width and height [inch].
 
@@ -133,7 +135,9 @@ def plot_weights(
             va="center",
             fontsize=style.SMALL,
         )
-    axis.set_yticks(range(len(order)), order, fontsize=style.NORMAL)
+    files = [PurePath(name).stem if name.endswith(".toml") else name for name in order]
+    shown = style.short(files if len(set(files)) == len(files) else order)
+    axis.set_yticks(range(len(order)), shown, fontsize=style.NORMAL)
     axis.invert_yaxis()
     axis.set_xlim(0, 1.08)
     axis.set_xlabel("weight", fontsize=style.NORMAL)

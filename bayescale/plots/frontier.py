@@ -5,7 +5,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from bayescale.plots import style
+from bayescale.plots import style, wording
 
 
 def plot_frontier(
@@ -93,7 +93,9 @@ def plot_frontier(
                 zorder=4,
                 label="_enough",
             )
-            said.append(f"{target} {value:.4g} takes {enough:.2g} {unit} for {confidence:.0%}")
+            said.append(
+                f"{target} {value:.4g} takes {wording.number(enough)} {unit} for {confidence:.0%}"
+            )
         else:
             said.append(f"{target} {value:.4g} is met by {reached.mean():.0%} of draws at most")
     axis.axhline(confidence, color="0.45", lw=0.8, ls=(0, (2, 2)), zorder=1)
@@ -122,21 +124,14 @@ def plot_frontier(
             fontsize=style.SMALL,
             color=style.THRESHOLD,
         )
-        said.append(f"the budget is {budget:.3g} {unit}")
+        said.append(f"the budget is {wording.number(budget)} {unit}")
     style.log_scale(axis)
     axis.set_xlim(left, right)
     axis.set_ylim(0, 1.02)
     axis.yaxis.set_major_formatter(FuncFormatter(style.percent_text))
     axis.set_xlabel(f"{'compute' if price is None else 'money'} [{unit}]", fontsize=style.NORMAL)
     axis.set_ylabel("P(target met)", fontsize=style.NORMAL)
-    # Lines and the budget may lie in any corner.
-    figure.legend(
-        *axis.get_legend_handles_labels(),
-        loc="outside upper center",
-        ncols=4,
-        fontsize=style.SMALL,
-        frameon=False,
-    )
+    style.legend(figure, *axis.get_legend_handles_labels())
     figure.set_label(
         f"Probability that each target is met, against {'compute' if price is None else 'money'}: {'; '.join(said)}."
     )

@@ -47,31 +47,40 @@ def plot_isoflops(
     axis = figure.subplots()
     told, shown, unsafe = [], [], []
     colors = style.in_order(found.sizes["flops"])
-    for place, (flops, color) in enumerate(zip(found["flops"].values, colors, strict=True)):
-        budget = f"{flops:.2g} FLOP".replace("+", "")
+    for place, (flops, look) in enumerate(zip(found["flops"].values, colors, strict=True)):
+        color, shade = look
+        budget = f"{wording.number(flops)} FLOP"
         loss, sizes = summary["loss"].isel(flops=place), summary["params"].isel(flops=place).values
         low, middle, high = (style.quantile(loss, level) for level in (0.05, 0.5, 0.95))
-        axis.fill_between(sizes, low, high, color=color, alpha=0.18, lw=0, label="_band")
+        axis.fill_between(sizes, low, high, color=color, alpha=0.18 * shade, lw=0, label="_band")
         dashes = style.DASHES[place % len(style.DASHES)]
-        axis.plot(sizes, middle, color=color, ls=dashes, lw=1.4, label=budget)
+        axis.plot(sizes, middle, color=color, alpha=shade, ls=dashes, lw=1.4, label=budget)
         best = float(found["params"][place])
         at = float(np.interp(np.log(best), np.log(sizes), middle))
-        axis.plot([best], [at], marker="o", color=color, ms=7, mec="white", mew=0.6, label="_best")
+        # The line must not show through the point.
+        axis.plot([best], [at], "o", ms=7, mfc="white", mec=(color, shade), mew=2, label="_best")
         shown += [low, high]
         if "near_params" not in found:
             continue
         ends = found["near_params"].isel(flops=place).values
         if np.isfinite(ends).all():
             axis.plot(
-                ends, [at, at], color=color, lw=4, alpha=0.55, solid_capstyle="butt", label="_near"
+                ends,
+                [at, at],
+                color=color,
+                lw=4,
+                alpha=0.55 * shade,
+                solid_capstyle="butt",
+                label="_near",
             )
             told.append(
-                f"{flops:.3g} FLOP: {best:.3g} parameters, near-optimal {ends[0]:.3g} to {ends[1]:.3g}"
+                f"{budget}: {wording.number(best)} parameters, near-optimal "
+                f"{wording.number(ends[0])} to {wording.number(ends[1])}"
             )
         else:
             unsafe.append(budget)
             told.append(
-                f"{flops:.3g} FLOP: {best:.3g} parameters, no size is near-optimal so surely"
+                f"{budget}: {wording.number(best)} parameters, no size is near-optimal so surely"
             )
     style.log_scale(axis)
     # The flanks of a bowl say nothing about its bottom.
@@ -88,13 +97,7 @@ def plot_isoflops(
         color="0.35",
     )
     # Bowls are wide: none of the corners is free of bands.
-    figure.legend(
-        *axis.get_legend_handles_labels(),
-        loc="outside upper center",
-        ncols=4,
-        fontsize=style.SMALL,
-        frameon=False,
-    )
+    style.legend(figure, *axis.get_legend_handles_labels())
     figure.set_label(f"Loss against parameters at fixed budgets. {'; '.join(told)}.")
     return figure
 

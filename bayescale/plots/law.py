@@ -5,7 +5,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from bayescale.plots import style
+from bayescale.plots import style, wording
 
 #: Single draws shown beside the median.
 SHOWN = 25
@@ -62,7 +62,8 @@ def plot_law(curves: xr.Dataset, *, size: tuple[float, float] = SIZE) -> Figure:
         axis.set_xlabel(str(curves["label"].sel(input=name).values), fontsize=style.SMALL)
         seen += [low, high]
         told.append(
-            f"along {name} from {at[0]:.3g} to {at[-1]:.3g} the median goes from {middle[0]:.3g} to {middle[-1]:.3g}"
+            f"along {name} from {wording.number(at[0])} to {wording.number(at[-1])} the median goes "
+            f"from {wording.number(middle[0])} to {wording.number(middle[-1])}"
         )
     what = curves["value"].attrs["long_name"]
     if what == "score":

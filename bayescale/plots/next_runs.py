@@ -6,10 +6,15 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from bayescale.plots import style
+from bayescale.plots import style, wording
 
 #: Bought candidates that the description names.
 _NAMED = 6
+#: How a batch was chosen, in words.
+_RULES = {
+    "most for each FLOP": "bought one by one: what removes most doubt for each FLOP, after those before it",
+    "most": "bought one by one: what removes most doubt, at any price within the budget, after those before it",
+}
 
 
 def plot_candidates(
@@ -93,13 +98,24 @@ def plot_candidates(
     bar.ax.yaxis.set_major_formatter(FuncFormatter(style.scale_text))
     bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.ax.tick_params(labelsize=style.SMALL)
-    axis.legend(fontsize=style.SMALL, frameon=False, loc="upper left")
+    style.legend(figure, *axis.get_legend_handles_labels())
+    if "rule" in found.attrs and bought.any():
+        axis.set_title(
+            _RULES.get(found.attrs["rule"], found.attrs["rule"]),
+            loc="left",
+            fontsize=style.SMALL,
+            color="0.35",
+        )
     best = int(worth.argmax())
-    told = [f"{p:.3g} x {t:.3g}" for p, t in zip(params[bought], tokens[bought], strict=True)]
+    told = [
+        f"{wording.number(p)} x {wording.number(t)}"
+        for p, t in zip(params[bought], tokens[bought], strict=True)
+    ]
     more = f" and {len(told) - _NAMED} more" if len(told) > _NAMED else ""
     names = ", ".join(told[:_NAMED]) + more
     figure.set_label(
-        f"{worth.size} candidates over parameters and tokens; worth most for each FLOP is {params[best]:.3g} "
-        f"parameters on {tokens[best]:.3g} tokens. To be bought: {names or 'none'}."
+        f"{worth.size} candidates over parameters and tokens; worth most for each FLOP is "
+        f"{wording.number(params[best])} parameters on {wording.number(tokens[best])} tokens. "
+        f"To be bought: {names or 'none'}."
     )
     return figure

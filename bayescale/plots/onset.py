@@ -51,12 +51,13 @@ def plot_onset(
     style.log_scale(middle)
     middle.set_xlim(start, horizon)
     top = max(float(shares.max()), 0.02)
+    tallest = min(1.25 * top, 1.0)
     for axis, share, text in (
         (left, already, "already"),
         (right, never, "not before\nthe horizon"),
     ):
-        axis.bar([0], [min(share, 1.25 * top)], width=0.6, color=style.THRESHOLD, label=text)
-        if share > 1.25 * top:
+        axis.bar([0], [min(share, tallest)], width=0.6, color=style.THRESHOLD, label=text)
+        if share > tallest:
             # These masses may dwarf the histogram: the bar is cut, and its number written.
             cut, slant = 1.02 * top, 0.05 * top
             axis.fill_between(
@@ -73,7 +74,7 @@ def plot_onset(
         axis.tick_params(length=0)
         axis.annotate(
             _mass(share),
-            (0, min(share, 1.25 * top)),
+            (0, min(share, tallest)),
             xytext=(0, 2),
             textcoords="offset points",
             ha="center",
@@ -81,7 +82,8 @@ def plot_onset(
             fontweight="bold",
         )
         axis.spines[["top", "right", "left"]].set_visible(False)
-    left.set_ylim(0, 1.4 * top)
+    # No share is above 100 %: there is but room for a number.
+    left.set_ylim(0, min(1.4 * top, 1.15))
     left.set_ylabel("share of draws", fontsize=style.NORMAL)
     left.yaxis.set_major_formatter(FuncFormatter(style.percent_text))
     left.tick_params(axis="y", labelsize=style.SMALL)
@@ -92,9 +94,9 @@ def plot_onset(
     unit = answer["onset_draws"].attrs.get("units", "FLOP")
     middle.set_xlabel(f"onset [{unit}]", fontsize=style.NORMAL)
     levels = np.quantile(draws, (0.05, 0.5, 0.95), method="nearest")
-    low, middle_at, high = ("∞" if np.isinf(each) else f"{each:.3g}" for each in levels)
+    low, middle_at, high = ("∞" if np.isinf(each) else wording.number(each) for each in levels)
     figure.set_label(
-        f"From where on {sense}, between {start:.3g} and {horizon:.3g} {unit}: median "
+        f"From where on {sense}, between {wording.number(start)} and {wording.number(horizon)} {unit}: median "
         f"{middle_at}, 90 %: {low} to {high}; already with {_mass(already)}, "
         f"not before the horizon with {_mass(never)}."
     )

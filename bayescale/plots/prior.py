@@ -7,7 +7,10 @@ import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-from bayescale.plots import style
+from bayescale.plots import style, wording
+
+#: Bins of the posterior to one of the prior.
+_FINEST = 20
 
 
 def plot_prior(
@@ -69,7 +72,17 @@ def plot_prior(
         bounds = [*np.quantile(before, [0.01, 0.99]), *np.quantile(after, [0.0005, 0.9995])]
         # No finer than 500 draws of a prior can fill.
         edges = np.linspace(min(bounds), max(bounds), 30)
+        # So many times finer that what the runs narrowed down is not one bar.
+        finer = int(
+            np.clip(
+                10 * (edges[-1] - edges[0]) / (30 * np.ptp(np.quantile(after, [0.05, 0.95])) or 1),
+                1,
+                _FINEST,
+            )
+        )
         for values, color, label in ((before, "0.75", "prior"), (after, style.MEDIAN, "posterior")):
+            if label == "posterior":
+                edges = np.linspace(edges[0], edges[-1], 29 * finer + 1)
             density, _ = np.histogram(values, edges)
             axis.stairs(
                 density / values.size / np.diff(edges),
@@ -89,7 +102,8 @@ def plot_prior(
         axis.spines[["top", "right", "left"]].set_visible(False)
         low, middle, high = np.quantile(after, [0.05, 0.5, 0.95])
         told.append(
-            f"{name} {middle:.3g} (90 %: {low:.3g} to {high:.3g}), prior {np.median(before):.3g}"
+            f"{name} {wording.number(middle)} (90 %: {wording.number(low)} to {wording.number(high)}), "
+            f"prior {wording.number(np.median(before))}"
         )
     for axis in axes[len(names) :]:
         axis.set_visible(False)
@@ -97,13 +111,6 @@ def plot_prior(
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             named.setdefault(label, handle)
-    figure.legend(
-        list(named.values()),
-        list(named),
-        loc="outside upper center",
-        ncols=3,
-        fontsize=style.SMALL,
-        frameon=False,
-    )
+    style.legend(figure, list(named.values()), list(named))
     figure.set_label(f"Posterior over prior: {'; '.join(told)}.")
     return figure

@@ -25,8 +25,8 @@ def plot_ranks(result: xr.Dataset, *, size: tuple[float, float] = style.WIDE_SIZ
     matplotlib.figure.Figure
         ArviZ's difference of the empirical distribution of the ranks from a uniform one. *How to read it*: an honest
         posterior stays about zero; an arch means forecasts too high, a trough too low, an S that they are too narrow
-        (falling through the middle) or too wide (rising). ArviZ marks the points at which an uneven distribution
-        departs, and prints the probability of ranks less even than these.
+        (falling through the middle) or too wide (rising). Marked are the points at which an uneven distribution
+        departs; p is the probability of ranks less even than these, were the posterior honest.
 
     Examples
     --------
@@ -57,8 +57,24 @@ def plot_ranks(result: xr.Dataset, *, size: tuple[float, float] = style.WIDE_SIZ
         figure_kwargs={"figsize": size, "layout": "constrained"},
     )
     figure: Figure = collection.viz["figure"].item()
+    for axis in figure.axes:
+        axis.set_xlabel("rank as a share of all (PIT)", fontsize=style.SMALL)
+        axis.tick_params(labelsize=style.SMALL)
+        for text in axis.texts:
+            text.set_text(re.sub(r"^p=([\d.]+)\(.*", _chance, text.get_text()))
+    figure.supylabel("share of ranks below, less that of even ranks", fontsize=style.NORMAL)
+    figure.supxlabel(
+        "p: probability of ranks less even than these, were the posterior honest; marked: where they depart",
+        fontsize=style.SMALL,
+        color="0.35",
+    )
     figure.set_label(
         f"Ranks of true answers of model {result.attrs['model']}: {', '.join(names)}, "
         f"{result.sizes['simulation']} simulations"
     )
     return figure
+
+
+def _chance(found: re.Match[str]) -> str:
+    """A probability of two digits, which is never 0."""
+    return "p < 0.01" if float(found[1]) < 0.01 else f"p = {found[1]}"

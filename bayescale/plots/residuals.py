@@ -9,6 +9,8 @@ from bayescale.plots import style
 
 #: Times what four in five residuals keep to: beyond it a run is told at the edge, or it would flatten all others.
 _FAR = 8.0
+#: Rows of residuals that are written at an edge; more would cover the runs.
+_ROWS = 3
 
 
 def plot_residuals(
@@ -29,8 +31,8 @@ def plot_residuals(
     -------
     matplotlib.figure.Figure
         *How to read it*: a residual is by how many per cent a run's loss lies above the law's median. A trend is a
-        law that bends otherwise than the runs do. A run far outside of what the others keep to is written at the
-        edge. Its label is a description in words.
+        law that bends otherwise than the runs do. A run far outside of what the others keep to is a triangle
+        at the edge, with its residual where there is room. Its label is a description in words.
 
     Examples
     --------
@@ -75,22 +77,17 @@ def plot_residuals(
             axis.set_xticks([])
             axis.spines[["top", "right"]].set_visible(False)
         else:
-            style.log_scale(axis)
+            style.log_scale(axis, labels=max(4, 12 // len(against)))
         axis.set_xlabel(label, fontsize=style.NORMAL)
-        for at, value in zip(values[far], residual[far], strict=True):
-            _tell_far(axis, float(at), float(value))
+        room = (size[0] - 0.8) / len(against) - 0.1
+        for up in (True, False):
+            which = far & ((residual > 0) == up)
+            if which.any():
+                _tell_far(axis, values[which], residual[which], room, up=up)
     axes[0].set_ylabel("loss above the law [%]", fontsize=style.NORMAL)
     axes[0].tick_params(axis="y", labelsize=style.SMALL)
     if several:
-        figure.legend(
-            *axes[0].get_legend_handles_labels(),
-            loc="outside upper center",
-            ncols=4,
-            fontsize=style.SMALL,
-            frameon=False,
-            handletextpad=0.3,
-            columnspacing=1.4,
-        )
+        style.legend(figure, *axes[0].get_legend_handles_labels(), handletextpad=0.3)
     worst = int(np.abs(residual).argmax())
     name = str(runs["run_id"].values[worst]) if "run_id" in runs else f"run {worst + 1}"
     figure.set_label(
@@ -100,18 +97,39 @@ def plot_residuals(
     return figure
 
 
-def _tell_far(axis: Axes, at: float, value: float) -> None:
-    """Write a residual at the edge that it lies beyond."""
-    up = value > 0
-    axis.annotate(
-        f"{value:+.3g} %",
-        (at, 1.0 if up else 0.0),
-        xycoords=("data", "axes fraction"),
-        xytext=(0, -14 if up else 14),
-        textcoords="offset points",
-        ha="center",
-        va="top" if up else "bottom",
-        fontsize=style.SMALL,
-        arrowprops={"arrowstyle": "->", "lw": 0.8, "shrinkA": 0, "shrinkB": 0},
-        annotation_clip=False,
+def _tell_far(axis: Axes, at: np.ndarray, values: np.ndarray, room: float, *, up: bool) -> None:
+    """Mark residuals at the edge that they lie beyond, and write them where there is room."""
+    axis.set_xlim(axis.get_xlim())
+    height = 1.0 if up else 0.0
+    axis.plot(
+        at,
+        np.full(at.size, height),
+        "^" if up else "v",
+        color="black",
+        ms=5,
+        transform=axis.get_xaxis_transform(),
+        clip_on=False,
+        label="_far",
+        zorder=4,
     )
+    texts = [f"{value:+.3g} %" for value in values]
+    places = style.places(
+        [room * style.across(axis, each) for each in at],
+        [style.text_width(text, size=style.SMALL) + 0.05 for text in texts],
+        room,
+    )
+    for text, place, (row, side) in zip(texts, at, places, strict=True):
+        if row >= _ROWS:
+            continue
+        axis.annotate(
+            text,
+            (place, height),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, (-1 if up else 1) * (5 + 11 * row)),
+            textcoords="offset points",
+            ha=side,
+            va="top" if up else "bottom",
+            fontsize=style.SMALL,
+            path_effects=style.halo(),
+            zorder=5,
+        )

@@ -64,7 +64,7 @@ def plot_returns(
     above.set_ylabel(
         f"{wording.meaning(summary, 'gain')}\n[{wording.unit_of(gain)}]", fontsize=style.NORMAL
     )
-    above.legend(fontsize=style.SMALL, frameon=False, loc="upper right")
+    style.legend(figure, *above.get_legend_handles_labels())
     lower.plot(flops, below.values, color=style.THRESHOLD, lw=1.4, label="probability")
     lower.set_ylim(-0.03, 1.03)
     lower.yaxis.set_major_formatter(FuncFormatter(style.percent_text))
@@ -76,8 +76,9 @@ def plot_returns(
     lower.set_xlabel(f"{name} [{unit.strip()}]" if unit else name, fontsize=style.NORMAL)
     ends = [wording.interval(gain.isel(flops=place)) for place in (0, -1)]
     figure.set_label(
-        f"Above: {wording.meaning(summary, 'gain')} against {name}, from {ends[0]} at {flops[0]:.3g} to {ends[1]} at "
-        f"{flops[-1]:.3g}{unit}. Below: the probability that it is less than {threshold:g}, from "
+        f"Above: {wording.meaning(summary, 'gain')} against {name}, from {ends[0]} at {wording.number(flops[0])} "
+        f"to {ends[1]} at {wording.number(flops[-1])}{unit}. "
+        f"Below: the probability that it is less than {threshold:g}, from "
         f"{float(below[0]):.0%} to {float(below[-1]):.0%}."
     )
     return figure

@@ -37,8 +37,8 @@ def alt_text(
     of = f" of {groups} families" if groups > 1 else ""
     told = [
         f"Above: test loss against {scale}. {runs.sizes['run']} runs{of} reach "
-        f"{largest(summary, runs):.3g}{unit}.",
-        f"The curve runs from {loss[0]} at {flops[0]:.3g} to {loss[1]} at {flops[-1]:.3g}{unit}.",
+        f"{number(largest(summary, runs))}{unit}.",
+        f"The curve runs from {loss[0]} at {number(flops[0])} to {loss[1]} at {number(flops[-1])}{unit}.",
     ]
     if held_out is not None:
         points = zip(names(held_out), held_out["loss"].values, strict=True)
@@ -47,7 +47,7 @@ def alt_text(
     ends = [interval(summary[name].isel(flops=index)) for index in (0, -1)]
     told.append(f"Below: {meaning(summary, name)}, from {ends[0]} to {ends[1]}.")
     for answer in answers:
-        where = f"{answer.attrs['beyond']:.3g}{unit}"
+        where = f"{number(answer.attrs['beyond'])}{unit}"
         told.append(f"{question(answer, summary)} at {where}: {chance(answer)}.")
     return " ".join(told)
 
@@ -80,7 +80,7 @@ def sense(answer: xr.Dataset, unit: str = "in the unit of the loss") -> str:
     >>> sense(xr.Dataset(attrs={"predicate": "gain_below", "threshold": 0.01, "step": 2.0}), "nat/token")
     'a doubling buys less than 0.01 nat/token'
     """
-    step, threshold = answer.attrs["step"], f"{answer.attrs['threshold']:g}"
+    step, threshold = answer.attrs["step"], _plain(f"{answer.attrs['threshold']:g}")
     more = "a doubling" if step == 2 else f"{step:g} times the compute"
     senses = {
         "gain_below": f"{more} buys less than {threshold} {unit}",
@@ -120,8 +120,27 @@ def interval(draws: xr.DataArray) -> str:
     return f"{middle} (90 %: {low} to {high})"
 
 
+def number(value: float) -> str:
+    """A number of three digits, as the axes write it.
+
+    Examples
+    --------
+    >>> [number(value) for value in (3684.0, 1.25e24, -1e-07, 0.3478)]
+    ['3680', '1.25e24', '-1e-7', '0.348']
+    """
+    return _plain(f"{value:.3g}")
+
+
 def _digits(value: float) -> str:
-    return f"{value:#.3g}".rstrip(".")
+    return _plain(f"{value:#.3g}").rstrip(".")
+
+
+def _plain(text: str) -> str:
+    """A number without the sign and the zeros of its power, and without a power where it is short."""
+    digits, _, power = text.partition("e")
+    if not power:
+        return text
+    return f"{float(text):.0f}" if 0 < int(power) < 5 else f"{digits}e{int(power)}"
 
 
 def column_of(summary: xr.Dataset) -> str:
