@@ -2048,3 +2048,15 @@ def test_pymc_draws_runs_from_the_prior(pile: xr.Dataset, head: str, noise: str)
         ).prior_predictive
     assert np.isfinite(drawn["log_loss"]).all()
     assert float(drawn["log_loss"].std(drawn["log_loss"].dims[-1]).median()) > 0.005
+
+
+@pytest.mark.parametrize("verb", [bs.fit, bs.build, bs.sample_prior])
+@pytest.mark.parametrize("given", ["frame", "path", "renamed"])
+def test_what_is_no_table_of_runs_is_named(pile: xr.Dataset, verb: Callable, given: str) -> None:
+    runs = {
+        "frame": pd.DataFrame({"params": [1e9], "loss": [2.0]}),
+        "path": "runs.csv",
+        "renamed": pile.rename(run="obs"),
+    }[given]
+    with pytest.raises(ValueError, match=r"read_runs returns, with dim run; got a"):
+        verb(runs, "chinchilla")

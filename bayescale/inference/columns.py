@@ -12,8 +12,24 @@ from bayescale.runs.columns import nearest
 from bayescale.runs.screen import levels
 
 
+def check_table(runs: xr.Dataset) -> None:
+    """Raise ValueError unless this is a table of runs."""
+    given: object = runs
+    if not isinstance(given, xr.Dataset) or "run" not in given.dims:
+        what = (
+            f"a Dataset with the dims {', '.join(map(str, given.sizes)) or 'of none'}"
+            if isinstance(given, xr.Dataset)
+            else f"a {type(given).__name__}"
+        )
+        raise ValueError(
+            f"runs: expected the Dataset that bayescale.read_runs returns, with dim run; got {what}: give it to "
+            "read_runs first"
+        )
+
+
 def check_columns(runs: xr.Dataset, model: Model) -> None:
     """Raise ValueError, with what to do, if the run table cannot feed the model."""
+    check_table(runs)
     where = runs.attrs.get("source", "runs")
     if "loss" not in runs:
         raise ValueError(

@@ -25,7 +25,7 @@ from bayescale.inference.build import build
 from bayescale.inference.centring import centered, decide, undecided
 from bayescale.inference.checkpoints import average_checkpoints
 from bayescale.inference.collapse import grid
-from bayescale.inference.columns import check_columns
+from bayescale.inference.columns import check_columns, check_table
 from bayescale.inference.compile import Compiled, compile_model, nutpie_model, unconstrain
 from bayescale.inference.minima import fill_minima
 from bayescale.inference.prior import draw_prior
@@ -152,6 +152,7 @@ def fit(
     (1, 1000)
     """
     check_settings(draws, chains, sampler, random_seed)
+    check_table(runs)
     notes = get_notes(runs)
     if model is None:
         model, note = default_model(runs)
