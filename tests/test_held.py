@@ -11,6 +11,7 @@ from test_decide import _ones, three_inputs
 
 import bayescale as bs
 from bayescale.decide.scenario import Scenario
+from bayescale.forecast.held import pair_draws
 from bayescale.model import Model
 
 CHAINS, DRAWS = 2, 30
@@ -32,6 +33,15 @@ def of_repeated(model: str | Model, **options: Any) -> xr.DataTree:
         R_N=5.3,
         **options,
     )
+
+
+def of_experts() -> xr.DataTree:
+    """A law that grows along no path and holds none of its inputs."""
+    sizes, experts = (each.ravel() for each in np.meshgrid(np.geomspace(2e7, 1e9, 5), [8, 64, 512]))
+    columns = {"params": sizes, "experts": experts, "tokens": np.full(sizes.size, 1.3e11)}
+    runs = xr.Dataset({name: ("run", values.astype(float)) for name, values in columns.items()})
+    known = {"a": 0.08, "b": 0.03, "c": 0.0045, "E_start": 2.0, "E_max": 350.0}
+    return fake_fit("moe", CHAINS, DRAWS, runs=runs, jitter=0.02, **known)
 
 
 @pytest.fixture(scope="module", params=["law", "drift"])
@@ -125,6 +135,29 @@ def test_a_stack_holds_each_member_at_draws(unique: np.ndarray) -> None:
     assert float(found["compute_quantile"].sel(quantile=0.5).item()) > 0
 
 
+def test_what_cannot_be_held_is_told_with_what_the_law_has() -> None:
+    routed = of_experts()
+    for at in (None, {"experts": 8.0}):
+        with pytest.raises(
+            ValueError, match="inputs are params, experts; forecast planned rows"
+        ) as why:
+            bs.returns(routed, flops=1e24, at=at)
+        assert "--at " not in str(why.value)
+        assert "--planned TABLE" in str(why.value)
+    with pytest.raises(ValueError, match="has no input 'bits' to hold; its inputs are params, exp"):
+        bs.returns(routed, flops=1e24, at={"bits": 8.0})
+    fit = of_repeated("repetition")
+    with pytest.raises(
+        ValueError, match="tokens, unique_tokens, of which unique_tokens can be held"
+    ):
+        bs.returns(fit, flops=1e24, at={"bits": 8.0})
+    with pytest.raises(ValueError, match="'params' of law 'repetition' grows with compute"):
+        bs.returns(fit, flops=1e24, at={"params": 1e9})
+    # As an example a value that the runs have.
+    with pytest.raises(ValueError, match=r"at=\{'unique_tokens': 2e10\}, or --at unique_tokens="):
+        bs.allocate(fit, flops=1e24)
+
+
 SCENARIO = """
 format = 1
 [run]
@@ -174,3 +207,11 @@ def test_one_bad_draw_is_named() -> None:
     sparse = three_inputs("sparsity", "density", 0.5, **_ones("sparsity"))
     with pytest.raises(ValueError, match=r"at: density = 2 must be at most 1"):
         bs.returns(sparse, flops=1e24, at={"density": [0.5, 2.0, 0.25]})
+
+
+def test_draws_with_named_dims_are_read_by_name() -> None:
+    values = xr.DataArray(np.arange(1.0, 7.0).reshape(2, 3), dims=("chain", "draw"))
+    found = pair_draws(values, 6, "at: x")
+    np.testing.assert_array_equal(pair_draws(values.T, 6, "at: x"), found)
+    with pytest.raises(ValueError, match="dims chain, run: expected chain and draw"):
+        pair_draws(values.rename(draw="run"), 6, "at: x")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from fake_fit import fake_fit, with_tasks
+from test_held import of_experts
 from typer.testing import CliRunner
 
 import bayescale as bs
@@ -355,7 +356,7 @@ def test_the_onset_is_told_with_its_unit_and_the_sign_of_infinity(tmp_path: Path
     facts = told(bs.write_report(tree, tmp_path / "a.json", gain_below=1e-6))
     alts = [each.get("alt", "") for each in section(facts, "loss")]
     (alt,) = [each for each in alts if each.startswith("From where")]
-    assert "buys less than 1e-06 nat/token, between" in alt
+    assert "buys less than 1e-6 nat/token, between" in alt
     assert "median ∞, 90 %: ∞ to ∞;" in alt
     (onset,) = [each for each in facts["answer"] if each.startswith("By ")]
     assert re.search(r"for good with probability less than [\d.]+ %\.$", onset)
@@ -394,7 +395,14 @@ def test_a_doubt_is_told_once(plain: xr.DataTree, tmp_path: Path) -> None:
     (doubts,) = (each["notes"] for each in section(facts, "doubts"))
     far = [each["message"] for each in doubts if each["code"] == "far_extrapolation"]
     assert len(far) == 1
-    assert far[0].startswith("the scale lies more than a decade beyond")
+    assert far[0].startswith("the scale 1e25 FLOP lies more than a decade beyond")
+    # Of a target it says so.
+    asked = {"beyond": 2.5e22, "loss": [1.4], "confidence": 0.5}
+    facts = told(bs.write_report(plain, tmp_path / "a.json", **asked))
+    (doubts,) = (each["notes"] for each in section(facts, "doubts"))
+    (far,) = [each["message"] for each in doubts if each["code"] == "far_extrapolation"]
+    needed = number(facts["numbers"]["targets"][0]["compute_at_confidence"])
+    assert far.startswith(f"what the targets take: the scale {needed} FLOP lies more than a decade")
 
 
 DOMINATED_MESSAGE = (
@@ -513,6 +521,32 @@ def test_a_target_beyond_a_plan_is_beyond_the_plan(tmp_path: Path) -> None:
     assert re.search(r"not reached .* up to \S+ FLOP, where the search ends", facts["answer"][-1])
 
 
+def test_a_target_on_the_edge_of_infinity_is_told_without_digits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = fake_fit(draws=100, jitter=0.02)
+    real = bs.compute_for(tree, loss=[2.0, 2.1, 2.2, 1.0])
+    largest = float(tree["constant_data"]["flops"].max())
+    needed = largest * np.array([10**7.5, 10**1.5, 10**1.5, np.inf])
+    found = real.assign(
+        compute_at_confidence=("loss", needed),
+        decades_beyond=("loss", np.log10(needed / largest)),
+        p_unreachable=("loss", [0.08, 0.098, 0.05, 1.0]),
+        p_unreachable_mcse=("loss", np.full(4, 0.002)),
+    )
+    monkeypatch.setattr("bayescale.report.question.compute_for", lambda *_, **__: found)
+    facts = told(bs.write_report(tree, tmp_path / "a.json", loss=[2.0, 2.1, 2.2, 1.0]))
+    far, edge, sure, never = [each for each in facts["answer"] if each.startswith("A loss of ")]
+    assert "is not reached with 90 % confidence within three decades of the runs;" in far
+    assert "is only just reached with 90 % confidence, or not at all;" in edge
+    assert f"takes {number(needed[1])} FLOP for 90 % confidence" in sure
+    assert "is not reached with 90 % confidence whatever the compute" in never
+    cells = table(facts, "target")
+    assert cells["2"][1:3] == [f"more than {number(1e3 * largest)}", "over 3"]
+    assert cells["2.1"][1:3] == ["only just, or never", "–"]
+    assert cells["2.2"][1:3] == [number(needed[1]), "1.5"]
+
+
 @pytest.mark.parametrize("over", ["family", "corpus"])
 def test_every_figure_is_of_the_group_asked_about(
     over: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -576,6 +610,12 @@ def test_tasks_and_one_input_and_no_convergence(tmp_path: Path) -> None:
     )
     facts = told(bs.write_report(known, tmp_path / "tasks.json"))
     assert list(table(facts, "capability")) == ["acc_easy"]
+    peaked = bs.capability(known, flops=[facts["numbers"]["beyond"]], length=(1,)).squeeze()
+    *_, peak, passed = table(facts, "capability")["acc_easy"]
+    assert float(peaked["p_peak_passed"]) > 0.95
+    start = number(peaked.attrs["start"])
+    assert peak == f"at or before {start} (90 %: at or before {start} to at or before {start})"
+    assert passed.startswith("more than")
     one = fake_fit("power", draws=100, jitter=0.05, converged=False)
     facts = told(bs.write_report(one, tmp_path / "one.json"))
     assert facts["alarm"].startswith("The sampler did not converge")
@@ -598,15 +638,55 @@ def test_a_law_whose_other_inputs_are_held_is_answered(tmp_path: Path) -> None:
         assert list(table(facts, "capability")) == ["acc_easy"]
 
 
+def test_what_is_held_stands_in_the_answer(tmp_path: Path) -> None:
+    tree = fake_fit("repetition", draws=50, jitter=0.05)
+    asked = {"at": {"unique_tokens": 1e11}, "beyond": 1e24, "along": "fixed-ratio=20"}
+    facts = told(bs.write_report(tree, tmp_path / "a.json", **asked))
+    held = "with unique_tokens held at 1e11"
+    assert facts["answer"][0].startswith(f"At 1e24 FLOP, {held}, a doubling buys")
+    assert any(each.startswith(f"Of 1e24 FLOP, {held}, the least") for each in facts["answer"])
+    (divided, *_) = [block for block in section(facts, "allocation") if "table" in block]
+    assert held in divided["table"]
+    assert table(facts, "assumptions")["other inputs"] == ["unique_tokens held at 1e11"]
+    assert facts["numbers"]["at"] == {"unique_tokens": 1e11}
+    assert "e+" not in json.dumps([facts["answer"], facts["sections"][:4]])
+
+
 def test_a_law_that_cannot_grow_says_so_and_the_rest_stands(tmp_path: Path) -> None:
     tree = fake_fit("repetition", draws=100, jitter=0.05)
-    facts = told(bs.write_report(tree, tmp_path / "a.json"))
-    assert facts["answer"][0].startswith("What more compute buys is not known: no path is known")
+    command = "bayescale report 'a fit.nc'"
+    facts = told(bs.write_report(tree, tmp_path / "a.json", loss=[2.0], command=command))
+    unique = f"{float(tree['constant_data']['unique_tokens'].median()):.3g}".replace("e+", "e")
+    (answer,) = facts["answer"]
+    assert answer.startswith("What more compute buys depends on unique_tokens too")
+    assert f"`bayescale report 'a fit.nc' --at unique_tokens={unique}`" in answer
     assert "no path is known" in facts["numbers"]["not_answered"]
     assert any("no path is known" in each for each in unanswered(facts))
     assert {"trust", "prior", "checklist", "model", "reproduce"} <= {
         each["key"] for each in facts["sections"]
     }
+    page = bs.write_report(tree, tmp_path / "a.html").read_text("utf-8")
+    assert "<code>bayescale report fit.nc <span>--at</span> unique_tokens=" in page
+
+
+def test_a_law_without_a_path_is_asked_for_planned_rows(tmp_path: Path) -> None:
+    facts = told(bs.write_report(of_experts(), tmp_path / "a.json"))
+    (answer,) = facts["answer"]
+    assert "how params and experts grow with it" in answer
+    assert "`bayescale forecast fit.nc --planned TABLE`" in answer
+    # Nothing is said of an answer that is not there.
+    shown = " ".join(facts["basis"])
+    assert "Taken" not in shown
+    assert "how scale grows" not in table(facts, "assumptions")
+    (span, _) = (block["text"] for block in section(facts, "assumptions") if "text" in block)
+    assert span == "The runs span 1.7 decades of params, 2e7 to 1e9."
+    assert table(facts, "checklist", 4)["How far does it extrapolate?"] == [
+        "nothing beyond the runs is forecast here"
+    ]
+    assert "a" in table(facts, "prior")
+    for text in (*unanswered(facts), facts["numbers"]["not_answered"]):
+        assert "--at" not in text
+        assert "--planned TABLE" in text
 
 
 def test_bad_input_writes_nothing(plain: xr.DataTree, tmp_path: Path) -> None:
@@ -688,6 +768,52 @@ def test_a_family_whose_runs_end_early_is_not_within_them(tmp_path: Path) -> Non
     assert "the runs of small end at 7.68e17 FLOP" in text
 
 
+@pytest.mark.parametrize(
+    ("levels", "said"),
+    [
+        ([-0.0003, 0.027, 0.06], "0.027 (90 %: -0.0003 to 0.060)"),
+        ([-1e-18, 0.027, 0.06], "0.027 (90 %: 0.000 to 0.060)"),
+        ([0.0, 0.027, 0.06], "0.027 (90 %: 0.000 to 0.060)"),
+        ([0.21, 1.9, 33.2], "1.9 (90 %: 0.21 to 33)"),
+        ([5.5, 138.0, 1234.0], "140 (90 %: 5.5 to 1200)"),
+        ([2.146, 2.163, 2.178], "2.163 (90 %: 2.146 to 2.178)"),
+    ],
+)
+def test_a_spread_keeps_its_digits(levels: list[float], said: str) -> None:
+    assert spread(xr.DataArray(levels, {"quantile": [0.05, 0.5, 0.95]}, "quantile")) == said
+
+
+def test_no_safe_size_is_explained(tmp_path: Path) -> None:
+    blurred = fake_fit("chinchilla", draws=200, jitter=0.3)
+    facts = told(bs.write_report(blurred, tmp_path / "a.json", beyond=1e24))
+    assert any("none so safe" in row for row in table(facts, "allocation").values())
+    texts = [block.get("text", "") for block in section(facts, "allocation")]
+    (said,) = [text for text in texts if text.startswith("None so safe: no size lies within")]
+    assert "0.005 nat/token" in said
+    sharp = fake_fit("chinchilla", draws=50, jitter=0.001)
+    assert "so safe" not in bs.write_report(sharp, tmp_path / "b.md", beyond=1e22).read_text()
+
+
+def test_numbers_are_written_alike_in_every_form(tmp_path: Path) -> None:
+    tree = fake_fit(draws=50, jitter=0.05)
+    text = bs.write_report(tree, tmp_path / "a.md", beyond=1e25).read_text("utf-8")
+    assert not re.search(r"\de\+\d", text.partition("## The model, word")[0])
+
+
+def test_a_doubt_about_the_floor_can_be_read_without_the_law(tmp_path: Path) -> None:
+    message = (
+        "a loss of 1.8 is met in 5.2% of draws that have their irreducible loss above it: the drift of the slope "
+        "carries them past what the law alone allows"
+    )
+    tree = fake_fit(draws=50, jitter=0.05, notes=(Note("below_the_floor", "error", message),))
+    tree["log_prior"] = xr.DataTree(xr.zeros_like(tree["log_prior"].to_dataset()))
+    facts = told(bs.write_report(tree, tmp_path / "a.json"))
+    assert facts["basis"][-1] == (
+        "Before acting read the doubts: a loss of 1.8 is met in 5.2 % of draws only because the slope may drift: the "
+        "law alone never gets there."
+    )
+
+
 # In a browser -----------------------------------------------------------------------------------
 
 
@@ -744,10 +870,12 @@ def test_the_page_in_a_browser(opened, width: int, scheme: str) -> None:
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
     figures = shown.query_selector_all("figure svg")
     assert len(figures) >= 6
-    for box in (each.bounding_box() for each in figures):
-        assert box["width"] > 250
+    for figure in figures:
+        box, frame = figure.bounding_box(), figure.query_selector("xpath=..").bounding_box()
+        # Letters stay as large as they are drawn: on a phone a figure moves in its own box.
+        assert box["width"] >= 510
         assert box["height"] > 80
-        assert box["x"] + box["width"] <= width
+        assert frame["x"] + frame["width"] <= width
     # What is too wide moves in its own box, and a caption never does.
     for caption in shown.query_selector_all("caption span"):
         box = caption.bounding_box()
@@ -839,6 +967,9 @@ def test_it_prints(opened) -> None:
     # On paper the page is light, whatever the screen was, and has no menu.
     assert shown.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not shown.query_selector("nav").is_visible()
+    # As wide as the page.
+    widths = "[...document.querySelectorAll('figure svg, main')].map(each => each.clientWidth)"
+    assert len(set(shown.evaluate(widths))) == 1
     shown.close()
 
 

@@ -67,7 +67,8 @@ def distance_note(saved: Saved, compute: np.ndarray, groups: Iterable[Group] = (
     list of Note
         ``far_extrapolation``, ``below_the_runs``, both or none.
     """
-    asked, unit = np.log10(np.asarray(compute, dtype=float)).reshape(-1), scale_unit(saved)
+    scales, unit = np.asarray(compute, dtype=float).reshape(-1), scale_unit(saved)
+    asked = np.log10(scales)
     notes = []
     for code, decades, end, advice in (
         (
@@ -83,12 +84,18 @@ def distance_note(saved: Saved, compute: np.ndarray, groups: Iterable[Group] = (
             "was a unit meant, such as 7B for 7e9? Laws of large runs say little of small ones",
         ),
     ):
+        # As they are told, so that no distance of one decade is called more than one.
+        decades = decades.round(2)
         far = int((decades > FAR).sum())
         if not far:
             continue
-        which = f"{far} of {decades.size} scales {'lies' if far == 1 else 'lie'}"
-        which = "the scale lies" if decades.size == 1 else which
-        distance = f"{decades.max():.1f} decades" + ("" if decades.size == 1 else " at most")
+        farthest = f"{scales[decades.argmax()]:.3g}{unit}"
+        distance = f"{decades.max():.3g} decades"
+        if decades.size == 1:
+            which = f"the scale {farthest} lies"
+        else:
+            which = f"{far} of {decades.size} scales {'lies' if far == 1 else 'lie'}"
+            distance += f" at most, at {farthest}"
         message = f"{which} more than a decade {end}: {distance}"
         notes.append(Note(code, "warning", message, advice))
     return [*notes, *_behind(saved, asked, groups)]

@@ -9,10 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayescale.drift import Paths
 from bayescale.forecast.curve import Saved
+from bayescale.forecast.montecarlo import SAMPLE_DIMS
+from bayescale.forecast.path import PLANNED
 from bayescale.laws import Input, Param
 from bayescale.model import hint
 
@@ -26,7 +29,8 @@ def pair_draws(values: ArrayLike, samples: int, name: str, *, zero: bool = True)
     Parameters
     ----------
     values : array-like
-        One number, or draws of any number, independent of the posterior's: they are paired as they come.
+        One number, or draws of any number, independent of the posterior's: they are paired as they come. An
+        array with dims chain and draw is read by their names.
     samples : int
     name : str
         Of the quantity, for messages.
@@ -36,13 +40,19 @@ def pair_draws(values: ArrayLike, samples: int, name: str, *, zero: bool = True)
     Raises
     ------
     ValueError
-        If a value is negative or not finite.
+        If a value is negative or not finite, or an array has other dims.
 
     Examples
     --------
     >>> pair_draws([1.0, 2.0, 3.0], 5, "demand")[:, 0]
     array([1., 2., 3., 1., 2.])
     """
+    if isinstance(values, xr.DataArray) and values.ndim > 1:
+        if set(values.dims) != set(SAMPLE_DIMS):
+            raise ValueError(
+                f"{name}: draws with the dims {', '.join(map(str, values.dims))}: expected chain and draw"
+            )
+        values = values.transpose(*SAMPLE_DIMS)
     flat = np.asarray(values, dtype=float).reshape(-1)
     if not flat.size or not (np.isfinite(flat) & ((flat >= 0) if zero else (flat > 0))).all():
         what = "numbers of zero or more" if zero else "numbers above zero"
@@ -82,17 +92,14 @@ def hold_inputs(saved: Saved, at: Held) -> Saved:
     known = {columns[each.name]: each for each in others}
     for name in at:
         if name not in known:
-            listed = ", ".join(known) or "none"
-            raise ValueError(
-                f"at: law {law.name!r} has no input {name!r} to hold; {hint(name, known)}besides params and "
-                f"tokens it has {listed}"
-            )
+            raise ValueError(_refused(saved, name, known))
     missing = [each for name, each in known.items() if name not in at]
     if missing:
         each = missing[0]
+        column = columns[each.name]
         raise ValueError(
             f"law {law.name!r} depends on {each.name} ({each.meaning}) too: say at which value, such as "
-            f"at={{{columns[each.name]!r}: {each.upper or each.lower or 1:g}}}, or --at {columns[each.name]}=VALUE"
+            f"at={{{column!r}: {typical(saved, column)}}}, or --at {column}=VALUE"
         )
     if not others:
         return saved
@@ -152,6 +159,33 @@ def hold_inputs(saved: Saved, at: Held) -> Saved:
         ),
         held={key: held[name] for name, key in drawn.items()},
     )
+
+
+def _refused(saved: Saved, name: str, known: Mapping[str, Input]) -> str:
+    """Why an input cannot be held, with those that the law has."""
+    law, columns = saved.law, list(saved.model.inputs.values())
+    inputs = f"its inputs are {', '.join(columns)}"
+    if name not in columns:
+        held = f", of which {', '.join(known)} can be held" if known else ""
+        return (
+            f"at: law {law.name!r} has no input {name!r} to hold; {hint(name, known)}{inputs}{held}"
+        )
+    if saved.has_compute:
+        return (
+            f"at: {name!r} of law {law.name!r} grows with compute and cannot be held; say how with a path, such as "
+            "fixed-ratio=20, fixed-params=7B or fixed-tokens=300B"
+        )
+    if len(columns) == 1:
+        return f"at: {name!r} is all that law {law.name!r} has to grow by; leave at out"
+    return (
+        f"at: {name!r} of law {law.name!r} cannot be held, since the law is not of params and tokens: {inputs}; "
+        f"{PLANNED}"
+    )
+
+
+def typical(saved: Saved, column: str) -> str:
+    """The median of an input in the runs, as one writes it after ``--at``."""
+    return f"{float(np.median(saved.runs[column])):.3g}".replace("e+", "e")
 
 
 def _as_param(each: Input) -> Param:

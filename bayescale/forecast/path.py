@@ -28,6 +28,9 @@ PATHS: dict[str, str] = {
     "input": "the one input of a law of one input",
 }
 
+#: What can be asked of a law that grows along no path.
+PLANNED = "forecast planned rows of them: bs.predict, or `bayescale forecast FIT --planned TABLE`"
+
 
 @dataclass(frozen=True)
 class Path:
@@ -151,9 +154,11 @@ def resolve_path(saved: Saved, path: PathLike | None) -> Path:
             )
         return Path("input")
     if set(law.input_names) != {"params", "tokens"}:
+        advice = (
+            "hold the others with at= or --at, or use predict" if saved.has_compute else PLANNED
+        )
         raise ValueError(
-            f"no path is known for law {law.name!r}, whose inputs are {columns}; hold the others with at= or --at, "
-            "or use predict"
+            f"no path is known for law {law.name!r}, whose inputs are {columns}; {advice}"
         )
     if found is not None and found.kind == "input":
         raise ValueError(

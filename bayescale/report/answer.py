@@ -1,6 +1,7 @@
 """The answer in words with numbers, and the same numbers for a script."""
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -8,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from bayescale.forecast.curve import largest_of
+from bayescale.forecast.held import typical
 from bayescale.forecast.scales import group_of
 from bayescale.forecast.sensitivity import DOMINATED
 from bayescale.notes import CODES, Note
 from bayescale.report.question import Case
+from bayescale.report.record import fit_file
 from bayescale.report.words import (
     decades,
     levels,
@@ -28,6 +31,8 @@ from bayescale.report.words import (
 NEVER_MAX = 0.25
 #: Words of those who sample, for which the meaning of the note's code stands.
 _STATISTICIANS = re.compile(r"R-hat|ESS|BFMI|k-hat|PSIS|elasticity")
+#: How a target's note goes on that the drift alone meets it.
+_PAST_FLOOR = " of draws that have their "
 #: Shortest part of a note's message that says something by itself [character].
 _CLAUSE = 25
 
@@ -46,13 +51,39 @@ PLAIN = {
 
 def sentences(case: Case) -> Iterator[str]:
     """What a decision-maker has to know, the most important first."""
+    if not case.grows:
+        yield _unanswered(case)
+        return
     try:
         yield from _returns(case)
     except ValueError as error:
         yield f"What more compute buys is not known: {error}."
     with suppress(ValueError):  # Its section says why.
         yield from _division(case)
-    yield from _targets(case)
+    with suppress(ValueError):
+        yield from _targets(case)
+
+
+def _unanswered(case: Case) -> str:
+    """What to ask instead, where no path is known along which the law grows."""
+    saved, fit = case.saved, shlex.quote(fit_file(case))
+    columns = list(saved.model.inputs.values())
+    if saved.has_compute:
+        others = [
+            column
+            for slot, column in saved.model.inputs.items()
+            if slot not in ("params", "tokens")
+        ]
+        at = " ".join(f"--at {name}={typical(saved, name)}" for name in others)
+        return (
+            f"What more compute buys depends on {listed(others)} too, of which no value was given: ask again with "
+            f"one, as in `bayescale report {fit} {at}`, where the runs have their median."
+        )
+    return (
+        f"What more compute buys is not known, for the law does not say how {listed(columns)} grow with it. Put the "
+        f"models that are planned into a table with these columns and forecast their loss: `bayescale forecast {fit} "
+        "--planned TABLE`."
+    )
 
 
 def _returns(case: Case) -> Iterator[str]:
@@ -60,8 +91,9 @@ def _returns(case: Case) -> Iterator[str]:
     unit, loss_unit = case.unit, case.saved.units
     share, error = float(answer["probability"]), float(answer["probability_mcse"])
     yield (
-        f"At {number(case.beyond)}{unit} {more(case.asked.step)} buys {spread(here['gain'], loss_unit)}; the "
-        f"probability that it buys less than {case.worth:g} is {percent(share, error)}."
+        f"At {number(case.beyond)}{unit}{case.holding} {more(case.asked.step)} buys "
+        f"{spread(here['gain'], loss_unit)}; the probability that it buys less than {case.worth:g} is "
+        f"{percent(share, error)}."
     )
     beyond = float(answer["decades_beyond"])
     largest = f"the largest run, {number(case.saved.largest)}{unit}"
@@ -116,9 +148,9 @@ def _division(case: Case) -> Iterator[str]:
     last = case.division.isel(flops=-1)
     quantiles = last["params_optimal"].quantile((0.05, 0.95), ("chain", "draw")).values
     yield (
-        f"Of {number(case.beyond)} FLOP the least loss is to be expected from {size(float(last['params']))} parameters "
-        f"on {size(float(last['tokens']))} tokens; the optimum lies between {size(quantiles[0])} and "
-        f"{size(quantiles[1])} parameters (90 %)."
+        f"Of {number(case.beyond)} FLOP{case.holding} the least loss is to be expected from "
+        f"{size(float(last['params']))} parameters on {size(float(last['tokens']))} tokens; the optimum lies "
+        f"between {size(quantiles[0])} and {size(quantiles[1])} parameters (90 %)."
     )
 
 
@@ -138,6 +170,10 @@ def _targets(case: Case) -> Iterator[str]:
         needed = float(here["compute_at_confidence"])
         if np.isinf(needed):
             told = f"is not reached with {sure} confidence {within}"
+        elif case.edge(place) == "far":
+            told = f"is not reached with {sure} confidence within three decades of the runs"
+        elif case.edge(place):
+            told = f"is only just reached with {sure} confidence, or not at all"
         else:
             least = needed <= found.attrs["start"]
             takes = f"at most {start}" if least else f"{number(needed)}{case.unit}"
@@ -149,10 +185,10 @@ def _targets(case: Case) -> Iterator[str]:
 def basis(case: Case) -> Iterator[str]:
     """What the answer rests on: what was not asked but taken, the checks, the doubts."""
     taken = []
-    if case.asked.beyond is None:
+    if case.grows and case.asked.beyond is None:
         times = case.beyond / case.saved.largest
         taken.append(f"{number(case.beyond)}{case.unit} ({times:.3g} times the largest run)")
-    if case.asked.gain_below is None:
+    if case.grows and case.asked.gain_below is None:
         taken.append(f"a worth of {case.worth:g} {case.saved.units}")
     if taken:
         yield f"Taken, since nothing else was said: {' and '.join(taken)}."
@@ -185,6 +221,11 @@ def _doubts(notes: Iterable[Note]) -> Iterator[str]:
     for note in notes:
         if note.code == "prior_dominated":
             resting.append(note.message.partition(" rests on the prior of")[0])
+        elif _PAST_FLOOR in note.message:
+            yield (
+                f"{note.message.partition(_PAST_FLOOR)[0]} of draws only because the slope may drift: the law alone "
+                "never gets there"
+            )
         elif _STATISTICIANS.search(note.message):
             yield CODES[note.code]
         else:
@@ -226,16 +267,18 @@ def numbers(case: Case) -> dict[str, Any]:
         "start": float(answer.attrs["start"]),
         "horizon": float(answer.attrs["horizon"]),
         "path": str(answer.attrs["path"]),
+        "at": {name: float(np.median(value)) for name, value in (case.asked.at or {}).items()},
         "family": str(answer.attrs["family"]),
     }
-    if case.target is not None:
-        found["targets"] = [
-            {
-                "loss": float(loss),
-                "confidence": case.asked.confidence,
-                "compute_at_confidence": float(case.target["compute_at_confidence"][place]),
-                "p_unreachable": float(case.target["p_unreachable"][place]),
-            }
-            for place, loss in enumerate(case.target["loss"].values)
-        ]
+    with suppress(ValueError):  # Its section says why.
+        if case.target is not None:
+            found["targets"] = [
+                {
+                    "loss": float(loss),
+                    "confidence": case.asked.confidence,
+                    "compute_at_confidence": float(case.target["compute_at_confidence"][place]),
+                    "p_unreachable": float(case.target["p_unreachable"][place]),
+                }
+                for place, loss in enumerate(case.target["loss"].values)
+            ]
     return found

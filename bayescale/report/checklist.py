@@ -225,5 +225,7 @@ def _counted(runs: xr.Dataset) -> str:
 
 
 def _reach(case: Case) -> str:
+    if not case.grows:
+        return "nothing beyond the runs is forecast here"
     beyond = np.log10(case.beyond / case.saved.largest)
     return f"{max(beyond, 0.0):.1f} decades beyond the largest run"

@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from bayescale.notes import Note
+from bayescale.report.words import in_words
 
 #: Width and height of figures [inch]: narrow, so that their letters can be read on a phone.
 FULL, WIDE, LOW = (5.8, 6.1), (5.8, 3.8), (5.8, 2.7)
@@ -31,7 +32,7 @@ class Picture:
     @property
     def alt(self) -> str:
         """The description in words."""
-        return str(self.figure.get_label())
+        return in_words(str(self.figure.get_label()), "")
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from bayescale.forecast import capability, inputs_along, predict, returns, summa
 from bayescale.forecast.montecarlo import probability_mcse
 from bayescale.forecast.scales import group_of
 from bayescale.report.content import FULL, LOW, WIDE, Blocks, Picture, Table
-from bayescale.report.question import GRID, Case
+from bayescale.report.question import GRID, TOLD, Case
 from bayescale.report.words import levels, listed, more, number, percent, size, spread
 
 #: Times what a step has to be worth, to show how much hangs on that number.
 _WORTHS = (0.5, 1.0, 2.0)
+_NONE_SAFE = "none so safe"
 _OPTIMA = ["params_optimal", "tokens_optimal", "tokens_per_param"]
 #: Least relative to the optimum, and most, of the sizes in a bowl.
 _BOWL = (0.05, 20.0)
@@ -41,7 +42,7 @@ def loss_and_returns(case: Case) -> Blocks:
             size=FULL,
         ),
         "The runs, the curve along the path with its 50 and 90 % intervals, and below it what the next step buys. "
-        "Shaded: beyond the runs.",
+        f"Shaded: beyond the runs.{f' All with {case.held}.' if case.held else ''}",
     )
     unit, step = case.saved.units, f"{case.asked.step:g}x"
     table = summarise(case.several)
@@ -124,15 +125,13 @@ def division(case: Case) -> Blocks:
                 f"{size(float(one['params']))} on {size(float(one['tokens']))}",
                 spread(here["params_optimal"], sizes=True),
                 spread(here["tokens_per_param"]),
-                f"{size(near[0])} to {size(near[1])}"
-                if np.isfinite(near).all()
-                else "none so safe",
+                f"{size(near[0])} to {size(near[1])}" if np.isfinite(near).all() else _NONE_SAFE,
                 number(float(here["regret"].sel(quantile=0.95)), 2),
             )
         )
     sure = f"{found.attrs['probability']:.0%}".replace("%", " %")
     yield Table(
-        f"The division of least expected loss, and what may be lost by it; near-optimal sizes lie within "
+        f"The division of least expected loss{case.holding} and what may be lost by it; near-optimal sizes lie within "
         f"{found.attrs['near']:g} {unit} of the optimum with {sure}",
         (
             "budget [FLOP]",
@@ -144,6 +143,12 @@ def division(case: Case) -> Blocks:
         ),
         tuple(rows),
     )
+    if any(_NONE_SAFE in row for row in rows):
+        yield (
+            f"{_NONE_SAFE.capitalize()}: no size lies within {found.attrs['near']:g} {unit} of its draw's optimum in "
+            f"{sure} of draws, so little do the runs say of the optimum there. The size of least expected loss stays "
+            "the best bet; the regret says what it may cost."
+        )
     grid = np.geomspace(case.saved.largest / 100, max(case.beyond, case.saved.largest) * 3, GRID)
     curve = allocate(case.fit, flops=grid, **options)
     yield Picture(
@@ -181,15 +186,11 @@ def targets(case: Case) -> Blocks:
     rows = []
     for place, loss in enumerate(found["loss"].values):
         here = found.isel(loss=place)
-        needed = float(here["compute_at_confidence"])
         rows.append(
             (
                 f"{loss:g}",
                 spread(here["compute_quantile"]),
-                ("at most " if needed <= found.attrs["start"] else "") + number(needed),
-                f"{float(here['decades_beyond']):.1f}"
-                if np.isfinite(here["decades_beyond"])
-                else "–",
+                *_needed(case, place),
                 percent(float(here["p_unreachable"]), float(here["p_unreachable_mcse"])),
             )
         )
@@ -206,6 +207,20 @@ def targets(case: Case) -> Blocks:
         ),
         tuple(rows),
     )
+
+
+def _needed(case: Case, place: int) -> tuple[str, str]:
+    """The compute for the asked confidence of a target, and its distance in decades."""
+    assert case.target is not None
+    here, start = case.target.isel(loss=place), case.target.attrs["start"]
+    needed, reach = float(here["compute_at_confidence"]), float(here["decades_beyond"])
+    match case.edge(place):
+        case "far":
+            return f"more than {number(10**TOLD * case.saved.largest)}", f"over {TOLD:g}"
+        case "edge":
+            return "only just, or never", "–"
+    told = ("at most " if needed <= start else "") + number(needed)
+    return told, f"{reach:.1f}" if np.isfinite(reach) else "–"
 
 
 def scores(case: Case) -> Blocks:
@@ -226,13 +241,18 @@ def scores(case: Case) -> Blocks:
     rows = []
     for task in found["task"].values:
         here = summary.sel(task=task).squeeze()
-        peak = levels(found["peak_quantile"].sel(task=task, length=1))
+        known = found.sel(task=task, length=1)
+        peak = {
+            key: ("at or before " if value <= found.attrs["start"] else "") + number(value)
+            for key, value in levels(known["peak_quantile"]).items()
+        }
         rows.append(
             (
                 str(task),
                 spread(100 * here["score"]),
                 spread(100 * here["gain"]),
-                f"{number(peak['median'])} (90 %: {number(peak['q05'])} to {number(peak['q95'])})",
+                f"{peak['median']} (90 %: {peak['q05']} to {peak['q95']})",
+                percent(float(known["p_peak_passed"]), float(known["p_peak_passed_mcse"])),
             )
         )
     yield Table(
@@ -242,6 +262,7 @@ def scores(case: Case) -> Blocks:
             "score [%]",
             f"{step:g}x adds [points]",
             f"gain peaks at{case.unit and f' [{case.unit.strip()}]'}",
+            "P(peak behind the runs)",
         ),
         tuple(rows),
     )

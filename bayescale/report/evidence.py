@@ -8,7 +8,8 @@ import xarray as xr
 from bayescale import plots
 from bayescale.drift import MODES
 from bayescale.forecast import predict, returns, summarise
-from bayescale.forecast.path import PATHS
+from bayescale.forecast.held import hold_given
+from bayescale.forecast.path import PATHS, resolve_path
 from bayescale.forecast.sensitivity import DOMINATED, prior_sensitivity
 from bayescale.report.content import Blocks, Picture, Table
 from bayescale.report.question import Case
@@ -40,9 +41,10 @@ def assumptions(case: Case) -> Blocks:
     runs = case.runs[case.column].values.astype(float)
     low, high = float(np.nanmin(runs)), saved.largest
     reach = np.log10(case.beyond / high)
+    answer = f"{decades(reach)} beyond them" if reach > 0 else "among them"
     yield (
-        f"The runs span {decades(np.log10(high / low))}, {number(low)} to {number(high)}{case.unit}; the answer lies "
-        + (f"{decades(reach)} beyond them." if reach > 0 else "among them.")
+        f"The runs span {decades(np.log10(high / low))}{'' if case.unit else f' of {case.column}'}, {number(low)} to "
+        f"{number(high)}{case.unit}{f'; the answer lies {answer}' if case.grows else ''}."
     )
     rows = [("law", f"{saved.law.title}: {saved.law.equation} ({saved.law.source})")]
     rows.append(
@@ -56,11 +58,10 @@ def assumptions(case: Case) -> Blocks:
             "narrow",
         )
     )
-    kind = "input" if not saved.has_compute else "compute-optimal"
-    if asked.path is not None:
-        kind = str(case.answer.attrs["path"])
-    meaning = PATHS.get(kind.partition("=")[0], PATHS.get(f"{kind.partition('=')[0]}=", ""))
-    rows.append(("how scale grows", f"{kind}: {meaning}"))
+    if case.grows:
+        kind = str(resolve_path(hold_given(saved, asked.at), asked.path))
+        meaning = PATHS.get(kind.partition("=")[0], PATHS.get(f"{kind.partition('=')[0]}=", ""))
+        rows.append(("how scale grows", f"{kind}: {meaning}"))
     rows.append(("loss", f"in {saved.units}, on the data and the tokenizer of the runs"))
     noise = {
         "Normal": "Normal",
@@ -82,8 +83,8 @@ def assumptions(case: Case) -> Blocks:
         rows.append(
             ("whose curve", f"pooled over {', '.join(saved.pooled)}; this answer is for {who}")
         )
-    if asked.at:
-        rows.append(("held", ", ".join(f"{name} = {value:g}" for name, value in asked.at.items())))
+    if case.held:
+        rows.append(("other inputs", case.held))
     yield Table("What the answer assumes", ("what", "here"), tuple(rows))
     yield "The model file, with every prior, stands word for word at the end."
 
@@ -122,7 +123,8 @@ def trust(case: Case) -> Blocks:
 
 def prior(case: Case) -> Blocks:
     """How the answers and the parameters moved from before the runs to after them."""
-    yield from _answers_before(case)
+    if case.grows:
+        yield from _answers_before(case)
     yield from _parameters(case)
 
 

@@ -9,7 +9,7 @@ import re
 from importlib.resources import files
 
 from jinja2 import Environment
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.colors import to_hex
 
@@ -53,15 +53,19 @@ def to_html(content: Content) -> str:
     return environment.from_string(source).render(report=content)
 
 
-def tidy(text: str) -> str:
-    r"""Text whose numbers keep to their unit at the end of a line.
+def tidy(text: str) -> Markup:
+    r"""Text whose numbers keep to their unit at the end of a line, and whose options stay whole.
 
     Examples
     --------
     >>> tidy("17 %") == "17\N{NO-BREAK SPACE}%"
     True
+    >>> print(tidy("say `report --at x=1`, not <b>"))
+    say <code>report <span>--at</span> x=1</code>, not &lt;b&gt;
     """
-    return re.sub(r"(?<=\d) (?=%|FLOP|nat/)", "\N{NO-BREAK SPACE}", text)
+    kept = str(escape(re.sub(r"(?<=\d) (?=%|FLOP|nat/)", "\N{NO-BREAK SPACE}", text)))
+    kept = re.sub(r"(?<![\w-])--\w[\w-]*", r"<span>\g<0></span>", kept)
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", kept))
 
 
 def svg(picture: Picture, key: str) -> Markup:

@@ -1,6 +1,6 @@
 """What a report is asked, and the answers that several of its sections share."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,7 +19,7 @@ from bayescale.forecast.held import hold_given
 from bayescale.forecast.path import PathLike, parse_path, resolve_path
 from bayescale.forecast.scales import group_of
 from bayescale.notes import SEVERITIES, Note, get_notes
-from bayescale.report.words import in_words, number, percent
+from bayescale.report.words import in_words, listed, number, percent
 
 #: What a step has to be worth unless the reader says otherwise [unit of the loss].
 WORTH = 0.01
@@ -27,6 +27,8 @@ WORTH = 0.01
 FARTHER = 10.0
 #: Scales of the curves.
 GRID = 40
+#: Decades beyond the runs up to which the compute of a target is told in digits.
+TOLD = 3.0
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,28 @@ class Case:
     def route(self) -> dict[str, Any]:
         """Path, held inputs and family, as forecasts take them."""
         return {"path": self.asked.path, "at": self.asked.at, "family": self.asked.family}
+
+    @cached_property
+    def grows(self) -> bool:
+        """Whether a path is known along which the law grows: without one nothing is said of more compute."""
+        with suppress(ValueError):
+            resolve_path(hold_given(self.saved, self.asked.at), self.asked.path)
+            return True
+        return False
+
+    @property
+    def held(self) -> str:
+        """What is held, and at what; empty where nothing is."""
+        told = [
+            f"{name} held at {'draws about ' if np.size(value) > 1 else ''}{number(float(np.median(value)))}"
+            for name, value in (self.asked.at or {}).items()
+        ]
+        return listed(told) if told else ""
+
+    @property
+    def holding(self) -> str:
+        """The same within a sentence, after the scale."""
+        return f", with {self.held}," if self.held else ""
 
     @property
     def unit(self) -> str:
@@ -193,6 +217,21 @@ class Case:
             **self.route,
         )
 
+    def edge(self, place: int) -> str:
+        """Why the compute for the asked confidence of a target is not to be told in digits; empty if it is.
+
+        Where as many draws never reach the target as the confidence leaves out, its quantile lies anywhere up to
+        infinity.
+        """
+        assert self.target is not None
+        here = self.target.isel(loss=place)
+        if np.isinf(here["compute_at_confidence"]):
+            return ""
+        if here["decades_beyond"] > TOLD:
+            return "far"
+        off = abs(float(here["p_unreachable"]) - (1 - self.asked.confidence))
+        return "edge" if off <= 2 * here["p_unreachable_mcse"] else ""
+
     @cached_property
     def checks(self) -> pd.DataFrame:
         """Verdicts on the fit."""
@@ -210,14 +249,15 @@ class Case:
             carriers += [] if found is None else [found]
         here = f"at {number(self.beyond)}{self.unit}"
         told: dict[tuple[str, str], Note] = {}
-        for note in (*(note for each in carriers for note in get_notes(each)), *self._past_floor()):
+        for note in (*(note for each in carriers for note in _told(each)), *self._past_floor()):
             # The returns are asked of one scale, of which the other answers say the same by its number.
             message = note.message.replace("at the largest scale", here)
             message = message.replace("the largest scale has", f"the path {here} has")
             message = in_words(message, self.unit)
             # Every answer tells the distance of its own scales; that of the scale asked about says it.
             about = "" if note.code == "far_extrapolation" else message
-            told.setdefault((note.code, about), replace(note, message=message))
+            advice = in_words(note.advice, "")
+            told.setdefault((note.code, about), replace(note, message=message, advice=advice))
         return tuple(sorted(told.values(), key=lambda note: -SEVERITIES.index(note.severity)))
 
     def _past_floor(self) -> list[Note]:
@@ -236,3 +276,11 @@ class Case:
                     )
                 ]
         return []
+
+
+def _told(carrier: xr.DataTree | xr.Dataset) -> Iterator[Note]:
+    """Notes of a fit or of an answer; the distance of what targets take says whose it is."""
+    for note in get_notes(carrier):
+        of_targets = note.code == "far_extrapolation" and "compute_at_confidence" in carrier
+        what = "what the targets take: " if of_targets else ""
+        yield replace(note, message=f"{what}{note.message}")

@@ -86,7 +86,7 @@ def _table(case: Case) -> list[str]:
     return [table, *(["--join", *other] if other else [])]
 
 
-def _saved(case: Case) -> str:
+def fit_file(case: Case) -> str:
     """Where the command of the report reads the fit."""
     with suppress(ValueError):
         for word in shlex.split(case.asked.command)[2:]:
@@ -112,6 +112,6 @@ def _fit_command(case: Case) -> str:
             str(sizes["chain"]),
             *(["--sampler", str(attrs["sampler"])] if "sampler" in attrs else []),
             "-o",
-            _saved(case),
+            fit_file(case),
         ]
     )

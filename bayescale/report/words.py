@@ -63,13 +63,17 @@ def percent(share: float, error: float = 0.0) -> str:
 def spread(values: xr.DataArray, unit: str = "", *, sizes: bool = False) -> str:
     """Median and central 90 % interval of a summary, to two digits of the interval's width.
 
+    What is positive over more than a decade is told to two digits each, and nothing but zero as zero.
+
     Examples
     --------
     >>> levels = {"quantile": [0.05, 0.5, 0.95]}
     >>> spread(xr.DataArray([-0.000969, 0.0276, 0.0602], levels, "quantile"), "nat/token")
     '0.028 nat/token (90 %: -0.001 to 0.060)'
     >>> spread(xr.DataArray([-0.0002, 0.0276, 0.0602], levels, "quantile"))
-    '0.028 (90 %: 0.000 to 0.060)'
+    '0.028 (90 %: -0.0002 to 0.060)'
+    >>> spread(xr.DataArray([0.21, 1.9, 33.2], levels, "quantile"))
+    '1.9 (90 %: 0.21 to 33)'
     >>> spread(xr.DataArray([9.62e9, 1.98e10, 4.33e10], levels, "quantile"), sizes=True)
     '19.8B (90 %: 9.62B to 43.3B)'
     """
@@ -79,11 +83,26 @@ def spread(values: xr.DataArray, unit: str = "", *, sizes: bool = False) -> str:
         told = [size(each) for each in (low, middle, high)]
     elif 1e-5 < width < np.inf and max(abs(low), abs(high)) < 1e4:
         places = max(0, 1 - int(np.floor(np.log10(width))))
-        # Adding zero makes minus zero plain zero.
-        told = [f"{round(each, places) + 0.0:.{places}f}" for each in (low, middle, high)]
+        told = [
+            _two_digits(each) if high > 10 * low > 0 else _to_places(each, places, width)
+            for each in (low, middle, high)
+        ]
     else:
         told = [number(each) for each in (low, middle, high)]
     return f"{told[1]}{f' {unit}' if unit else ''} (90 %: {told[0]} to {told[2]})"
+
+
+def _two_digits(value: float) -> str:
+    return number(float(f"{value:.2g}"), 4)
+
+
+def _to_places(value: float, places: int, width: float) -> str:
+    """So many decimals; what would be zero and is not keeps one digit, unless it is rounding."""
+    rounded = round(value, places)
+    if rounded == 0 and abs(value) > 1e-4 * width:
+        return number(value, 1)
+    # Adding zero makes minus zero plain zero.
+    return f"{rounded + 0.0:.{places}f}"
 
 
 def decades(value: float) -> str:
@@ -91,11 +110,13 @@ def decades(value: float) -> str:
 
     Examples
     --------
-    >>> decades(1.0), decades(0.26), decades(2.04)
-    ('one decade', '0.3 decades', '2 decades')
+    >>> decades(1.0), decades(0.26), decades(2.04), decades(1.03)
+    ('one decade', '0.3 decades', '2 decades', '1.03 decades')
     """
+    if round(value, 2) == 1:
+        return "one decade"
     told = f"{value:.1f}".removesuffix(".0")
-    return "one decade" if told == "1" else f"{told} decades"
+    return f"{value:.2f} decades" if told == "1" else f"{told} decades"
 
 
 def times(factor: float) -> str:
@@ -141,8 +162,10 @@ def in_words(message: str, unit: str) -> str:
     'in 10.6 % of draws the loss rises at 1e25 FLOP'
     >>> in_words("the optimum at 6.4e+22 FLOP", " FLOP")
     'the optimum at 6.4e22 FLOP'
+    >>> in_words("less than 1e-06", "")
+    'less than 1e-6'
     """
-    found = re.sub(r"(?<=\d)e\+0*(?=\d)", "e", message)
+    found = re.sub(r"(?<=\d)e\+?(-?)0*(?=\d)", r"e\1", message)
     found = re.sub(r"(?<=\d)%", " %", found)
     return re.sub(rf"(?<=\bat )(\d[\d.]*e\d+)\b(?!{unit})", rf"\1{unit}", found) if unit else found
 
