@@ -1,6 +1,7 @@
 """The verbs that decide: their JSON is what the functions say, their exit codes are documented."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from typer.testing import CliRunner
 
 import bayescale as bs
 from bayescale import cli, decide
+from bayescale.cli.following import further, held_at
 from bayescale.cli.options import EXIT_BAD_INPUT, EXIT_NO_GO, EXIT_NOT_CONVERGED, EXIT_UNDECIDED
+from bayescale.cli.render import number
 from bayescale.decide.scenario import EXAMPLE
+from bayescale.forecast.curve import read_bare
 
 
 def invoke(*args: object, code: int = 0) -> Result:
@@ -84,7 +88,7 @@ CALLS = {
 @pytest.mark.parametrize("verb", CALLS)
 def test_the_json_keys_are_those_of_the_table(verb: str) -> None:
     found = {key for key in facts(*CALLS[verb]) if not key.endswith("_mcse")}
-    optional = {"target": {"budget"}, "next": {"gain_below", "horizon"}}
+    optional = {"target": {"budget", "task"}, "next": {"gain_below", "horizon"}}
     assert found == json_keys()[verb] - optional.get(verb, set())
 
 
@@ -142,7 +146,7 @@ def test_target_says_what_the_function_says(tree: xr.DataTree) -> None:
     assert second["p_unreachable"] == 1
     assert "unreachable_target" in {note["code"] for note in found["notes"]}
     text = invoke(*CALLS["target"], "--budget", "1e23").stdout
-    assert "P(more than 1e+23)" in text
+    assert "P(more than 1e23)" in text
     assert "∞" in text
 
 
@@ -206,7 +210,7 @@ def test_a_budget_tells_money_and_the_worth_of_knowing_everything() -> None:
     assert "hours" not in rows
     assert found["outcomes"]["money"]["median"] > 1e6
     (told, *_) = [each.strip() for each in rows["money"] if each.strip()]
-    assert told == f"{found['outcomes']['money']['median'] / 1e6:.4g}M"
+    assert told == f"{found['outcomes']['money']['median'] / 1e6:.3g}M"
     assert "e+" not in text.splitlines()[1]
 
 
@@ -218,7 +222,11 @@ def code_of(scenario: str) -> int:
 def test_where_no_size_is_so_safe_it_says_what_to_do() -> None:
     call = ["allocate", "fit.nc", "--flops", "1e24", "--near"]
     text = invoke(*call, "1e-9", "--probability", "1").stdout
-    assert "none so safe: the runs do not tell the optimum so well; a larger --near" in text
+    assert "none so safe: the runs do not tell the optimum so well; try --near" in text
+    # What is promised is so.
+    text = invoke(*call, "0.0002", "--probability", "1").stdout
+    (given,) = re.findall(r"--probability ([\d.]+) gives a set, or try --near 0.002", text)
+    assert "none so safe" not in invoke(*call, "0.0002", "--probability", given).stdout
     assert "loss [nat/token]" in text
     assert "none so safe" not in invoke(*call, "0.5").stdout
 
@@ -236,7 +244,7 @@ def test_next_may_ask_about_the_onset() -> None:
     assert (found["target"], found["unit"]) == ("onset", "ln(FLOP)")
     assert {key for key in found if not key.endswith("_mcse")} == json_keys()["next"]
     told = " ".join(invoke(*call).stdout.split())
-    assert "the onset, from which a doubling buys less than 0.01, sought up to 1e+28 FLOP;" in told
+    assert "the onset, from which a doubling buys less than 0.01, sought up to 1e28 FLOP;" in told
     assert "onset at" not in told
     assert f"{found['sd_after']:.3g} ln(FLOP) after" in told
     assert f"(a factor of {np.exp(found['sd_before']):.3g} now" in told
@@ -245,9 +253,9 @@ def test_next_may_ask_about_the_onset() -> None:
 def test_next_says_what_the_optimal_size_is_told_in() -> None:
     call = [*CALLS["next"], "--target", "optimal_params"]
     found, told = facts(*call), " ".join(invoke(*call).stdout.split())
-    assert "the compute-optimal parameters at 1e+24 FLOP; standard deviation" in told
+    assert "the compute-optimal parameters at 1e24 FLOP; standard deviation" in told
     assert f"{found['sd_after']:.3g} ln(parameters) after" in told
-    assert "sd after [ln(parameters)]" in told
+    assert "ln(parameters)" in told
 
 
 def test_next_advises_no_run_that_tells_nothing(folder: Path) -> None:
@@ -258,7 +266,9 @@ def test_next_advises_no_run_that_tells_nothing(folder: Path) -> None:
     assert "next: ask again with a larger --budget, or with a table of other runs as" in told
     assert "make these runs" not in told
     assert "other runs as" in invoke(*call, "--candidates", "small.csv").stdout
-    assert "next: make these runs" in invoke(*CALLS["next"]).stdout
+    # The last line says what the doubt says.
+    assert "make the first run, fit again" in " ".join(invoke(*CALLS["next"]).stdout.split())
+    assert "next: make the first run, add" in invoke(*CALLS["next"]).stdout
 
 
 def test_next_may_ask_about_a_decision() -> None:
@@ -267,6 +277,53 @@ def test_next_may_ask_about_a_decision() -> None:
     assert all({"evsi", "p_changes"} <= set(each) for each in found["picks"])
     text = invoke("next", "fit.nc", "--budget", "1e21", "--scenario", "budget.toml").stdout
     assert "P(one more run changes the decision)" in text
+    assert "FLOP in all\n" in text
+
+
+def test_where_no_run_is_worth_its_price_that_is_said_first(tmp_path: Path) -> None:
+    sure = tmp_path / "sure.toml"
+    sure.write_text(EXAMPLE.replace("5e7", "1e3"))
+    lines = invoke("next", "fit.nc", "--budget", "1e21", "--scenario", sure).stdout.splitlines()
+    told = lines.index("none of these runs is worth its price before the decision")
+    assert told < next(place for place, each in enumerate(lines) if each.startswith("params"))
+    # Back to the budget would go round in a circle.
+    report = "next: bayescale report fit.nc --beyond 1e24 --path compute-optimal"
+    assert lines[-1] == report
+
+
+def test_the_next_command_asks_the_same_question(folder: Path) -> None:
+    tree = three_inputs("repetition", "unique_tokens", 2e10, R_D=15.4, R_N=5.3)
+    bs.save(tree, folder / "held.nc")
+    held = ["--at", "unique_tokens=1e12"]
+    for call, wanted in (
+        (["allocate", "fit.nc", "--flops", "1e24", "--family", "gpt"], "fit.nc --family gpt"),
+        (["allocate", "held.nc", "--flops", "1e24", *held], f"held.nc {' '.join(held)}"),
+        (
+            ["target", "fit.nc", "--loss", "2.1", "--path", "fixed-ratio=20"],
+            "fit.nc --loss 2.1 --confidence 0.9 --path fixed-ratio=20",
+        ),
+    ):
+        assert invoke(*call).stdout.splitlines()[-1] == f"or:   bayescale report {wanted}"
+    # Nor is a stack sent to a report, which is of one fit.
+    assert "bayescale report" not in invoke("allocate", "stack.nc", "--flops", "1e24").stdout
+    released = invoke("allocate", "held.nc", "--released", "models.csv", *held).stdout
+    assert released.splitlines()[-1] == (
+        f"next: bayescale allocate held.nc --flops {further(tree)} {' '.join(held)}"
+    )
+    (given,) = held_at(read_bare(tree), None)
+    median = float(tree["constant_data"]["unique_tokens"].median())
+    assert float(given.removeprefix("unique_tokens=")) == pytest.approx(median, rel=0.01)
+
+
+def test_a_family_that_no_run_has_is_no_column() -> None:
+    text = invoke(*CALLS["next"], "--candidates", "small.csv").stdout
+    assert "  family" not in text
+
+
+def test_recipes_are_told_with_a_minus_and_what_the_error_is() -> None:
+    text = invoke(*CALLS["compare-recipes"]).stdout
+    assert "A − B" in text
+    assert "±: Monte Carlo error" in text
 
 
 def test_recipes_may_be_families_of_one_fit(tree: xr.DataTree) -> None:
@@ -282,7 +339,7 @@ def test_recipes_that_do_not_cross_say_so() -> None:
     call = ["compare-recipes", "fit.nc", "--family", "gpt", "--family", "pythia", "--flops", "1e24"]
     found, told = facts(*call), invoke(*call).stdout
     assert found["p_never"] == 1
-    between = f"between {found['start']:.3g} and {found['horizon']:.3g} FLOP"
+    between = f"between {number(found['start'], 3)} and {number(found['horizon'], 3)} FLOP"
     assert f"the curves do not cross {between}\n" in told
     assert "∞" not in told
 
@@ -321,7 +378,7 @@ def test_what_did_not_converge_is_no_decision(verb: str) -> None:
         ("allocate fit.nc --flops 1e24 --grid abc", "--grid: 'abc' is not a size"),
         (
             "allocate fit.nc --flops 1e24 --params-max 1B --tokens-max 1B",
-            "--flops 1e+24 cannot be spent: 1e+09 parameters on 1e+09 tokens take 6e+18 FLOP at most; "
+            "--flops 1e24 cannot be spent: 1e9 parameters on 1e9 tokens take 6e18 FLOP at most; "
             "raise --params-max or --tokens-max",
         ),
         ("allocate fit.nc --flops 1e3", "less than a thousandth of the smallest run"),

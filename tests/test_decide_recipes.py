@@ -7,6 +7,7 @@ from fake_fit import fake_fit
 from test_decide import stacked
 
 import bayescale as bs
+from bayescale.cli.render import number
 from bayescale.cli.render_decide import recipes_facts, recipes_table
 from bayescale.decide import compare_recipes
 from bayescale.inference import sample_prior
@@ -61,8 +62,8 @@ def test_the_table_says_whether_the_curves_cross(
     fits = {"A": power(1.0, 0.3), "B": power(1.1, gamma)}
     found = compare_recipes(fits, flops=1e24)
     recipes_table(recipes_facts(list(fits.values()), found))
-    at = f"{1.2e20 * 1.1 ** (1 / 0.03):.3g}"
-    ends = f"{found.attrs['start']:.3g} and {found.attrs['horizon']:.3g}"
+    at = number(1.2e20 * 1.1 ** (1 / 0.03), 3)
+    ends = f"{number(found.attrs['start'], 3)} and {number(found.attrs['horizon'], 3)}"
     (line,) = [
         line for line in capsys.readouterr().out.splitlines() if line.startswith("the curves")
     ]

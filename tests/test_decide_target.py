@@ -133,8 +133,8 @@ def test_a_target_that_is_met_from_the_start_reads_at_most(
     np.testing.assert_array_equal(found["compute"][..., 0], found.attrs["start"])
     target_table(target_facts(uncertain, found))
     lines = capsys.readouterr().out.splitlines()
-    met, other = (line for line in lines if line.startswith(("1e+04 ", "2.2 ")))
-    assert met.count("at most 1.2e+14") == 4
+    met, other = (line for line in lines if line.startswith(("10,000 ", "2.2 ")))
+    assert met.count("at most 1.2e14") == 4
     assert "at most" not in other
 
 

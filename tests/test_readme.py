@@ -25,6 +25,8 @@ OPTIONAL = {
     "to",
     "probability_throughout",
     "probability_throughout_mcse",
+    "price",
+    "task",
 }
 
 

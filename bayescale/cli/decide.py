@@ -4,9 +4,8 @@ Each reads a saved fit. Heavy imports live inside each verb, as in :mod:`bayesca
 """
 
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -22,22 +21,20 @@ from bayescale.cli.options import (
     Kind,
     PathOption,
     Quiet,
+    asked,
     finish,
     held,
     numbers,
     quoted,
     size,
     sizes,
+    typed,
 )
 
+if TYPE_CHECKING:
+    import xarray as xr
 
-class Target(StrEnum):
-    """What the next runs are to tell."""
-
-    loss = "loss"
-    gain = "gain"
-    onset = "onset"
-    optimal_params = "optimal_params"
+    from bayescale.decide import Scenario
 
 
 def allocate(
@@ -73,7 +70,7 @@ def allocate(
     if (flops is None) == (released is None):
         raise ValueError("give either --flops 1e24,1e25 or --released TABLE")
     from bayescale import decide
-    from bayescale.cli import render, render_decide
+    from bayescale.cli import following, render, render_decide
     from bayescale.runs import read_runs
     from bayescale.saving import FORECAST, load
 
@@ -89,7 +86,9 @@ def allocate(
             tree, table, inference_tokens=demand, at=held(at), family=family
         )
         render.out(render_decide.released_facts(tree, judged), json, render_decide.released_table)
-        render.next_step(json or quiet, f"bayescale allocate {quoted(fit)} --flops 1e24")
+        scale = following.further(tree)
+        more = asked(inference_tokens=inference_tokens, at=at, family=family)
+        render.next_step(json or quiet, f"bayescale allocate {quoted(fit)} --flops {scale}{more}")
         return finish(tree, force)
     tree = load(fit, groups=FORECAST)
     found = decide.allocate(
@@ -105,9 +104,8 @@ def allocate(
         family=family,
     )
     render.out(render_decide.allocate_facts(tree, found), json, render_decide.allocate_table)
-    render.next_step(
-        json or quiet, "bayescale budget --example > budget.toml", f"bayescale report {quoted(fit)}"
-    )
+    steps = following.report_steps(tree, fit, at=at, family=family)
+    render.next_step(json or quiet, "bayescale budget --example > budget.toml", *steps)
     return finish(tree, force)
 
 
@@ -129,7 +127,7 @@ def target(
     path: PathOption = None,
     kind: Annotated[
         Kind, typer.Option(help="curve: the law is to meet it; run: one run, with its luck.")
-    ] = Kind.curve,
+    ] = "curve",
     at: At = None,
     family: Family = None,
     seed: FixedSeed = 0,
@@ -145,7 +143,7 @@ def target(
         for name, text in (("loss", loss), ("accuracy", accuracy))
     }
     from bayescale import decide
-    from bayescale.cli import render, render_decide
+    from bayescale.cli import following, render, render_decide
     from bayescale.saving import FORECAST, load
 
     tree = load(fit, groups=FORECAST)
@@ -157,15 +155,16 @@ def target(
         confidence=confidence,
         budget=None if budget is None else size("--budget", budget),
         path=path,
-        kind=kind.value,
+        kind=kind,
         at=held(at),
         family=family,
         random_seed=seed,
     )
     render.out(render_decide.target_facts(tree, found), json, render_decide.target_table)
-    render.next_step(
-        json or quiet, "bayescale budget --example > budget.toml", f"bayescale report {quoted(fit)}"
+    steps = following.report_steps(
+        tree, fit, loss=loss, confidence=confidence, path=path, at=at, family=family
     )
+    render.next_step(json or quiet, "bayescale budget --example > budget.toml", *steps)
     finish(tree, force)
 
 
@@ -213,7 +212,7 @@ def budget(
     render.next_step(
         json or quiet,
         f"bayescale next {quoted(fit)} --budget 1e21 --scenario {quoted(scenario)}",
-        f"bayescale report {quoted(fit)}",
+        *_report_of(tree, fit, plan),
     )
     # What rests on a fit that did not converge is no decision.
     finish(tree, force)
@@ -232,11 +231,11 @@ def next_runs(
         ),
     ] = None,
     target: Annotated[
-        Target,
+        Literal["loss", "gain", "onset", "optimal_params"],
         typer.Option(
             help="What the runs are to tell: the loss there, the gain, where it falls below --gain-below, N*."
         ),
-    ] = Target.loss,
+    ] = "loss",
     gain_below: Annotated[
         float | None, typer.Option(help="Of --target onset: what a doubling buys \\[nat/token].")
     ] = None,
@@ -261,7 +260,8 @@ def next_runs(
 ) -> None:
     """Choose the runs that tell most for their FLOP, without a refit for each."""
     from bayescale import decide
-    from bayescale.cli import render, render_decide
+    from bayescale.cli import following, render, render_decide
+    from bayescale.decide.preposterior import LEAST_EFFECTIVE
     from bayescale.model import Model
     from bayescale.runs import read_runs
     from bayescale.saving import FORECAST, load
@@ -276,7 +276,7 @@ def next_runs(
     tree = load(fit, groups=FORECAST)
     columns = tuple(Model.from_toml(tree.attrs["model"]).inputs.values())
     table = None if candidates is None else read_runs(candidates, need=columns)
-    about: Any = target.value
+    about: Any = target
     if planned is not None:
         about = read_runs(planned, need=columns)
     elif scenario is not None:
@@ -297,17 +297,34 @@ def next_runs(
     facts = render_decide.next_facts(tree, found)
     render.out(facts, json, render_decide.next_table)
     codes = {note["code"] for note in facts["notes"]}
-    steps = ["make these runs, add them to the table, and bayescale fit again"]
-    if "not_worth_a_run" in codes and scenario is not None:
-        steps = [f"bayescale budget {quoted(fit)} {quoted(scenario)}"]
+    then = "add what they give to the table, and bayescale fit again"
+    steps = [f"make these runs, {then}"]
+    if "not_worth_a_run" in codes:
+        steps = _report_of(tree, fit, about)
     elif "no_run_tells" in codes:
         given = "other runs" if table is not None else "a table of other runs"
         steps = [
             f"ask again with a larger --budget, or with {given} as --candidates",
-            f"bayescale report {quoted(fit)}",
+            *following.report_steps(tree, fit, path=path, at=at, family=family),
         ]
+    elif "refit_needed" in codes:
+        first = sum(each["effective_size"] >= LEAST_EFFECTIVE for each in facts["picks"])
+        steps = [f"make the first {'run' if first < 2 else f'{first} runs'}, {then}"]
     render.next_step(json or quiet, *steps)
     finish(tree, force)
+
+
+def _report_of(tree: "xr.DataTree", fit: Path, plan: "Scenario") -> list[str]:
+    """The report about the run of a scenario."""
+    from bayescale.cli.following import report_steps
+
+    values = [
+        f"{name}={typed(value, 6)}"
+        for name, value in (plan.at or {}).items()
+        if isinstance(value, float | int)
+    ]
+    scale = typed(plan.flops, 6)
+    return report_steps(tree, fit, beyond=scale, path=plan.path, at=values, family=plan.family)
 
 
 def compare_recipes(
@@ -323,7 +340,7 @@ def compare_recipes(
     path: PathOption = None,
     kind: Annotated[
         Kind, typer.Option(help="curve: the laws; run: one run of each, with its luck.")
-    ] = Kind.curve,
+    ] = "curve",
     seed: FixedSeed = 0,
     quiet: Quiet = False,
     json: Json = False,
@@ -334,7 +351,7 @@ def compare_recipes(
     if len(fits) > 2 or max(len(fits), len(families)) != 2 or len(families) == 1:
         raise ValueError("give two fits, or one fit with --family A --family B")
     from bayescale import decide
-    from bayescale.cli import render, render_decide
+    from bayescale.cli import following, render, render_decide
     from bayescale.saving import FORECAST, load
 
     # A fit named twice is one fit, whose draws both recipes share.
@@ -352,12 +369,17 @@ def compare_recipes(
         recipes,
         flops=sizes("--flops", flops),
         path=path,
-        kind=kind.value,
+        kind=kind,
         at=held(at),
         random_seed=seed,
     )
     render.out(render_decide.recipes_facts(trees, found), json, render_decide.recipes_table)
-    render.next_step(json or quiet, *(f"bayescale report {quoted(each)}" for each in fits))
+    steps = [
+        step
+        for tree, each, name in zip(trees * 2, fits * 2, named, strict=False)
+        for step in following.report_steps(tree, each, path=path, at=at, family=name)
+    ]
+    render.next_step(json or quiet, *dict.fromkeys(steps))
     for tree in trees:
         finish(tree, force)
 

@@ -25,6 +25,7 @@ from rich.table import Table
 from bayescale import __version__
 from bayescale.checks import check
 from bayescale.cli import render
+from bayescale.cli.options import quoted, typed
 from bayescale.datasets import load_dataset
 from bayescale.forecast import diminishing, inputs_along, predict, returns, summarise
 from bayescale.notes import SEVERITIES
@@ -250,7 +251,8 @@ def _tell_runs(told: Console, table: xr.Dataset, described: Mapping[str, Facts])
     told.print(
         f"[bold]bayescale {__version__}[/]: what will a larger run give, and is it worth it?\n"
         f"{described['runs']} published runs of {len(described['families'])} families, "
-        f"{compute['min']:.2g} to {compute['max']:.2g} {compute['unit']}; {HELD_OUT} is kept aside\n"
+        f"{render.number(compute['min'], 2)} to {render.number(compute['max'], 2)} {compute['unit']}; "
+        f"{HELD_OUT} is kept aside\n"
         f"[dim]{escape(table.attrs['citation'])}[/]"
     )
 
@@ -259,8 +261,8 @@ def _tell_verdict(told: Console, facts: Mapping[str, Facts], seconds: float) -> 
     verdict = "[green]converged[/]" if facts["converged"] else "[bold red]NOT CONVERGED[/]"
     _tell(
         told,
-        f"{verdict} after {seconds:.0f} s: R-hat {render.number(facts['rhat'])}, effective sample size "
-        f"{render.number(facts['ess_bulk'], 3)}, {render.number(facts['divergences'])} divergences",
+        f"{verdict} after {seconds:.0f} s: R-hat {render.fixed(facts['rhat'], 3)}, effective sample size "
+        f"{render.fixed(facts['ess_bulk'])}, {render.fixed(facts['divergences'])} divergences",
     )
 
 
@@ -284,7 +286,7 @@ def _tell_forecast(told: Console, facts: Mapping[str, Facts]) -> None:
         told,
         f"forecast  [bold]{row['median']:.3f}[/] {facts['units']}, 90 % interval {row['q05']:.3f} to "
         f"{row['q95']:.3f}\npublished [bold]{facts['published']:.3f}[/], {inside} the interval; "
-        f"{row['decades_beyond']:.2f} decades of compute beyond the largest run fitted",
+        f"{render.how_far(row['decades_beyond'])} fitted",
     )
 
 
@@ -301,12 +303,13 @@ def _tell_returns(told: Console, decided: Sequence[Mapping[str, Facts]]) -> None
             f"{100 * facts['probability']:.2f} ± {100 * facts['probability_mcse']:.2f} %",
             f"{facts['decades_beyond']:.1f}",
         )
+    render.fit_columns(table, told.width - 3)
     told.print(Padding(table, (0, 0, 0, 3), expand=False))
     farthest = max(decided, key=lambda facts: (facts["path"] == PATHS[0], facts["beyond"]))
     _tell(
         told,
-        f"at {farthest['beyond']:.3g} FLOP, {farthest['path']}, a doubling is still worth it with probability "
-        f"[bold]{100 * (1 - farthest['probability']):.1f} %[/]",
+        f"at {render.number(farthest['beyond'], 3)} FLOP, {farthest['path']}, a doubling is still worth it "
+        f"with probability [bold]{100 * (1 - farthest['probability']):.1f} %[/]",
     )
 
 
@@ -327,8 +330,6 @@ def _tell_files(told: Console, output: Path) -> None:
     if not told.quiet:
         render.next_step(
             False,
-            f"bayescale returns {output / 'fit.nc'} --beyond {FARTHEST:.0e} --gain-below {WORTH:g}".replace(
-                "+", ""
-            ),
+            f"bayescale returns {quoted(output / 'fit.nc')} --beyond {typed(FARTHEST)} --gain-below {WORTH:g}",
             "bayescale runs YOUR_RUNS.csv",
         )

@@ -4,9 +4,8 @@ import difflib
 import re
 import shlex
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -68,13 +67,8 @@ def complete_law(incomplete: str) -> list[str]:
     return [each for each in names() if each.startswith(incomplete)]
 
 
-class Kind(StrEnum):
-    """What is forecast, is to meet a target, or is compared."""
-
-    curve = "curve"
-    run = "run"
-
-
+#: What is forecast, is to meet a target, or is compared.
+Kind = Literal["curve", "run"]
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON with stable keys instead of tables.")
 ]
@@ -95,21 +89,15 @@ Columns = Annotated[
         "--column", "-c", help="Name a column yourself: --column loss=val_ppl. May be repeated."
     ),
 ]
-From = Annotated[
-    str | None,
-    typer.Option(
-        "--from",
-        help="What RUNS is, if that cannot be told: table, wandb, mlflow, trainer, tensorboard, lm-eval.",
-    ),
-]
+# The rooms that know these words take a second to import; tests compare them.
+Form = Literal["table", "wandb", "mlflow", "trainer", "tensorboard", "lm-eval"]
+LossUnit = Literal["nat/token", "bit/token", "bit/byte", "perplexity"]
+From = Annotated[Form | None, typer.Option("--from", help="What RUNS is, if that cannot be told.")]
 Join = Annotated[
     str | None,
     typer.Option("--join", help="Further columns of the same runs, by run_id: sizes or scores."),
 ]
-Unit = Annotated[
-    str | None,
-    typer.Option("--unit", help="Unit of the losses: nat/token, bit/token, bit/byte, perplexity."),
-]
+Unit = Annotated[LossUnit | None, typer.Option("--unit", help="Unit of the losses.")]
 TokensPerByte = Annotated[
     float | None, typer.Option("--tokens-per-byte", help="For --unit bit/byte, such as 0.25.")
 ]
@@ -228,6 +216,33 @@ def _given(
     ]
 
 
+def typed(value: float, digits: int = 3) -> str:
+    """A number as one types it.
+
+    Examples
+    --------
+    >>> typed(9.26e22), typed(1.5e9), typed(0.25)
+    ('9.26e22', '1.5e9', '0.25')
+    """
+    return re.sub(r"e\+0*", "e", f"{value:.{digits}g}")
+
+
+def asked(**options: object) -> str:
+    """Options of a question with a space before them, in a command that is shown to be copied.
+
+    Examples
+    --------
+    >>> asked(path="fixed-ratio=20", at=["a=1", "b=2"], family="my own", gain_below=0.02, loss=None)
+    " --path fixed-ratio=20 --at a=1 --at b=2 --family 'my own' --gain-below 0.02"
+    """
+    return "".join(
+        f" --{name.replace('_', '-')} {shlex.quote(str(each))}"
+        for name, value in options.items()
+        for each in (value if isinstance(value, list) else [value])
+        if each is not None
+    )
+
+
 def check_figure(path: Path, option: str = "") -> None:
     """Raise ValueError if a figure cannot be written there, before the work that it shows is done."""
     from bayescale.saving import check_folder
@@ -271,9 +286,9 @@ def held(given: list[str] | None) -> dict[str, float]:
 def read_table(
     table: str,
     column: list[str] | None,
-    form: str | None = None,
+    form: Form | None = None,
     join: str | None = None,
-    unit: str | None = None,
+    unit: LossUnit | None = None,
     tokens_per_byte: float | None = None,
 ) -> "xr.Dataset":
     """A table of runs, or a data set by its name."""
@@ -301,9 +316,9 @@ def read_table(
     return read_runs(
         table,
         columns=chosen or None,
-        form=form,  # type: ignore[arg-type]
+        form=form,
         join=join,
-        unit=unit,  # type: ignore[arg-type]
+        unit=unit,
         tokens_per_byte=tokens_per_byte,
     )
 

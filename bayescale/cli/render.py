@@ -6,6 +6,7 @@ and nothing else, so that a table never shows what the JSON lacks.
 
 import json as jsonlib
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -15,9 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from bayescale.cli.options import on_command_line
 from bayescale.notes import SEVERITIES, get_notes
@@ -51,12 +54,14 @@ def _noted(note: Mapping[str, str]) -> dict[str, str]:
     return {**note, **{key: on_command_line(note[key]) for key in ("message", "advice")}}
 
 
-def next_step(silent: bool, *commands: str, link: str = "or:  ") -> None:
+def next_step(silent: bool, *commands: str, link: str = "or:  ", remark: str = "") -> None:
     """Name the verbs that usually follow, each on a line of its own that can be copied whole."""
-    if silent:
+    if silent or not commands:
         return
     shown = console()
     shown.print()
+    if remark:
+        shown.print(f"[dim]{escape(remark)}:[/]")
     for place, command in enumerate(commands):
         head = "next:" if place == 0 else link
         shown.print(f"[dim]{head}[/] {escape(command)}", soft_wrap=True)
@@ -80,19 +85,125 @@ def plain(value: Facts) -> Facts:
     return value
 
 
+#: Exponents as format() writes them, where they belong to a number and not to a name.
+_EXPONENT = re.compile(r"(?<![\w'\"/.])(-?\d[\d.]*)e(\+|-)0*(\d+)(?![\w/'\"]|\.\w)")
+
+
+def short(text: str) -> str:
+    """A text whose powers are written as people type them.
+
+    Examples
+    --------
+    >>> short("from 6.4e+22 to 1e+25, -2e-07 each; 'a1e+25', runs/1e+25.csv")
+    "from 6.4e22 to 1e25, -2e-7 each; 'a1e+25', runs/1e+25.csv"
+    """
+    return _EXPONENT.sub(lambda at: f"{at[1]}e{at[2].strip('+')}{at[3]}", text)
+
+
 def number(value: float | None, digits: int = 4) -> str:
     """A number as people write it.
 
     Examples
     --------
-    >>> number(1.5e24), number(0.01234), number(None), number(float("inf"))
-    ('1.5e+24', '0.01234', '–', '∞')
+    >>> number(1.5e24), number(27040.0), number(0.01234), number(None), number(float("inf"))
+    ('1.5e24', '27,040', '0.01234', '–', '∞')
     """
     if value is None or math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
-    return f"{value:.{digits}g}"
+    told = f"{value:,.{digits}g}"
+    return f"{float(told):,.0f}" if "e+" in told and abs(value) < 1e6 else short(told)
+
+
+def fixed(value: float | None, decimals: int = 0) -> str:
+    """A number with so many decimals.
+
+    Examples
+    --------
+    >>> fixed(27041.6), fixed(1.0004, 3), fixed(None)
+    ('27,042', '1.000', '–')
+    """
+    return number(value) if value is None or math.isnan(value) else f"{value:,.{decimals}f}"
+
+
+def together(values: Sequence[float], digits: int = 4) -> list[str]:
+    """Numbers of one quantity, with as many decimals each, unless they lie too far apart.
+
+    Examples
+    --------
+    >>> together([1.392, 1.29, 1.354]), together([0.0214, -0.00373, 0.0562], 3)
+    (['1.392', '1.290', '1.354'], ['0.0214', '-0.0037', '0.0562'])
+    >>> together([2.14, 0.042, 72.3], 3), together([1e22, 1.43e25, float("inf")], 3)
+    (['2.14', '0.042', '72.3'], ['1e22', '1.43e25', '∞'])
+    """
+    most, least = max(map(abs, values)), min(values)
+    alike = all(map(math.isfinite, values)) and 1e-4 <= most < 1e6 and not 0 < least < most / 10
+    decimals = digits - 1 - math.floor(math.log10(most)) if alike else 0
+    if decimals < 1:
+        return [number(value, digits) for value in values]
+    # Adding zero makes minus zero plain zero.
+    return [f"{round(value, decimals) + 0.0:,.{decimals}f}" for value in values]
+
+
+def interval(row: Mapping[str, float], digits: int = 3) -> str:
+    """A median with its central 90 % interval.
+
+    Examples
+    --------
+    >>> interval({"median": 2.13, "q05": 2.1, "q95": 2.161}, 4)
+    '2.130 (2.100 to 2.161)'
+    """
+    middle, low, high = together([row[key] for key in ("median", "q05", "q95")], digits)
+    return f"{middle} ({low} to {high})"
+
+
+def spread(values: xr.DataArray) -> dict[str, float]:
+    """The quantiles that are told, of what has a dim ``quantile`` alone."""
+    return {key: float(values.sel(quantile=level)) for key, level in QUANTILES.items()}
+
+
+def fit_columns(table: Table, width: int) -> Table:
+    """Set the widths of a table's columns: headings and sentences wrap, no number is ever cut.
+
+    Rich would shorten the widest columns, whatever is in them.
+    """
+    cells, heads = (
+        [[Text.from_markup(str(each)).plain for each in texts] for texts in columns]
+        for columns in (
+            [[*column.cells] for column in table.columns],
+            [[column.header] for column in table.columns],
+        )
+    )
+    widths = [max(map(_longest_word, column), default=1) for column in cells]
+    spare = width - sum(widths) - 2 * (len(widths) - 1)
+    for wanted in (
+        [max(map(_longest_word, column)) for column in heads],
+        [max(map(cell_len, column), default=1) for column in cells],
+        [max(map(cell_len, column)) for column in heads],
+    ):
+        # The narrowest first, so that what does not fit wraps where there is most room.
+        while spare > 0 and any(map(int.__lt__, widths, wanted)):
+            lacking = [place for place, most in enumerate(wanted) if widths[place] < most]
+            widths[min(lacking, key=widths.__getitem__)] += 1
+            spare -= 1
+    for column, wide in zip(table.columns, widths, strict=True):
+        column.width, column.overflow = max(wide, 1), "fold"
+    return table
+
+
+def _longest_word(text: str) -> int:
+    return max(map(cell_len, text.split()), default=0)
+
+
+def show_table(table: Table) -> None:
+    """Print a table."""
+    shown = console()
+    fit_columns(table, shown.width)
+    # What is wider than the terminal is wrapped by it, not cut.
+    widths = [column.width or 1 for column in table.columns]
+    shown.width = max(shown.width, sum(widths) + 2 * (len(widths) - 1))
+    shown.print(table)
 
 
 def print_notes(notes: Sequence[Mapping[str, str]]) -> None:
@@ -101,7 +212,9 @@ def print_notes(notes: Sequence[Mapping[str, str]]) -> None:
         text = f"{note['code']}: {note['message']}" + (
             f" — {note['advice']}" if note["advice"] else ""
         )
-        console().print(f"[{_STYLES[note['severity']]}]{note['severity']:8s}[/]{escape(text)}")
+        console().print(
+            f"[{_STYLES[note['severity']]}]{note['severity']:8s}[/]{escape(short(text))}"
+        )
 
 
 def verdict_facts(tree: xr.DataTree) -> dict[str, Facts]:
@@ -151,8 +264,9 @@ def print_evidence(facts: Mapping[str, Facts]) -> None:
 def print_verdict(facts: Mapping[str, Facts]) -> None:
     """Show the sampler's verdict."""
     told = (
-        f"model {escape(facts['model'])}; sampler: R-hat {number(facts['rhat'])}, ESS {number(facts['ess_bulk'])} bulk "
-        f"{number(facts['ess_tail'])} tail, {number(facts['divergences'])} divergences"
+        f"model {escape(facts['model'])}; sampler: R-hat {fixed(facts['rhat'], 3)}, "
+        f"ESS {fixed(facts['ess_bulk'])} bulk {fixed(facts['ess_tail'])} tail, "
+        f"{fixed(facts['divergences'])} divergences"
     )
     word = (
         "[green]converged[/]"
@@ -182,10 +296,10 @@ def runs_summary(facts: Mapping[str, Facts]) -> None:
     for name, entry in {**facts["inputs"], **loss}.items():
         source = facts["columns"].get(name, "derived")
         # Decades and levels are of a design, not of what came of it.
-        spread = [number(entry[key]) if key in entry else "" for key in ("decades", "levels")]
-        told = (name, source, entry["unit"], number(entry["min"]), number(entry["max"]), *spread)
+        design = [number(entry[key]) if key in entry else "" for key in ("decades", "levels")]
+        told = (name, source, entry["unit"], number(entry["min"]), number(entry["max"]), *design)
         table.add_row(*map(escape, told))
-    shown.print(table)
+    show_table(table)
     if facts.get("families"):
         families = ", ".join(f"{name} ({count})" for name, count in facts["families"].items())
         shown.print(f"families: {escape(families)}")
@@ -246,8 +360,7 @@ def fit_summary(facts: Mapping[str, Facts]) -> None:
     shown = console()
     print_verdict(facts)
     told = [
-        f"{_headed(name, row.get('unit'))} {number(row['median'], 3)} "
-        f"({number(row['q05'], 3)} to {number(row['q95'], 3)})"
+        f"{_headed(name, row.get('unit'))} {interval(row)}"
         for name, row in facts["parameters"].items()
         if name not in _ASIDE and not name.endswith(_ASIDE_ENDS)
     ]
@@ -265,10 +378,11 @@ def _headed(name: str, unit: str | None) -> str:
 
     Examples
     --------
-    >>> _headed("flops", "FLOP"), _headed("tokens", "tokens"), _headed("alpha", None)
-    ('flops [FLOP]', 'tokens', 'alpha')
+    >>> _headed("flops", "FLOP"), _headed("unique_tokens", "tokens"), _headed("alpha", None)
+    ('flops [FLOP]', 'unique_tokens', 'alpha')
     """
-    return name if unit in (None, "", "1", name) else f"{name} [{unit}]"
+    said = unit in (None, "", "1", "parameters") or name.endswith(str(unit))
+    return name if said else f"{name} [{unit}]"
 
 
 def check_facts(tree: xr.DataTree, table: pd.DataFrame) -> dict[str, Facts]:
@@ -289,10 +403,9 @@ def check_table(facts: Mapping[str, Facts]) -> None:
     table = Table("check", "value", "threshold", "verdict", "what to do", box=None, pad_edge=False)
     for row in facts["checks"]:
         verdict = f"[{_STYLES[row['verdict']]}]{row['verdict']}[/]"
-        table.add_row(
-            row["check"], number(row["value"]), row["threshold"], verdict, escape(row["advice"])
-        )
-    console().print(table)
+        value = fixed(row["value"], 3) if row["check"] == "R-hat" else number(row["value"])
+        table.add_row(row["check"], value, row["threshold"], verdict, escape(row["advice"]))
+    show_table(table)
     print_evidence(facts)
     print_notes(facts["notes"])
 
@@ -326,10 +439,7 @@ def forecast_facts(tree: xr.DataTree, loss: xr.DataArray, where: xr.Dataset) -> 
             if name in ("flops", "params", "tokens", *tree["constant_data"].data_vars)
         }
         row["decades_beyond"] = float(table["decades_beyond"].isel(here))
-        row |= {
-            key: float(table["loss"].isel(here).sel(quantile=level))
-            for key, level in QUANTILES.items()
-        }
+        row |= spread(table["loss"].isel(here))
         row["mcse"] = float(table["loss_mcse"].isel(here).sel(quantile=0.5))
         rows.append(row)
     return {
@@ -373,9 +483,9 @@ def forecast_table(facts: Mapping[str, Facts]) -> None:
             escape(row[name]) if isinstance(row[name], str) else number(row[name], 3)
             for name in scales
         ]
-        cells += [number(row[key]) for key in ("median", "q05", "q25", "q75", "q95")]
+        cells += together([row[key] for key in ("median", "q05", "q25", "q75", "q95")])
         table.add_row(*cells, f"{row['decades_beyond']:.2f}")
-    shown.print(table)
+    show_table(table)
     print_notes(facts["notes"])
 
 
@@ -384,14 +494,11 @@ def returns_facts(tree: xr.DataTree, answer: xr.Dataset, table: xr.Dataset) -> d
     from bayescale.forecast import summarise
 
     at = summarise(table, list(QUANTILES.values())).isel(flops=0)
-    marginal = {
-        name: {key: float(at[name].sel(quantile=level)) for key, level in QUANTILES.items()}
-        for name in table.data_vars
-    }
+    marginal = {name: spread(at[name]) for name in table.data_vars}
     scalars = {
         str(name): float(values) for name, values in answer.data_vars.items() if values.ndim == 0
     }
-    onset = {key: float(answer["onset"].sel(quantile=level)) for key, level in QUANTILES.items()}
+    onset = spread(answer["onset"])
     kept = (
         "predicate",
         "threshold",
@@ -424,9 +531,6 @@ def capability_facts(tree: xr.DataTree, found: xr.Dataset) -> dict[str, Facts]:
 
     levels = list(QUANTILES.values())
     drawn = summarise(found[["loss", "loss_gain", "score", "gain"]], levels)
-
-    def spread(values: xr.DataArray) -> dict[str, float]:
-        return {key: float(values.sel(quantile=level)) for key, level in QUANTILES.items()}
 
     rows: list[dict[str, Facts]] = []
     for place, flops in enumerate(found["flops"].values):
@@ -489,14 +593,9 @@ def capability_table(facts: Mapping[str, Facts]) -> None:
         pad_edge=False,
     )
 
-    def points(values: Mapping[str, float]) -> str:
-        low, middle, high = (_tenths(100 * values[key]) for key in ("q05", "median", "q95"))
-        return f"{middle} ({low} to {high})"
-
     last = None
     for row in facts["rows"]:
-        gain = row["loss_gain"]
-        what = f"{number(gain['median'])} ({number(gain['q05'])} to {number(gain['q95'])})"
+        what = interval(row["loss_gain"])
         fresh = row["flops"] != last
         last = row["flops"]
         table.add_row(
@@ -504,10 +603,10 @@ def capability_table(facts: Mapping[str, Facts]) -> None:
             what if fresh else "",
             escape(row["task"]) if row["length"] == facts["rows"][0]["length"] else "",
             str(row["length"]),
-            points(row["score"]),
-            points(row["gain"]),
+            _points(row["score"]),
+            _points(row["gain"]),
         )
-    shown.print(table)
+    show_table(table)
     shown.print(
         f"\nwhere {more} adds most, from the largest run {number(facts['start'], 3)} to {number(facts['horizon'], 3)}"
     )
@@ -530,8 +629,22 @@ def capability_table(facts: Mapping[str, Facts]) -> None:
             f"{row['p_peak_passed']:.0%}",
             f"{row['p_peak_beyond']:.0%}",
         )
-    shown.print(table)
+    show_table(table)
     print_notes(facts["notes"])
+
+
+def _points(values: Mapping[str, float]) -> str:
+    """A percentage with its central 90 % interval, or that all of it is next to nothing.
+
+    Examples
+    --------
+    >>> _points({"median": 0.1, "q05": 0.0, "q95": 0.12}), _points({"median": 0.0, "q05": 0.0, "q95": 1e-5})
+    ('10.0 (0.0 to 12.0)', '<0.1')
+    """
+    low, middle, high = (100 * values[key] for key in ("q05", "median", "q95"))
+    if max(abs(low), abs(high)) < 0.05:
+        return _tenths(high)
+    return f"{_tenths(middle)} ({_tenths(low)} to {_tenths(high)})"
 
 
 def _tenths(value: float) -> str:
@@ -563,43 +676,45 @@ def returns_table(facts: Mapping[str, Facts]) -> None:
     """Show whether returns are diminishing."""
     print_verdict(facts)
     shown = console()
-    meaning = _PREDICATES[facts["predicate"]].format(**facts)
-    shown.print(f"diminishing here means: {meaning}; path {escape(facts['path'])}")
+    meaning = short(_PREDICATES[facts["predicate"]].format(**facts))
+    shown.print(f"diminishing here means: {escape(meaning)}; path {escape(facts['path'])}")
+    beyond, start, horizon = (number(facts[key], 3) for key in ("beyond", "start", "horizon"))
     table = Table("question", "answer", "Monte Carlo error", box=None, pad_edge=False)
 
     def chance(question: str, key: str) -> None:
         if key in facts:
             table.add_row(question, f"{facts[key]:.1%}", f"{facts[key + '_mcse']:.1%}")
 
-    chance(f"P(it holds at {facts['beyond']:.3g})", "probability")
-    chance(f"P(it holds from there to {facts.get('to') or 0:.3g})", "probability_throughout")
-    chance(
-        f"P(it holds all the way from {facts['start']:.3g} to {facts['horizon']:.3g})", "p_already"
-    )
-    chance(f"P(it never holds for good before {facts['horizon']:.3g})", "p_never")
+    chance(f"P(it holds at {beyond})", "probability")
+    chance(f"P(it holds from there to {number(facts.get('to'), 3)})", "probability_throughout")
+    chance(f"P(it holds all the way from {start} to {horizon})", "p_already")
+    chance(f"P(it never holds for good before {horizon})", "p_never")
     chance("P(the loss rises)", "p_loss_rises")
     onset = facts["onset"]
     table.add_row(
-        f"onset, from where it holds for good, to {facts['horizon']:.3g}: 5 %, 50 %, 95 %",
+        f"onset, from where it holds for good, to {horizon}: 5 %, 50 %, 95 %",
         ", ".join(number(onset[key], 3) for key in ("q05", "median", "q95")),
         "",
     )
     gain, elasticity = facts["marginal"]["gain"], facts["marginal"]["elasticity"]
-    table.add_row(
-        escape(f"gain of a step at {facts['beyond']:.3g} [{facts['loss_unit']}]"),
-        f"{number(gain['median'], 3)} ({number(gain['q05'], 3)} to {number(gain['q95'], 3)})",
-        "",
-    )
-    table.add_row(
-        "elasticity of the loss there",
-        f"{number(elasticity['median'], 3)} ({number(elasticity['q05'], 3)} to {number(elasticity['q95'], 3)})",
-        "",
-    )
-    shown.print(table)
-    shown.print(
-        f"[dim]{facts['decades_beyond']:.2f} decades beyond the largest run; intervals are central 90 %[/]"
-    )
+    table.add_row(escape(f"gain of a step at {beyond} [{facts['loss_unit']}]"), interval(gain), "")
+    table.add_row("elasticity of the loss there", interval(elasticity), "")
+    show_table(table)
+    shown.print(f"[dim]{how_far(facts['decades_beyond'])}; intervals are central 90 %[/]")
     print_notes(facts["notes"])
+
+
+def how_far(decades: float) -> str:
+    """How far beyond the runs, in words.
+
+    Examples
+    --------
+    >>> how_far(1.234), how_far(0.0)
+    ('1.23 decades beyond the largest run', 'not beyond the largest run')
+    """
+    if decades == 0:
+        return "not beyond the largest run"
+    return f"{decades:.2f} decades beyond the largest run"
 
 
 def listing(facts: Sequence[Mapping[str, Facts]]) -> None:
@@ -612,4 +727,4 @@ def listing(facts: Sequence[Mapping[str, Facts]]) -> None:
                 for each in row.values()
             )
         )
-    console().print(table)
+    show_table(table)

@@ -8,7 +8,7 @@ import xarray as xr
 from rich.markup import escape
 from rich.table import Table
 
-from bayescale.cli.render import Facts, console, number, print_notes
+from bayescale.cli.render import Facts, console, number, print_notes, short, show_table
 from bayescale.notes import get_notes
 
 #: So many of the largest held-out runs of a cut are counted apart.
@@ -77,7 +77,7 @@ def backtest_table(facts: Mapping[str, Facts]) -> None:
             f"[bold]fitted up to {number(cut['cut'], 3)} {escape(unit)}[/]: {cut['training']} runs, "
             f"{cut['held_out']} larger ones held out"
         )
-        shown.print(
+        show_table(
             _cut_table(
                 [row for row in facts["scores"] if row["cut"] == cut["cut"]],
                 min(facts["largest"], cut["held_out"]),
@@ -89,7 +89,7 @@ def backtest_table(facts: Mapping[str, Facts]) -> None:
         "interval as a share of the loss; log density and CRPS of the log loss; in parentheses the Monte Carlo error[/]"
     )
     for line in facts["verdict"]:
-        shown.print(f"• {escape(line)}")
+        shown.print(f"• {escape(short(line))}")
     print_notes(facts["notes"])
 
 

@@ -11,10 +11,15 @@ from bayescale.cli.render import (
     QUANTILES,
     Facts,
     console,
+    interval,
     notes_of,
     number,
     print_notes,
     print_verdict,
+    short,
+    show_table,
+    spread,
+    together,
     verdict_facts,
 )
 from bayescale.cost import as_money
@@ -49,13 +54,6 @@ def _drawn(data: xr.Dataset) -> dict[str, Facts]:
         for name, v in data.data_vars.items()
         if set(v.dims) == set(SAMPLE_DIMS)
     }
-
-
-def _interval(row: Mapping[str, float], digits: int = 3) -> str:
-    return (
-        f"{number(row['median'], digits)} ({number(row['q05'], digits)} to "
-        f"{number(row['q95'], digits)})"
-    )
 
 
 def allocate_facts(tree: xr.DataTree, found: xr.Dataset) -> dict[str, Facts]:
@@ -98,27 +96,31 @@ def allocate_table(facts: Mapping[str, Facts]) -> None:
         box=None,
         pad_edge=False,
     )
-    lacking = False
+    lacking: list[float] = []
     for row in facts["rows"]:
         if "near_sizes" in row:
             near = ", ".join(number(each, 3) for each in row["near_sizes"]) or _NONE
         else:
             low, high = row["near_params"]
             near = _NONE if np.isnan(low) else f"{number(low, 3)} to {number(high, 3)}"
-        lacking = lacking or near == _NONE
+        lacking += [row["p_near"]] if near == _NONE else []
         table.add_row(
             number(row["flops"], 3),
             number(row["params"], 3),
             number(row["tokens"], 3),
             near,
-            _interval(row["tokens_per_param"]),
-            _interval(row["loss"], 4),
+            interval(row["tokens_per_param"]),
+            interval(row["loss"], 4),
             f"{row['wasted_flops']['median'] / row['flops']:.1%}",
         )
-    shown.print(table)
+    show_table(table)
     if lacking:
+        # The one allocation is in the set of every probability up to its own.
+        least = np.floor(100 * min(lacking)) / 100
+        gives = f"--probability {least:g} gives a set, " if least > 0 else ""
         shown.print(
-            f"{_NONE}: the runs do not tell the optimum so well; a larger --near or a smaller --probability gives a set"
+            f"{_NONE}: the runs do not tell the optimum so well; {gives}"
+            f"{'or ' if gives else ''}try --near {10 * facts['near']:g}"
         )
     shown.print(
         f"[dim]params, tokens: the one allocation of least expected loss; near-optimal: within {facts['near']:g} "
@@ -165,11 +167,11 @@ def released_table(facts: Mapping[str, Facts]) -> None:
             number(row["params"], 3),
             number(row["tokens"], 3),
             f"{row['p_under_trained']:.1%}",
-            _interval(row["params_optimal"]),
-            _interval(row["regret"], 2),
-            f"{_interval(share, 2)} %",
+            interval(row["params_optimal"]),
+            interval(row["regret"], 2),
+            f"{interval(share, 2)} %",
         )
-    console().print(table)
+    show_table(table)
     print_notes(facts["notes"])
 
 
@@ -180,10 +182,7 @@ def target_facts(tree: xr.DataTree, found: xr.Dataset) -> dict[str, Facts]:
     for index, value in enumerate(found[target].values):
         here = found.isel({target: index})
         row: dict[str, Facts] = {target: float(value), **_scalars(here)}
-        row["compute"] = {
-            key: float(here["compute_quantile"].sel(quantile=level))
-            for key, level in QUANTILES.items()
-        }
+        row["compute"] = spread(here["compute_quantile"])
         rows.append(row)
     kept = ("confidence", "budget", "task", "path", "kind", "start", "horizon", "family")
     return {
@@ -232,7 +231,7 @@ def target_table(facts: Mapping[str, Facts]) -> None:
             *([] if budget is None else [f"{row['p_over_budget']:.1%}"]),
             number(row["decades_beyond"], 3),
         )
-    shown.print(table)
+    show_table(table)
     print_notes(facts["notes"])
 
 
@@ -265,7 +264,7 @@ def budget_table(facts: Mapping[str, Facts]) -> None:
     print_verdict(facts)
     shown = console()
     currency = facts["currency"]
-    shown.print(f"{_DECISIONS[facts['decision']]}: {escape(facts['reason'])}")
+    shown.print(f"{_DECISIONS[facts['decision']]}: {escape(short(facts['reason']))}")
     table = Table(
         f"a run of {number(facts['flops'], 3)} FLOP",
         "median",
@@ -276,11 +275,13 @@ def budget_table(facts: Mapping[str, Facts]) -> None:
     )
     for name, row in facts["outcomes"].items():
         unit = facts["units"][name]
-        told = as_money if unit == currency else number
-        interval = f"{told(row['q05'], 3)} to {told(row['q95'], 3)}"
+        values = [row[key] for key in ("median", "q05", "q95")]
+        # Losses are told to their decimals, money and what it pays for in thousands and millions.
+        is_loss = name in ("loss", "improvement")
+        told = together(values, 4) if is_loss else [as_money(each) for each in values]
         label = "accelerator-hours" if name == "hours" else name
-        table.add_row(label, told(row["median"], 4), interval, escape(unit))
-    shown.print(table)
+        table.add_row(label, told[0], f"{told[1]} to {told[2]}", escape(unit))
+    show_table(table)
     answers = Table("of all outcomes", "answer", "Monte Carlo error", box=None, pad_edge=False)
     for name, label in (
         ("expected_utility", f"expected utility [{currency}]"),
@@ -288,12 +289,16 @@ def budget_table(facts: Mapping[str, Facts]) -> None:
         ("p_pays", "P(it pays)"),
         ("p_loses", "P(it loses money)"),
     ):
-        told = number if name.startswith("p_") else as_money
-        answers.add_row(escape(label), told(facts[name], 3), told(facts[f"{name}_mcse"], 2))
+        found, error = facts[name], facts[f"{name}_mcse"]
+        is_chance = name.startswith("p_")
+        shares = (f"{found:.1%}", f"{error:.1%}")
+        answers.add_row(
+            escape(label), *(shares if is_chance else (as_money(found), as_money(error, 2)))
+        )
     worths = sorted(facts["evppi"].items(), key=lambda each: -each[1])
     for name, worth in (("everything (EVPI)", facts["evpi"]), *worths):
         answers.add_row(escape(f"worth of knowing {name} [{currency}]"), as_money(worth), "")
-    shown.print(answers)
+    show_table(answers)
     for each in facts["models"]:
         shown.print(
             f"{escape(each['model'])} (weight {each['weight']:.2f}): expected utility "
@@ -357,15 +362,23 @@ def next_table(facts: Mapping[str, Facts], most: int = 20) -> None:
     print_verdict(facts)
     shown = console()
     unit = escape(facts["unit"])
+    deciding = "evsi" in facts["picks"][0]
+    spread_as = as_money if deciding else number
     shown.print(
-        f"what they are to tell: {escape(_asked(facts))}; standard deviation {number(facts['sd_before'], 3)} now, "
-        f"{number(facts['sd_after'], 3)} {unit} after {_runs(len(facts['picks']))} of "
-        f"{number(facts['spent'], 3)} FLOP{_as_factors(facts)}"
+        f"what they are to tell: {escape(_asked(facts))}; standard deviation {spread_as(facts['sd_before'], 3)} now, "
+        f"{spread_as(facts['sd_after'], 3)} {unit} after {_runs(len(facts['picks']))}, "
+        f"{number(facts['spent'], 3)} FLOP in all{_as_factors(facts)}"
     )
+    if "not_worth_a_run" in {note["code"] for note in facts["notes"]}:
+        shown.print("[bold]none of these runs is worth its price before the decision[/]")
     told = "candidate cost share value_per_flop evsi money p_changes spent sd_after sd_after_reweighted effective_size"
     hidden = told.split()
-    deciding = "evsi" in facts["picks"][0]
-    inputs = [name for name in facts["picks"][0] if name not in hidden]
+    # A family that no run has is no column.
+    inputs = [
+        name
+        for name in facts["picks"][0]
+        if name not in hidden and any(row[name] != "" for row in facts["picks"])
+    ]
     table = Table(
         *inputs,
         "FLOP",
@@ -383,10 +396,10 @@ def next_table(facts: Mapping[str, Facts], most: int = 20) -> None:
             number(row["cost"], 3),
             *([as_money(row["money"]), as_money(row["evsi"])] if deciding else []),
             f"{row['share']:.1%}",
-            number(row["sd_after"], 3),
+            spread_as(row["sd_after"], 3),
             number(row["effective_size"], 3),
         )
-    shown.print(table)
+    show_table(table)
     if len(facts["picks"]) > most:
         shown.print(f"[dim]and {len(facts['picks']) - most} more; --json has them all[/]")
     changes = [row["p_changes"] for row in facts["candidates"] if "p_changes" in row]
@@ -420,10 +433,7 @@ def recipes_facts(trees: Sequence[xr.DataTree], found: xr.Dataset) -> dict[str, 
         "fits": [verdict_facts(tree) for tree in trees],
         **{key: found.attrs[key] for key in kept},
         **_scalars(found),
-        "crossing": {
-            key: float(found["crossing_quantile"].sel(quantile=level))
-            for key, level in QUANTILES.items()
-        },
+        "crossing": spread(found["crossing_quantile"]),
         "rows": rows,
         "notes": notes_of(*trees, found),
     }
@@ -437,19 +447,20 @@ def recipes_table(facts: Mapping[str, Facts]) -> None:
     a, b = escape(facts["a"]), escape(facts["b"])
     shown.print(f"A: {a}; B: {b}; path {escape(facts['path'])}; loss in {facts['units']}")
     table = Table(
-        "FLOP", "P(A is better)", "A", "B", "A less B", "decades beyond", box=None, pad_edge=False
+        "FLOP", "P(A is better)", "A", "B", "A − B", "decades beyond", box=None, pad_edge=False
     )
     for row in facts["rows"]:
         table.add_row(
             number(row["flops"], 3),
             f"{row['p_better']:.1%} ± {row['p_better_mcse']:.1%}",
-            _interval(row["loss_a"], 4),
-            _interval(row["loss_b"], 4),
-            _interval(row["difference"]),
+            interval(row["loss_a"], 4),
+            interval(row["loss_b"], 4),
+            interval(row["difference"]),
             f"{row['decades_beyond']:.2f}",
         )
-    shown.print(table)
+    show_table(table)
     shown.print(_crossing(facts))
+    shown.print("[dim]±: Monte Carlo error; in parentheses central 90 % intervals[/]")
     print_notes(facts["notes"])
 
 
@@ -460,7 +471,7 @@ def _crossing(facts: Mapping[str, Facts]) -> str:
     if facts["p_never"] == 1:
         return f"the curves do not cross {between} FLOP"
     if np.isfinite(crossing["median"]):
-        return f"the curves cross at {_interval(crossing)} FLOP; P(not {between}) = {facts['p_never']:.1%}"
+        return f"the curves cross at {interval(crossing)} FLOP; P(not {between}) = {facts['p_never']:.1%}"
     met = 1 - facts["p_never"]
     chance = "less than 0.1%" if met < 0.001 else f"{met:.1%}"
     # The quantiles are among all draws, so that a finite one says by when that many have crossed.

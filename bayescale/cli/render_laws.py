@@ -8,7 +8,7 @@ from dataclasses import asdict
 from rich.markup import escape
 from rich.table import Table
 
-from bayescale.cli.render import Facts, console
+from bayescale.cli.render import Facts, console, short, show_table
 from bayescale.laws import GROUPS, Law
 from bayescale.links import Link
 from bayescale.model import Model
@@ -76,10 +76,12 @@ def law_page(facts: Mapping[str, Facts]) -> None:
     for each in facts["params"]:
         prior = "through the loss at the reference scale"
         if each["prior"]:
-            inside = ", ".join(f"{key}={value:g}" for key, value in each["prior"]["kwargs"].items())
+            inside = ", ".join(
+                short(f"{key}={value:g}") for key, value in each["prior"]["kwargs"].items()
+            )
             prior = f"{each['prior']['dist']}({inside})"
         table.add_row(each["name"], escape(each["meaning"]), escape(each["unit"]), prior)
-    shown.print(table)
+    show_table(table)
     if len(facts["terms"]) > 1:
         terms = ", ".join(facts["terms"])
         shown.print(f"shares of the loss at the reference scale, in this order: {terms}")

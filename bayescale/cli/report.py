@@ -7,9 +7,8 @@ import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -33,6 +32,7 @@ from bayescale.cli.options import (
     finish,
     held,
     numbers,
+    quoted,
     read_table,
     size,
 )
@@ -58,14 +58,6 @@ bayescale {version}: from a table of training runs to a credible answer about re
 bayescale --help lists every verb, bayescale VERB --help what it takes"""
 
 
-class ReportFormat(StrEnum):
-    """Forms of a report."""
-
-    html = "html"
-    md = "md"
-    json = "json"
-
-
 def guide() -> None:
     """Print the way, and the next step from what lies in this folder."""
     from bayescale import __version__
@@ -87,8 +79,7 @@ def _next_here() -> str:
     ):
         newest = [each.name for each in found if each.suffix in suffixes][-1:]
         if newest:
-            # A name may begin with a dash.
-            name = shlex.quote(f"./{newest[0]}" if newest[0].startswith("-") else newest[0])
+            name = quoted(newest[0])
             return "   or   ".join(f"bayescale {step.format(name)}" for step in steps)
     return "bayescale demo"
 
@@ -102,7 +93,8 @@ def report(
         ),
     ] = None,
     format: Annotated[
-        ReportFormat | None, typer.Option(help="By default what the file's name ends in.")
+        Literal["html", "md", "json"] | None,
+        typer.Option(help="By default what the file's name ends in."),
     ] = None,
     beyond: Annotated[
         str | None,
@@ -128,9 +120,9 @@ def report(
     from bayescale.saving import check_folder
 
     if output is None:
-        output = Path(f"report.{format or ReportFormat.html}")
+        output = Path(f"report.{format or 'html'}")
     named = output.suffix.removeprefix(".")
-    if format is not None and named in list(ReportFormat) and named != format:
+    if format is not None and named in ("html", "md", "json") and named != format:
         raise ValueError(
             f"--format {format} and the name {output.name!r} do not agree; leave one out"
         )
@@ -147,7 +139,7 @@ def report(
     written = write_report(
         tree,
         output,
-        format=None if format is None else format.value,
+        format=format,
         beyond=asked,
         gain_below=gain_below,
         loss=losses,

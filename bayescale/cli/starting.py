@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from bayescale.cli.options import typed
 from bayescale.cost import training_flops
 from bayescale.decide.hardware import ACCELERATORS
 from bayescale.decide.scenario import EXAMPLE
@@ -190,7 +191,7 @@ def _budget_text(runs: xr.Dataset, base: Model, source: str, file: Path) -> str:
         else training_flops(runs[inputs["params"]], runs[inputs["tokens"]])
     )
     largest = float(flops.max())
-    proposed = f'flops = "{_size(_LARGER * largest)}"'
+    proposed = f'flops = "{typed(_LARGER * largest)}"'
     lines = [_line(proposed, "training compute of the proposed run")]
     if both:
         paths = "or fixed-ratio=20, fixed-params=7B, fixed-tokens=1T"
@@ -212,17 +213,13 @@ def _budget_text(runs: xr.Dataset, base: Model, source: str, file: Path) -> str:
     )
     run = "[run]\n" + "\n".join(lines) + "\n\n"
     body = re.sub(r"^\[run\]\n.*?(?=^\[)", lambda _: run, EXAMPLE, flags=re.M | re.S)
-    baseline = f'baseline_flops = "{_size(largest)}"'
+    baseline = f'baseline_flops = "{typed(largest)}"'
     meaning = "improvement is measured from the loss there; or baseline_loss"
     return head + re.sub(r"^baseline_flops = .*$", _line(baseline, meaning), body, flags=re.M)
 
 
 def _line(code: str, comment: str) -> str:
     return f"{code:<29} # {comment}"
-
-
-def _size(value: float) -> str:
-    return f"{value:.3g}".replace("+", "")
 
 
 def _plain(text: str) -> str:

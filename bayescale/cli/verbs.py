@@ -8,9 +8,8 @@ of ``budget`` also 10 no-go, 20 undecided. What decides is in :mod:`bayescale.cl
 import gc
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 import typer.core
@@ -74,7 +73,10 @@ class _Verbs(typer.core.TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit from None
         except (ValueError, OSError) as error:
-            typer.echo(f"error: {on_command_line(str(error), self._options(ctx))}", err=True)
+            from bayescale.cli.render import short
+
+            told = on_command_line(str(error), self._options(ctx))
+            typer.echo(f"error: {short(told)}", err=True)
             raise typer.Exit(EXIT_BAD_INPUT) from error
 
     def _options(self, ctx: Any) -> dict[str, str]:
@@ -105,22 +107,6 @@ def start(context: typer.Context) -> None:
     """From a table of training runs to a credible answer about returns to scale."""
     if context.invoked_subcommand is None:
         report.guide()
-
-
-class Sampler(StrEnum):
-    """Who draws."""
-
-    nutpie = "nutpie"
-    pymc = "pymc"
-    numpyro = "numpyro"
-    smc = "smc"
-
-
-class Discrepancy(StrEnum):
-    """Whether the law may drift."""
-
-    drift = "drift"
-    none = "none"
 
 
 @app.command()
@@ -159,13 +145,13 @@ def fit(
     draws: Annotated[int, typer.Option(help="Draws kept of each chain.")] = 1000,
     chains: Annotated[int, typer.Option(help="Chains.")] = 4,
     sampler: Annotated[
-        Sampler,
+        Literal["nutpie", "pymc", "numpyro", "smc"],
         typer.Option(
             help="Sampler of the same posterior. smc: for several modes, and the marginal likelihood; slower."
         ),
-    ] = Sampler.nutpie,
+    ] = "nutpie",
     discrepancy: Annotated[
-        Discrepancy | None,
+        Literal["drift", "none"] | None,
         typer.Option(
             help="Let the law's slope drift, or trust the law exactly, whatever the model says."
         ),
@@ -185,7 +171,7 @@ def fit(
     check_output(output)
     check_apart(output, table, join)
     runs = read_table(table, column, form, join, unit, tokens_per_byte)
-    from bayescale.cli import render
+    from bayescale.cli import following, render
     from bayescale.inference import fit as sample
 
     tree = sample(
@@ -194,8 +180,8 @@ def fit(
         draws=draws,
         chains=chains,
         random_seed=seed,
-        sampler=sampler.value,
-        discrepancy=discrepancy.value if discrepancy else None,
+        sampler=sampler,
+        discrepancy=discrepancy,
         progress=not (quiet or json) and sys.stderr.isatty(),
     )
     save(tree, output)
@@ -203,7 +189,7 @@ def fit(
     render.next_step(
         json or quiet,
         f"bayescale check {quoted(output)}",
-        f"bayescale forecast {quoted(output)} --flops {_further(tree)}",
+        following.forecast_step(tree, output),
     )
     finish(tree, force)
 
@@ -212,12 +198,12 @@ def fit(
 def check(fit: FitFile, quiet: Quiet = False, json: Json = False, force: Force = False) -> None:
     """Judge a fit: convergence, fit to the runs, dependence on the prior."""
     from bayescale.checks import check as judge
-    from bayescale.cli import render
+    from bayescale.cli import following, render
     from bayescale.saving import load
 
     tree = load(fit)
     render.out(render.check_facts(tree, judge(tree)), json, render.check_table)
-    render.next_step(json or quiet, f"bayescale forecast {quoted(fit)} --flops {_further(tree)}")
+    render.next_step(json or quiet, following.forecast_step(tree, fit))
     finish(tree, force)
 
 
@@ -234,7 +220,7 @@ def forecast(
     at: At = None,
     kind: Annotated[
         Kind, typer.Option(help="curve: where the law runs; run: what one more run would give.")
-    ] = Kind.curve,
+    ] = "curve",
     family: Family = None,
     quiet: Quiet = False,
     json: Json = False,
@@ -248,7 +234,7 @@ def forecast(
             raise ValueError(
                 f"{option} goes with --flops: a table of planned runs says itself what each of them is"
             )
-    from bayescale.cli import render
+    from bayescale.cli import following, render
     from bayescale.forecast import inputs_along, predict
     from bayescale.saving import FORECAST, load
 
@@ -258,12 +244,11 @@ def forecast(
         if planned is not None
         else inputs_along(tree, sizes("--flops", flops or ""), path, at=held(at), family=family)
     )
-    loss = predict(tree, where, kind=kind.value)
+    loss = predict(tree, where, kind=kind)
     render.out(render.forecast_facts(tree, loss, where), json, render.forecast_table)
-    render.next_step(
-        json or quiet,
-        f"bayescale returns {quoted(fit)} --beyond {_further(tree)} --gain-below 0.01",
-    )
+    beyond = None if flops is None else flops.split(",")[-1].strip()
+    steps = following.returns_steps(tree, fit, beyond, path, at, family)
+    render.next_step(json or quiet, *steps)
     finish(tree, force)
 
 
@@ -336,10 +321,9 @@ def returns(
             f"diminishing in which sense? Give one of {', '.join(senses)}; got {' and '.join(given) or 'none'}. "
             "The plainest: --gain-below 0.01, a step buys less than 0.01"
         )
-    from bayescale.cli import render
+    from bayescale.cli import following, render
     from bayescale.forecast import diminishing
     from bayescale.forecast import returns as marginal
-    from bayescale.forecast.stacked import is_stack
     from bayescale.saving import FORECAST, load
 
     tree = load(fit, groups=FORECAST)
@@ -373,9 +357,18 @@ def returns(
     )
     table = marginal(tree, flops=[scale], step=step, path=path, at=held(at), family=family)
     render.out(render.returns_facts(tree, answer, table), json, render.returns_table)
-    # A report is of one fit.
-    silent = json or quiet or is_stack(tree)
-    render.next_step(silent, f"bayescale report {quoted(fit)} --beyond {beyond}")
+    steps = following.report_steps(
+        tree,
+        fit,
+        beyond=beyond,
+        gain_below=gain_below,
+        step=None if step == 2 else step,
+        path=path,
+        at=at,
+        family=family,
+    )
+    unlike = "" if gain_below is not None else f"a report asks --gain-below, not {given[0]}"
+    render.next_step(json or quiet, *steps, remark=unlike)
     finish(tree, force)
 
 
@@ -422,21 +415,8 @@ def demo(
     run_demo(output, seed=seed, json=json)
 
 
-def _first(tree: "xr.DataTree") -> "xr.DataTree":
-    """The fit, or the first of a stack."""
-    from bayescale.forecast.stacked import is_stack, members
-
-    return next(members(tree)).share if is_stack(tree) else tree
-
-
-def _further(tree: "xr.DataTree") -> str:
-    """Ten times the largest run, as one types it."""
-    from bayescale.forecast.curve import read_bare
-
-    return f"{10 * read_bare(_first(tree)).largest:.1e}".replace("e+", "e").replace(".0e", "e")
-
-
 def _plan(tree: "xr.DataTree", planned: str, family: str | None) -> "xr.Dataset":
+    from bayescale.cli.following import first_of
     from bayescale.forecast.curve import read_bare
     from bayescale.forecast.scales import group_of
     from bayescale.model import Model
@@ -444,7 +424,7 @@ def _plan(tree: "xr.DataTree", planned: str, family: str | None) -> "xr.Dataset"
 
     columns = Model.from_toml(tree.attrs["model"]).inputs.values()
     table = read_runs(planned, need=tuple(columns))
-    return table if family is None else table.assign(group_of(read_bare(_first(tree)), family))
+    return table if family is None else table.assign(group_of(read_bare(first_of(tree)), family))
 
 
 def _alternative(
@@ -495,9 +475,8 @@ def capability(
     force: Force = False,
 ) -> None:
     """What does compute buy in loss, and what in scores of tasks? For a fit of a model with tasks."""
-    from bayescale.cli import render
+    from bayescale.cli import following, render
     from bayescale.forecast import capability as both
-    from bayescale.forecast.stacked import is_stack
     from bayescale.saving import FORECAST, load
 
     tree = load(fit, groups=FORECAST)
@@ -513,7 +492,8 @@ def capability(
         dependence=dependence,
     )
     render.out(render.capability_facts(tree, found), json, render.capability_table)
-    render.next_step(json or quiet or is_stack(tree), f"bayescale report {quoted(fit)}")
+    steps = following.report_steps(tree, fit, path=path, at=at, family=family)
+    render.next_step(json or quiet, *steps)
     finish(tree, force)
 
 
