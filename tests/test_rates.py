@@ -182,7 +182,7 @@ def test_run_tables_that_cannot_be_rates_are_refused_with_their_rows() -> None:
     )
     refused(
         column,
-        r"column 'problems' must hold whole numbers.*rows 2, 4",
+        r"column 'problems' must hold whole numbers.*rows 2 \(9.5\), 4 \(0\)",
         problems=[9.0, 9.5, 9.0, 0.0],
     )
     success = model_of("Beta", "coverage")

@@ -115,6 +115,11 @@ def test_the_keys_of_a_fit_are_those_of_the_table(fit: xr.DataTree) -> None:
     assert set(fit_facts(fit, Path("fit.nc"))) == json_keys()["fit"] - OPTIONAL
 
 
+def test_the_keys_of_some_questions_alone_are_in_the_table() -> None:
+    assert {"price", "task", "to", "relative_to"} <= json_keys()["returns"]
+    assert {"budget", "task"} <= json_keys()["target"]
+
+
 def test_the_exit_codes_are_those_of_the_command_line() -> None:
     told = {
         text: re.findall(r"^\| (\d+) \| .*$", text, re.MULTILINE) for text in (README, REFERENCE)

@@ -118,14 +118,14 @@ def _read(tree: xr.DataTree) -> Saved:
     return read_fit(tree)
 
 
-def _paired(values: np.ndarray, there: Route, route: Route) -> np.ndarray:
-    """Draws of fits made apart, paired with those half of all further on.
+def _paired(values: np.ndarray, there: Route, route: Route, *, same: bool = False) -> np.ndarray:
+    """Draws of fits made apart, paired with those half of all further on; of the same fit, with its own.
 
     Two fits with one seed drew alike at the same place, their drift beyond the runs above all.
     """
     every = np.broadcast_to(values, (there.saved.samples, values.shape[1]))
     place = np.linspace(0, every.shape[0] - 1, route.saved.samples).round().astype(int)
-    return every[np.roll(place, place.size // 2)]
+    return every[place if same else np.roll(place, place.size // 2)]
 
 
 def _recipe(saved: Saved, tree: xr.DataTree, step: float, elsewhere: Elsewhere) -> Measure:
@@ -142,9 +142,10 @@ def _recipe(saved: Saved, tree: xr.DataTree, step: float, elsewhere: Elsewhere) 
             f"alternative: losses in {saved.units} and in {other.units} cannot be compared; convert one of the tables"
         )
     there = elsewhere.route_of(other, elsewhere.at)
+    same = other.posterior.equals(elsewhere.whole.posterior)
 
     def measure(route: Route, flops: np.ndarray) -> np.ndarray:
-        after = _paired(loss_at(there, flops * step), there, route)
+        after = _paired(loss_at(there, flops * step), there, route, same=same)
         return after - loss_at(route, flops * step)
 
     return measure

@@ -131,7 +131,7 @@ def check_range(growth: Growth, flops: np.ndarray, what: str = "flops") -> None:
 
     And where a law has no optimum in more than a few draws.
     """
-    if growth.missing is not None:
+    if growth.missing is not None and flops.size:
         lacking = growth.missing(flops)
         if lacking.max() > MISSING:
             raise ValueError(

@@ -3,16 +3,17 @@
 from typing import TYPE_CHECKING
 
 from bayescale.model._model import Model
-from bayescale.notes import Note
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from bayescale.notes import Note
 
 #: Columns that may be the one input of a law, the best first.
 ONE_INPUT = ("flops", "examples", "tokens", "params")
 
 
-def default_model(runs: "xr.Dataset") -> tuple[Model, Note]:
+def default_model(runs: "xr.Dataset") -> "tuple[Model, Note]":
     """Model for the columns at hand, with the note that says so.
 
     Parameters
@@ -29,6 +30,9 @@ def default_model(runs: "xr.Dataset") -> tuple[Model, Note]:
     >>> default_model(bs.load_dataset("pile"))[0].name
     'skaling-drift-families'
     """
+    # Where models are named by the tab key, nothing is loaded for notes.
+    from bayescale.notes import Note
+
     families = len(set(runs["family"].values.tolist())) if "family" in runs else 1
     if "params" in runs and "tokens" in runs:
         model = Model.load("skaling-drift-families" if families > 1 else "skaling-drift")
