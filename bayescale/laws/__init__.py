@@ -5,7 +5,7 @@ import importlib
 import pkgutil
 from functools import cache
 
-from bayescale.laws._claims import check
+from bayescale.laws._claims import TAKEN, TAKEN_BY_DRIFT, TAKEN_BY_TASKS, check
 from bayescale.laws._law import GROUPS, LOG_LOSS, RATES, Input, Law, Param
 from bayescale.laws._math import ramp, softplus
 
@@ -13,6 +13,9 @@ __all__ = [
     "GROUPS",
     "LOG_LOSS",
     "RATES",
+    "TAKEN",
+    "TAKEN_BY_DRIFT",
+    "TAKEN_BY_TASKS",
     "Input",
     "Law",
     "Param",

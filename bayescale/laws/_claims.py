@@ -57,17 +57,33 @@ _WRITTEN = {
     "not_equal": "a comparison (!=)",
 }
 
-#: Names that the posterior, its dimensions and the data of the model's graph take for themselves.
+#: Dims and variables of every graph and fit, besides what the law and the pooling name.
+TAKEN = frozenset(
+    {
+        *("run", "chain", "draw", "term", "sigma", "nu", "excess", "noise_slope"),
+        *("log_loss", "rate", "observed", "trials", "log_center", "decades", "known_sd"),
+    }
+)
+#: Those of a model with a discrepancy.
+TAKEN_BY_DRIFT = frozenset(
+    {
+        *("mode", "drift", "drift_rate", "drift_root", "drift_left", "drift_spectrum"),
+        *("drift_design", "break_rate", "break_change", "kappa", "elasticity"),
+    }
+)
+#: Those of a model with tasks, besides what the link names.
+TAKEN_BY_TASKS = frozenset(
+    {
+        *("task", "constant", "scored", "score", "score_gap", "score_anchor", "score_task"),
+        *("score_at", "score_observed", "score_trials", "link_task", "scatter_task"),
+        *("floor_task", "reach_task", "ceiling_task"),
+    }
+)
+#: Names that no law may give to something else: any model may be made of it, and linked to tasks.
 RESERVED = frozenset(
     {
-        *("level", "shares", "sigma", "nu", "noise_slope", "excess"),
-        *("loss", "log_loss", "rate", "score"),
-        *("kappa", "drift", "drift_rate", "break_rate", "break_change"),
-        *("midpoint", "steepness", "saturation", "score_task"),
-        *("log_center", "observed", "trials", "decades", "elasticity", "known_sd"),
-        *("drift_design", "drift_left", "drift_root", "drift_spectrum"),
-        *("score_anchor", "score_at", "score_gap", "score_observed"),
-        *("chain", "draw", "sample", "run", "scored", "term", "mode", "task", "constant"),
+        *(*TAKEN, *TAKEN_BY_DRIFT, *TAKEN_BY_TASKS, "level", "shares", "loss", "sample"),
+        *("midpoint", "steepness", "saturation"),
     }
 )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bayescale import laws, links
-from bayescale.laws import LOG_LOSS, RATES, Law
+from bayescale.laws import LOG_LOSS, RATES, TAKEN, TAKEN_BY_DRIFT, TAKEN_BY_TASKS, Law
 from bayescale.model._parts import (
     DISTRIBUTIONS,
     NUMBER,
@@ -29,22 +29,6 @@ from bayescale.model._parts import (
 FORMAT = 1
 #: Most trials behind a rate: a float still tells one more or less.
 TRIALS = 2**53
-#: Dims and variables of every graph and fit, besides what the law and the pooling name.
-TAKEN = {
-    *("run", "chain", "draw", "term", "sigma", "nu", "excess", "noise_slope", "log_loss", "rate"),
-    *("observed", "trials", "log_center", "decades", "known_sd"),
-}
-#: Those of a model with a discrepancy.
-TAKEN_BY_DRIFT = {
-    *("mode", "drift", "drift_rate", "drift_root", "drift_left", "drift_spectrum", "drift_design"),
-    *("break_rate", "break_change", "kappa", "elasticity"),
-}
-#: Those of a model with tasks, besides what the link names.
-TAKEN_BY_TASKS = {
-    *("task", "constant", "scored", "score", "score_gap", "score_anchor", "score_task", "score_at"),
-    *("score_observed", "score_trials", "link_task", "scatter_task"),
-    *("floor_task", "reach_task", "ceiling_task"),
-}
 
 
 def hint(given: str, known: Iterable[str]) -> str:
