@@ -26,7 +26,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "cost": ({"notes"}, {"numpy", "xarray"}),
     "laws": (set(), {"numpy"}),
     "links": ({"laws"}, {"numpy"}),
-    "drift": (set(), {"numpy", "scipy", "xarray"}),
+    "drift": (set(), {"numpy", "scipy"}),
     "rates": (set(), {"numpy", "scipy"}),
     "model": ({"laws", "links", "notes"}, {"tomli_w", "xarray"}),
     "saving": ({"model", "notes", "runs"}, {"xarray"}),
