@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 from fake_fit import fake_fit
 from test_decide import ALPHA, BETA, HOFFMANN, known_fit
 
@@ -145,12 +146,30 @@ def test_the_best_size_is_found_wherever_it_lies(options: dict[str, Any], far: f
     np.testing.assert_array_equal(np.isfinite(several["tokens_needed"]), [False, True])
 
 
+def test_sizes_may_be_given_as_people_write_them() -> None:
+    fit = fake_fit("chinchilla", 1, 50, jitter=0.02)
+    plain = {"inference_tokens": 2e12, "tokens_max": 5e12, "grid": [7e9, 7e10]}
+    told = {"inference_tokens": "2T", "tokens_max": "5T", "grid": ["7B", 7e10]}
+    xr.testing.assert_identical(*(smallest_model(fit, loss=2.2, **each) for each in (plain, told)))
+
+
 def test_a_target_below_the_floor_is_said_to_be_out_of_reach() -> None:
     found = smallest_model(fake_fit("chinchilla", 1, 50, jitter=0.02), loss=0.5)
     assert np.isinf(float(found["cost"]))
     assert [note.severity for note in bs.get_notes(found)][0:1] == ["error"]
-    with pytest.raises(ValueError, match="tokens_max"):
-        smallest_model(fake_fit("chinchilla"), loss=2.2, tokens_max=-1.0)
+    for option, given, message in (
+        ("tokens_max", -1.0, "tokens_max = -1.0: expected a number above zero"),
+        (
+            "tokens_max",
+            "lots",
+            "tokens_max: expected numbers, or sizes as text such as '70B', got 'lots'",
+        ),
+        ("buy", 0.0, "buy = 0.0: expected a number above zero"),
+        ("grid", [], "grid is empty"),
+        ("inference_tokens", "2 tons", "inference_tokens: expected numbers, or sizes as text"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            smallest_model(fake_fit("chinchilla"), loss=2.2, **{option: given})
     with pytest.raises(ValueError, match="either a loss or an accuracy"):
         smallest_model(fake_fit("chinchilla"))
     with pytest.raises(ValueError, match=r"loss = \[2.0, 2.1\]: expected one target"):

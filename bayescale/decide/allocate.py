@@ -4,8 +4,6 @@ The optima themselves are found in :mod:`bayescale.decide.lifetime`. Allocations
 law itself: a drift of its slope, where the model has one, is left out of optima and regrets and kept in the loss.
 """
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
@@ -25,6 +23,8 @@ from bayescale.decide.draws import (
 from bayescale.decide.lifetime import (
     Feasible,
     allowed_tokens,
+    read_grid,
+    read_one,
     tokens_left,
     tokens_within,
 )
@@ -36,7 +36,6 @@ from bayescale.forecast.scales import Scales, as_dataset, positive, read_flops
 from bayescale.forecast.sensitivity import prior_note
 from bayescale.forecast.stacked import is_stack
 from bayescale.notes import Note, dump_notes
-from bayescale.runs import parse_size
 
 #: Loss within which allocations count as equally good [nat/token]: about the scatter between seeds of one run.
 NEAR = 0.005
@@ -127,7 +126,12 @@ def allocate(
     draws = without_drift(whole)
     scale = read_flops(flops, draws.saved)
     _check_near(near, probability)
-    feasible = _feasible(draws, inference_tokens, params_max, tokens_max, grid)
+    feasible = Feasible(
+        demand=pair_draws(inference_tokens, draws.samples, "inference_tokens"),
+        params_max=read_one(params_max, "params_max") or np.inf,
+        tokens_max=read_one(tokens_max, "tokens_max") or np.inf,
+        sizes=read_grid(grid),
+    )
     budget = scale.values[None, :]
     _check_budget(draws, budget, feasible)
 
@@ -277,7 +281,7 @@ def under_trained(
     )
     dims, shape = tuple(map(str, columns[0].dims)), columns[0].shape
     params, tokens = (column.values.reshape(1, -1) for column in columns)
-    feasible = _feasible(draws, inference_tokens, None, None, None)
+    feasible = Feasible(pair_draws(inference_tokens, draws.samples, "inference_tokens"))
     lost = regret_of(draws, params, tokens, feasible)
     found = {
         "params_optimal": (lost.params_optimal, "parameters"),
@@ -365,55 +369,6 @@ def _bound_note(
                 )
             )
     return notes
-
-
-def _feasible(
-    draws: Draws,
-    inference_tokens: ArrayLike,
-    params_max: float | str | None,
-    tokens_max: float | str | None,
-    grid: ArrayLike | None,
-) -> Feasible:
-    known = {}
-    for name, value in {"params_max": params_max, "tokens_max": tokens_max}.items():
-        if value is None:
-            continue
-        number = _numbers(value, name)
-        if number.size != 1 or not number.item() > 0:
-            raise ValueError(f"{name} = {value!r}: expected a number above zero, or leave it out")
-        known[name] = number.item()
-    sizes = None
-    if grid is not None:
-        numbers = _numbers(grid, "grid")
-        if not numbers.size:
-            raise ValueError(
-                "grid is empty: expected the sizes that can be trained, such as [7e9, 70e9], or leave it out"
-            )
-        sizes = np.unique(positive(xr.DataArray(numbers), "grid: parameters").values)
-    demand = pair_draws(
-        _numbers(inference_tokens, "inference_tokens"), draws.samples, "inference_tokens"
-    )
-    return Feasible(demand=demand, sizes=sizes, **known)
-
-
-def _numbers(given: ArrayLike, name: str) -> np.ndarray:
-    """Numbers, of which any may be given as a size in text; axis (number,)."""
-    values = np.asarray(given).reshape(-1)
-    try:
-        if values.dtype.kind in "iuf":
-            return values.astype(float)
-        return np.array([_number(each) for each in values.tolist()], dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name}: expected numbers, or sizes as text such as '70B', got {given!r}"
-        ) from error
-
-
-def _number(given: Any) -> float:
-    try:
-        return float(given)
-    except ValueError:
-        return parse_size(given)
 
 
 def _check_near(near: float, probability: float) -> None:

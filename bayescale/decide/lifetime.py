@@ -12,11 +12,15 @@ holds at the least lifetime cost of a given loss. Arrays have axes (sample, poin
 from dataclasses import dataclass, replace
 
 import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
 
 from bayescale.cost import inference_flops, tokens_for, training_flops
 from bayescale.decide.draws import Draws, Part, evaluate, loss_of, marginal_losses
 from bayescale.forecast.growth import check_range
 from bayescale.forecast.optimum import falling_root
+from bayescale.forecast.scales import positive
+from bayescale.runs import parse_sizes
 
 #: First secants of a search are this long, in ln(tokens).
 FIRST_STEP = 1e-5
@@ -57,6 +61,28 @@ class Feasible:
     def expected(self) -> "Feasible":
         """The same at the mean demand: lifetime FLOP is linear in it."""
         return replace(self, demand=self.demand.mean(axis=0, keepdims=True))
+
+
+def read_one(given: ArrayLike | None, name: str) -> float | None:
+    """One stated number above zero, which may be a size in text; ``None`` where there is none."""
+    if given is None:
+        return None
+    number = parse_sizes(given, name)
+    if number.size != 1 or not number.item() > 0:
+        raise ValueError(f"{name} = {given!r}: expected a number above zero, or leave it out")
+    return float(number.item())
+
+
+def read_grid(given: ArrayLike | None) -> np.ndarray | None:
+    """The only sizes that can be trained, the smallest first; axis (size,)."""
+    if given is None:
+        return None
+    sizes = parse_sizes(np.atleast_1d(given), "grid")
+    if not sizes.size:
+        raise ValueError(
+            "grid is empty: expected the sizes that can be trained, such as [7e9, 70e9], or leave it out"
+        )
+    return np.unique(positive(xr.DataArray(sizes), "grid: parameters").values)
 
 
 def tokens_within(flops: np.ndarray, params: np.ndarray, feasible: Feasible) -> np.ndarray:

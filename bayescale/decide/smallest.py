@@ -14,14 +14,13 @@ from numpy.typing import ArrayLike
 
 from bayescale.cost import inference_flops, tokens_for, training_flops
 from bayescale.decide.draws import Draws, Family, loss_of, read_draws, so_many, told
-from bayescale.decide.lifetime import Feasible, optimal_params
+from bayescale.decide.lifetime import Feasible, optimal_params, read_grid, read_one
 from bayescale.decide.target import DRIFT_STEPS, compute_for
 from bayescale.forecast.capability import linked
 from bayescale.forecast.curve import compute_of
 from bayescale.forecast.doubts import distance_note
 from bayescale.forecast.held import Held, pair_draws
 from bayescale.forecast.optimum import SPACING, falling_root
-from bayescale.forecast.scales import positive
 from bayescale.notes import Note, dump_notes
 
 #: Sizes that are looked at about the compute-optimal one; half as many then between neighbours, and in a widening.
@@ -50,7 +49,7 @@ def smallest_model(
     confidence: float = 0.9,
     inference_tokens: ArrayLike = 0.0,
     grid: ArrayLike | None = None,
-    tokens_max: float | None = None,
+    tokens_max: float | str | None = None,
     buy: float | None = None,
     at: Held | None = None,
     family: Family = None,
@@ -73,7 +72,7 @@ def smallest_model(
         and decode than of training, what :func:`bayescale.cost.served_tokens` gives.
     grid : array-like, optional
         The only numbers of parameters that can be trained.
-    tokens_max : float, optional
+    tokens_max : float or str, optional
         Training tokens that there are.
     buy : float, optional
         What a token served by a bought model costs [training FLOP]: its price, divided by that of a FLOP.
@@ -131,9 +130,7 @@ def smallest_model(
     draws = read_draws(fit, "compute-optimal", family, random_seed, at)
     demand = pair_draws(inference_tokens, draws.samples, "inference_tokens")
     served = float(demand.mean())
-    for name, value in (("tokens_max", tokens_max), ("buy", buy)):
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} = {value!r}: expected a number above zero, or leave it out")
+    most, price, given = read_one(tokens_max, "tokens_max"), read_one(buy, "buy"), read_grid(grid)
     if loss is not None:
         wanted = np.full((1, 1), float(loss))
     else:
@@ -144,16 +141,14 @@ def smallest_model(
                 for link, part in zip(links, draws.parts, strict=True)
             ]
         )
-    most = MOST_TOKENS if tokens_max is None else float(tokens_max)
     enough = float(reach["compute_at_confidence"].item())
 
     def lifetime(sizes: np.ndarray) -> Looked:
-        needed = _tokens_needed(draws, sizes, wanted, most, confidence)
+        needed = _tokens_needed(draws, sizes, wanted, most or MOST_TOKENS, confidence)
         return sizes, needed, training_flops(sizes, needed) + inference_flops(sizes, served)
 
-    if grid is not None:
-        given = positive(xr.DataArray(np.atleast_1d(grid)), "grid: parameters").values
-        sizes, needed, cost = lifetime(np.unique(given))
+    if given is not None:
+        sizes, needed, cost = lifetime(given)
     elif np.isfinite(enough):
         optima = optimal_params(draws, np.full((1, 1), enough), Feasible(np.zeros((1, 1))))
         sizes, needed, cost = _looked_at(lifetime, float(np.median(optima)))
@@ -170,14 +165,14 @@ def smallest_model(
         "tokens_needed": ("size", needed, {"units": "tokens"}),
         "lifetime_cost": ("size", cost, unit),
     }
-    if buy is not None:
-        saved = buy - float(inference_flops(sizes[best], 1.0))
+    if price is not None:
+        saved = price - float(inference_flops(sizes[best], 1.0))
         trained = training_flops(sizes[best], needed[best])
-        found["cost_bought"] = ((), buy * served, unit)
+        found["cost_bought"] = ((), price * served, unit)
         even = trained / saved if saved > 0 and met.any() else np.inf
         found["break_even"] = ((), even, {"units": "tokens"})
     result = xr.Dataset(found, coords={"size": ("size", sizes, {"units": "parameters"})})
-    notes = [*draws.notes, *_unmet(met, sizes, confidence, tokens_max)]
+    notes = [*draws.notes, *_unmet(met, sizes, confidence, most)]
     if met.any():
         notes += distance_note(draws.saved, np.array([training_flops(sizes[best], needed[best])]))
     return result.assign_attrs(

@@ -18,6 +18,7 @@ from bayescale.forecast.montecarlo import SAMPLE_DIMS
 from bayescale.forecast.path import PLANNED
 from bayescale.laws import Input, Param
 from bayescale.model import hint
+from bayescale.runs import parse_sizes
 
 #: Columns of inputs to be held, each with a value or with draws of it.
 type Held = Mapping[str, ArrayLike]
@@ -30,7 +31,7 @@ def pair_draws(values: ArrayLike, samples: int, name: str, *, zero: bool = True)
     ----------
     values : array-like
         One number, or draws of any number, independent of the posterior's: they are paired as they come. An
-        array with dims chain and draw is read by their names.
+        array with dims chain and draw is read by their names; a size may be text, such as "2T".
     samples : int
     name : str
         Of the quantity, for messages.
@@ -40,7 +41,7 @@ def pair_draws(values: ArrayLike, samples: int, name: str, *, zero: bool = True)
     Raises
     ------
     ValueError
-        If a value is negative or not finite, or an array has other dims.
+        If a value is no size, negative or not finite, or an array has other dims.
 
     Examples
     --------
@@ -53,7 +54,7 @@ def pair_draws(values: ArrayLike, samples: int, name: str, *, zero: bool = True)
                 f"{name}: draws with the dims {', '.join(map(str, values.dims))}: expected chain and draw"
             )
         values = values.transpose(*SAMPLE_DIMS)
-    flat = np.asarray(values, dtype=float).reshape(-1)
+    flat = parse_sizes(values, name).reshape(-1)
     if not flat.size or not (np.isfinite(flat) & ((flat >= 0) if zero else (flat > 0))).all():
         what = "numbers of zero or more" if zero else "numbers above zero"
         raise ValueError(f"{name}: expected {what}, got {values!r}")

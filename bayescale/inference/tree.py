@@ -1,7 +1,7 @@
 """From the sampler's points to the tree that is a fit: ArviZ's groups, the runs, and the facts in the attributes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -82,10 +82,17 @@ def groups(
         "log_prior": found["log_prior"],
         "posterior_predictive": replicated,
     }
-    index = {"chain": np.arange(chains), "draw": np.arange(draws)}
+    index = {"chain": np.arange(chains), "draw": np.arange(draws), "run": runs["run"].values}
     return xr.DataTree.from_dict(
-        {name: xr.Dataset(group).assign_coords(index) for name, group in named.items()}
+        {
+            name: xr.Dataset(group, {dim: index[dim] for dim in index if dim in _dims(group)})
+            for name, group in named.items()
+        }
     )
+
+
+def _dims(group: Mapping[Any, xr.DataArray]) -> set[Hashable]:
+    return {dim for each in group.values() for dim in each.dims}
 
 
 def _drifted(

@@ -4,9 +4,11 @@ import json
 import re
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from bayescale.runs.columns import COLUMNS, describe
 from bayescale.runs.tables import row_list
@@ -65,6 +67,49 @@ def parse_size(text: str) -> float:
             f"{text!r} is not a size; expected a positive number such as 7B, 1.4e21 or 1,000,000"
         )
     return size
+
+
+def parse_sizes(given: ArrayLike, name: str) -> np.ndarray:
+    """Read numbers, of which any may be a size in text.
+
+    Parameters
+    ----------
+    given : array-like
+    name : str
+        What they are, for messages.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the same shape.
+
+    Raises
+    ------
+    ValueError
+        If one is no number and no size.
+
+    Examples
+    --------
+    >>> parse_sizes(["7B", 7e10], "grid")
+    array([7.e+09, 7.e+10])
+    """
+    values = np.asarray(given)
+    try:
+        if values.dtype.kind in "iuf":
+            return values.astype(float)
+        each = [_number(entry) for entry in values.ravel().tolist()]
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name}: expected numbers, or sizes as text such as '70B', got {given!r}"
+        ) from error
+    return np.array(each, dtype=float).reshape(values.shape)
+
+
+def _number(given: Any) -> float:
+    try:
+        return float(given)
+    except ValueError:
+        return parse_size(given)
 
 
 def signed_size(text: str) -> float | None:
