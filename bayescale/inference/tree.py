@@ -1,7 +1,7 @@
 """From the sampler's points to the tree that is a fit: ArviZ's groups, the runs, and the facts in the attributes."""
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -85,14 +85,10 @@ def groups(
     index = {"chain": np.arange(chains), "draw": np.arange(draws), "run": runs["run"].values}
     return xr.DataTree.from_dict(
         {
-            name: xr.Dataset(group, {dim: index[dim] for dim in index if dim in _dims(group)})
-            for name, group in named.items()
+            name: group.assign_coords({dim: index[dim] for dim in index if dim in group.dims})
+            for name, group in ((name, xr.Dataset(each)) for name, each in named.items())
         }
     )
-
-
-def _dims(group: Mapping[Any, xr.DataArray]) -> set[Hashable]:
-    return {dim for each in group.values() for dim in each.dims}
 
 
 def _drifted(
