@@ -656,10 +656,9 @@ def test_a_law_that_cannot_grow_says_so_and_the_rest_stands(tmp_path: Path) -> N
     tree = fake_fit("repetition", draws=100, jitter=0.05)
     command = "bayescale report 'a fit.nc'"
     facts = told(bs.write_report(tree, tmp_path / "a.json", loss=[2.0], command=command))
-    unique = f"{float(tree['constant_data']['unique_tokens'].median()):.3g}".replace("e+", "e")
     (answer,) = facts["answer"]
     assert answer.startswith("What more compute buys depends on unique_tokens too")
-    assert f"`bayescale report 'a fit.nc' --at unique_tokens={unique}`" in answer
+    assert "`bayescale report 'a fit.nc' --at unique_tokens=5e9`" in answer
     assert "no path is known" in facts["numbers"]["not_answered"]
     assert any("no path is known" in each for each in unanswered(facts))
     assert {"trust", "prior", "checklist", "model", "reproduce"} <= {

@@ -28,7 +28,6 @@ from bayescale.cli.options import (
     quoted,
     size,
     sizes,
-    typed,
 )
 
 if TYPE_CHECKING:
@@ -317,6 +316,7 @@ def next_runs(
 def _report_of(tree: "xr.DataTree", fit: Path, plan: "Scenario") -> list[str]:
     """The report about the run of a scenario."""
     from bayescale.cli.following import report_steps
+    from bayescale.runs.cells import typed
 
     values = [
         f"{name}={typed(value, 6)}"

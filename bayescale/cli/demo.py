@@ -25,11 +25,12 @@ from rich.table import Table
 from bayescale import __version__
 from bayescale.checks import check
 from bayescale.cli import render
-from bayescale.cli.options import quoted, typed
+from bayescale.cli.options import quoted
 from bayescale.datasets import load_dataset
 from bayescale.forecast import diminishing, inputs_along, predict, returns, summarise
 from bayescale.notes import SEVERITIES
 from bayescale.runs import summarise_runs
+from bayescale.runs.cells import typed
 from bayescale.saving import check_folder, save
 
 DATASET = "pile"

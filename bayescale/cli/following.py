@@ -6,9 +6,10 @@ from pathlib import Path
 
 import xarray as xr
 
-from bayescale.cli.options import asked, held, quoted, typed
+from bayescale.cli.options import asked, held, quoted
 from bayescale.forecast.curve import Saved, read_bare
 from bayescale.forecast.doubts import FAR
+from bayescale.forecast.held import typical
 from bayescale.forecast.stacked import is_stack, members
 
 #: What a step has to be worth where nothing was said [unit of the loss].
@@ -40,7 +41,7 @@ def held_at(saved: Saved, at: Sequence[str] | None) -> list[str]:
         return given
     for slot, column in saved.model.inputs.items():
         if slot not in ("params", "tokens") and column not in held(given):
-            given.append(f"{column}={typed(float(saved.runs[column].median()))}")
+            given.append(f"{column}={typical(saved, column)}")
     return given
 
 

@@ -216,17 +216,6 @@ def _given(
     ]
 
 
-def typed(value: float, digits: int = 3) -> str:
-    """A number as one types it.
-
-    Examples
-    --------
-    >>> typed(9.26e22), typed(1.5e9), typed(0.25)
-    ('9.26e22', '1.5e9', '0.25')
-    """
-    return re.sub(r"e\+0*", "e", f"{value:.{digits}g}")
-
-
 def asked(**options: object) -> str:
     """Options of a question with a space before them, in a command that is shown to be copied.
 

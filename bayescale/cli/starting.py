@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from bayescale.cli.options import typed
 from bayescale.cost import training_flops
 from bayescale.decide.hardware import ACCELERATORS
 from bayescale.decide.scenario import EXAMPLE
 from bayescale.model import Model, default_model
+from bayescale.runs.cells import typed
 from bayescale.saving import check_folder
 
 #: Times the largest run, for the run that the budget file proposes.

@@ -18,7 +18,7 @@ from bayescale.forecast.montecarlo import SAMPLE_DIMS
 from bayescale.forecast.path import PLANNED
 from bayescale.laws import Input, Param
 from bayescale.model import hint
-from bayescale.runs import parse_sizes
+from bayescale.runs.cells import parse_sizes, typed
 
 #: Columns of inputs to be held, each with a value or with draws of it.
 type Held = Mapping[str, ArrayLike]
@@ -186,7 +186,7 @@ def _refused(saved: Saved, name: str, known: Mapping[str, Input]) -> str:
 
 def typical(saved: Saved, column: str) -> str:
     """The median of an input in the runs, as one writes it after ``--at``."""
-    return f"{float(np.median(saved.runs[column])):.3g}".replace("e+", "e")
+    return typed(float(np.median(saved.runs[column])))
 
 
 def _as_param(each: Input) -> Param:

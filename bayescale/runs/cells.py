@@ -69,6 +69,17 @@ def parse_size(text: str) -> float:
     return size
 
 
+def typed(value: float, digits: int = 3) -> str:
+    """A number as one types it.
+
+    Examples
+    --------
+    >>> typed(9.26e22), typed(1.5e9), typed(0.25)
+    ('9.26e22', '1.5e9', '0.25')
+    """
+    return re.sub(r"e\+0*", "e", f"{value:.{digits}g}")
+
+
 def parse_sizes(given: ArrayLike, name: str) -> np.ndarray:
     """Read numbers, of which any may be a size in text.
 
