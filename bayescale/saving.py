@@ -13,6 +13,8 @@ import xarray as xr
 FORMAT = 1
 #: Groups without which nothing can be forecast.
 REQUIRED = ("posterior", "constant_data", "observed_data")
+#: Attributes without which draws have no meaning; a stack has them in its parts.
+TOLD = ("model", "reference", "seed")
 #: All that a forecast reads: the log densities tell how much of it is prior.
 FORECAST = (*REQUIRED, "log_prior", "log_likelihood")
 #: What names of fits end in.
@@ -211,6 +213,9 @@ def _problem(attrs: Mapping[Any, Any], groups: Iterable[str]) -> str:
     missing = [name for name in REQUIRED if name not in groups]
     if missing:
         return f"a fit without its groups {', '.join(missing)}; it was cut or changed. Fit again"
+    untold = [] if "stack" in attrs else [name for name in TOLD if name not in attrs]
+    if untold:
+        return f"a fit without its attributes {', '.join(untold)}; it was cut or changed. Fit again"
     return ""
 
 

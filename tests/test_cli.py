@@ -3,6 +3,7 @@
 import importlib
 import io
 import json
+import os
 import re
 import shlex
 import signal
@@ -449,6 +450,48 @@ def test_it_runs_as_a_module() -> None:
     )
     assert done.returncode == cli_options.EXIT_BAD_INPUT
     assert done.stderr.startswith("error: unknown law 'nope'")
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_reader_that_has_seen_enough_is_no_error(more: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "bayescale", "laws", *more]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_without_standard_output_a_verb_still_ends_well() -> None:
+    command = [sys.executable, "-m", "bayescale", "laws"]
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    done = subprocess.run(closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_terminal_that_lacks_a_letter_shows_the_rest(tmp_path: Path) -> None:
+    rows = [f"{1e8 * 2**i:g},{2e9 * 2**i:g},{4 - i / 5},µP" for i in range(6)]
+    (tmp_path / "runs.csv").write_text("\n".join(["params,tokens,loss,family", *rows]), "utf-8")
+    said = run("runs", "runs.csv", cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "?P (6)" in said.stdout
+
+
+def test_a_package_that_is_missing_is_a_message(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = "reading Parquet needs pyarrow; install it"
+
+    def lacks(*args: object, **options: object) -> None:
+        raise ImportError(told)
+
+    monkeypatch.setattr("bayescale.runs.read_runs", lacks)
+    assert told in fails("runs", table)
+
+
+def test_a_column_is_read_from_one_place(table: Path) -> None:
+    message = fails("runs", table, "--column", "loss=loss", "--column", "loss=tokens")
+    assert "--column loss=tokens: 'loss' is read from 'loss' already" in message
 
 
 def test_the_next_command_can_be_copied_whole(table: Path, sampled: list) -> None:

@@ -309,6 +309,7 @@ def test_the_example_is_a_scenario(tmp_path: Path) -> None:
         ("compute-optimal", "compute-optimum", "did you mean 'compute-optimal'"),
         ("H100-SXM", "H100-SXN", "unknown accelerator 'H100-SXN'; did you mean 'H100-SXM'"),
         ('"bf16"', '"fp4"', "hardware.precision: expected one of bf16, fp8 for H100-SXM"),
+        ('"bf16"', '["bf16"]', r"hardware.precision: expected the name of one, got \['bf16'\]"),
         (
             'precision = "bf16"',
             "peak_flops = 1979e12",

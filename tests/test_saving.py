@@ -338,6 +338,16 @@ def test_a_newer_format_is_refused(
         bs.load(tmp_path / name, groups=groups)
 
 
+@pytest.mark.parametrize("missing", saving.TOLD)
+def test_draws_without_their_model_are_refused(
+    missing: str, small: xr.DataTree, tmp_path: Path
+) -> None:
+    cut = small.copy()
+    cut.attrs = {name: value for name, value in small.attrs.items() if name != missing}
+    with pytest.raises(ValueError, match=f"a fit without its attributes {missing}; it was cut"):
+        bs.load(bs.save(cut, tmp_path / "fit.nc"))
+
+
 @pytest.mark.parametrize("groups", [None, saving.FORECAST])
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("missing", saving.REQUIRED)

@@ -284,7 +284,12 @@ def read_table(
     from bayescale.datasets import list_datasets, load_dataset
     from bayescale.runs import read_runs
 
-    chosen = dict(_assignment(each) for each in column or [])
+    chosen: dict[str, str] = {}
+    for name, source in map(_assignment, column or []):
+        if chosen.setdefault(name, source) != source:
+            raise ValueError(
+                f"--column {name}={source}: {name!r} is read from {chosen[name]!r} already; name one column for it"
+            )
     if not Path(table).exists() and not Path(table).suffix and Path(table).name == table:
         known = list_datasets()["name"].tolist()
         if table in known:

@@ -67,9 +67,18 @@ def next_step(silent: bool, *commands: str, link: str = "or:  ", remark: str = "
         shown.print(f"[dim]{head}[/] {escape(command)}", soft_wrap=True)
 
 
+class _Pipe(Console):
+    """Leaves a pipe that its reader has closed to the command line, which knows how a verb ends."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise what was caught."""
+        raise
+
+
 def console() -> Console:
-    """Standard output; tables keep their shape when piped."""
-    return Console(width=None if sys.stdout.isatty() else 120, highlight=False, soft_wrap=False)
+    """Standard output, if there is one; tables keep their shape when piped."""
+    seen = sys.stdout is not None and sys.stdout.isatty()
+    return _Pipe(width=None if seen else 120, highlight=False, soft_wrap=False)
 
 
 def plain(value: Facts) -> Facts:

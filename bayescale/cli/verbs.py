@@ -6,6 +6,7 @@ of ``budget`` also 10 no-go, 20 undecided. What decides is in :mod:`bayescale.cl
 """
 
 import gc
+import io
 import os
 import sys
 from pathlib import Path
@@ -72,7 +73,7 @@ class _Verbs(typer.core.TyperGroup):
             # The reader of a pipe has seen enough; what is still buffered goes nowhere.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit from None
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, ImportError) as error:
             from bayescale.cli.render import short
 
             told = on_command_line(str(error), self._options(ctx))
@@ -631,6 +632,10 @@ def main() -> None:
     # A verb ends in seconds. By default Python would look through the million objects that imports leave again and
     # again, and once more before it exits.
     gc.set_threshold(200_000)
+    # A terminal that lacks a letter, as of a micro sign or a dash, shows a question mark in its place.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     # Xarray asks for Dask wherever it is installed and loads all of it; no verb but `backtest --dask` has a use for it.
     if "xarray" not in sys.modules and not any(each.startswith("--dask") for each in sys.argv):
         sys.modules.setdefault("dask", None)  # type: ignore[arg-type]

@@ -488,7 +488,9 @@ class _ScenarioReader(Reader):
             )
         except ValueError as error:
             raise self.fail("hardware.accelerator", str(error)) from error
-        precision = table.get("precision", next(iter(known.peak)))
+        precision = self.string(
+            "hardware.precision", table.get("precision", next(iter(known.peak))), "the name of one"
+        )
         if precision not in known.peak:
             raise self.fail(
                 "hardware.precision",
