@@ -15,7 +15,8 @@ drift of variance ``break_rate * break_change^2`` a decade, and are taken for on
 seen, they come one by one.
 
 Within the runs delta is written in the eigenfunctions of its covariance, with independent standard Normal weights;
-beyond them the pair (delta, slope) goes on as the Markov process it is.
+beyond them the pair (delta, slope) goes on as the Markov process it is, from its value at the runs' end: what the kept
+eigenfunctions hold of it there, and a Normal draw of what they leave out.
 """
 
 from bayescale.drift._axes import Axis, axes, frontier, middle, positions

@@ -229,7 +229,7 @@ def _path(
     knots = KNOT_SPACING * np.arange(cells + 1)
     value = np.zeros((kappa.size, knots.size))
     slope = np.zeros_like(value)
-    first = 1
+    first, unkept = 1, np.zeros((2, kappa.size))
     if within is not None:
         grid, columns, weights = within
         # One knot past the runs' end, so that the cell in which they end still follows them.
@@ -239,6 +239,9 @@ def _path(
             weights @ (kernel_slope(inside, grid) @ columns).T
         )
         first = inside.size
+        # From a stream of its own: what is drawn beyond the runs does not depend on how much was kept within.
+        normal = rng.spawn(1)[0].standard_normal((2, kappa.size))
+        unkept = kappa * (_root(inside[-1], grid, columns) @ normal)
     h = KNOT_SPACING
     # Exact steps of an integrated Wiener process: variance h of the slope, h^3/3 of the value, covariance h^2/2.
     one, two = rng.standard_normal((2, kappa.size, knots.size - first))
@@ -249,7 +252,18 @@ def _path(
         breaks = rng.poisson(h * sudden.rate[:, None], one.shape)
         jumps = LN10 * sudden.change[:, None] * np.sqrt(breaks) * rng.standard_normal(one.shape)
         change = change + jumps
-    slope[:, first:] = slope[:, [first - 1]] + np.cumsum(change, axis=1)
-    steps = h * slope[:, first - 1 : -1] + h * (change / 2 + scale * two / np.sqrt(12))
-    value[:, first:] = value[:, [first - 1]] + np.cumsum(steps, axis=1)
+    value_start, slope_start = np.stack([value[:, first - 1], slope[:, first - 1]]) + unkept
+    slope[:, first:] = slope_start[:, None] + np.cumsum(change, axis=1)
+    before = np.concatenate([slope_start[:, None], slope[:, first:]], axis=1)[:, :-1]
+    steps = h * before + h * (change / 2 + scale * two / np.sqrt(12))
+    value[:, first:] = value_start[:, None] + np.cumsum(steps, axis=1)
     return value, slope
+
+
+def _root(end: float, grid: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Root of the covariance of delta and its slope at a distance, less that of the modes that are kept."""
+    at = np.array([end])
+    kept = np.stack([(kernel(at, grid) @ columns)[0], (kernel_slope(at, grid) @ columns)[0]])
+    whole = LN10**2 * np.array([[end**3 / 3, end**2 / 2], [end**2 / 2, end]])
+    values, vectors = np.linalg.eigh(whole - kept @ kept.T)
+    return vectors * np.sqrt(np.maximum(values, 0.0))
