@@ -93,6 +93,8 @@ advice='give a flops column')
 def get_notes(data: xr.Dataset | xr.DataArray | xr.DataTree) -> list[Note]:
     """Notes that a Dataset, DataArray or DataTree carries, most severe first.
 
+    Each has a ``severity``, a stable ``code``, a ``message`` with the numbers, and an ``advice``: what to do.
+
     Examples
     --------
     >>> get_notes(xr.Dataset())

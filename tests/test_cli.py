@@ -441,6 +441,10 @@ def test_the_tab_key_knows_every_path_and_loads_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_the_version_is_told() -> None:
+    assert invoke("--version").stdout == f"bayescale {bs.__version__}\n"
+
+
 def test_it_runs_as_a_module() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bayescale", "laws", "nope"],

@@ -178,7 +178,8 @@ def _print_example(asked: bool) -> None:
 def budget(
     fit: FitFile,
     scenario: Annotated[
-        Path | None, typer.Argument(metavar="SCENARIO", help="TOML file; --example prints one.")
+        Path | None,
+        typer.Argument(metavar="SCENARIO", help="TOML file; --example prints one, without a fit."),
     ] = None,
     seed: FixedSeed = 0,
     example: Annotated[
@@ -226,7 +227,7 @@ def next_runs(
     flops: Annotated[
         str | None,
         typer.Option(
-            help="Compute at which the target is asked, or up to 1e4 times which an onset is sought \\[FLOP]."
+            help="Compute that the question is about; an onset is sought up to 1e4 times as far \\[FLOP]."
         ),
     ] = None,
     target: Annotated[

@@ -104,7 +104,8 @@ TokensPerByte = Annotated[
 RunsFile = Annotated[
     str,
     typer.Argument(
-        metavar="RUNS", help="Table of runs: CSV, TSV, Parquet, JSON lines; or a data set's name."
+        metavar="RUNS",
+        help="Table of runs: CSV, TSV, Parquet, JSON; an export or folder of a tracker; or a data set's name: pile.",
     ),
 ]
 FitFile = Annotated[Path, typer.Argument(metavar="FIT", help="A fit that `bayescale fit` wrote.")]
@@ -113,7 +114,7 @@ ModelName = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Name of a shipped model, or a file ending in .toml.",
+        help="A shipped model (`bayescale models`) or a file ending in .toml; if left out, that for the columns.",
         autocompletion=complete_model,
     ),
 ]
@@ -121,7 +122,8 @@ PathOption = Annotated[
     str | None,
     typer.Option(
         "--path",
-        help="How scale grows: compute-optimal, fixed-ratio=20, fixed-params=7B, fixed-tokens=3T.",
+        help="How scale grows: compute-optimal (unless said otherwise), fixed-ratio=20, fixed-params=7B, "
+        "fixed-tokens=3T.",
         autocompletion=complete_path,
     ),
 ]

@@ -16,6 +16,7 @@ import typer
 import typer.core
 from typer.models import CommandInfo
 
+from bayescale import __version__
 from bayescale.cli import decide, laws, report
 from bayescale.cli.options import (
     EXIT_BAD_INPUT,
@@ -96,15 +97,30 @@ app = typer.Typer(
     name="bayescale",
     cls=_Verbs,
     help="From a table of training runs to a credible answer about returns to scale.",
-    epilog="Exit codes: 0 done, 2 bad input, 3 not converged (--force overrides), 130 interrupted. "
+    epilog="Exit codes: 0 done, 2 bad input, 3 not converged (--force overrides), 10 and 20 no-go and undecided of "
+    "budget, 130 interrupted. "
     "Start with: bayescale demo, or bayescale runs RUNS.csv",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bayescale {__version__}")
+        raise typer.Exit
+
+
 @app.callback(invoke_without_command=True)
-def start(context: typer.Context) -> None:
+def start(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
     """From a table of training runs to a credible answer about returns to scale."""
     if context.invoked_subcommand is None:
         report.guide()
@@ -273,7 +289,10 @@ def returns(
         float | None, typer.Option(help="Share of the loss above its floor is below this.")
     ] = None,
     flattening: Annotated[
-        float | None, typer.Option(help="Elasticity fell by more than this over a decade.")
+        float | None,
+        typer.Option(
+            help="Elasticity fell by more than this: over a decade or, of a slope that drifts, below the law's own."
+        ),
     ] = None,
     price_above: Annotated[
         str | None,
@@ -304,7 +323,10 @@ def returns(
     json: Json = False,
     force: Force = False,
 ) -> None:
-    """Are returns diminishing? Probability at a scale, over an interval, and from where on."""
+    """Are returns diminishing? Probability at a scale, over an interval, and from where on.
+
+    Give the one sense of the word that is meant, such as --gain-below 0.01.
+    """
     senses = {
         "--gain-below": gain_below,
         "--elasticity-below": elasticity_below,

@@ -57,8 +57,8 @@ def read_runs(
     Parameters
     ----------
     source : str, Path, DataFrame or Dataset
-        A CSV, TSV, JSON (lines) or Parquet file, a pandas or polars DataFrame, or a run table
-        from an earlier call, which is checked again and returned anew.
+        A CSV, TSV, JSON (lines) or Parquet file, an export or a folder of a tracker (see ``form``), a pandas or polars
+        DataFrame, or a run table from an earlier call, which is checked again and returned anew.
     columns : mapping, optional
         Canonical name to column of the table, where spelling does not tell:
         ``{"loss": "val_loss"}``.
