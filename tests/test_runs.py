@@ -112,6 +112,15 @@ def test_frame_is_not_changed_and_not_shared():
 def test_named_index_is_a_column():
     runs = read_runs(table(run_name=list("abcdefgh")).set_index("run_name"))
     assert runs["run_id"].values.tolist() == list("abcdefgh")
+    with pytest.raises(ValueError, match="'loss' is the name of the index and of a column"):
+        read_runs(table().rename_axis("loss"))
+
+
+def test_named_index_of_a_parquet_file_is_a_column(tmp_path):
+    pytest.importorskip("pyarrow")
+    file = tmp_path / "runs.parquet"
+    table(run_id=list("aabbccdd")).set_index("run_id").to_parquet(file)
+    assert summarise_runs(read_runs(file))["distinct_runs"] == 4
 
 
 def test_dataset_schema(tmp_path):

@@ -23,7 +23,7 @@ from bayescale.runs.cells import cell_values, check_values, keep, refuse
 from bayescale.runs.columns import ALONE, COLUMNS, INPUTS, describe, nearest, recognise
 from bayescale.runs.run_names import joined
 from bayescale.runs.screen import design_notes, levels, tokens_per_param
-from bayescale.runs.tables import parse_table, read_bytes
+from bayescale.runs.tables import parse_table, read_bytes, with_index
 from bayescale.runs.trackers import (
     Form,
     at_losses,
@@ -293,11 +293,8 @@ def _open(
         place = str(source.attrs.get("source", "xarray Dataset"))
         frame, given = _unpack(source, place)
     elif isinstance(source, pd.DataFrame):
-        # An index with a name is a column that someone set aside; one without is row labels.
-        named = any(name is not None for name in source.index.names)
         place = "pandas DataFrame"
-        table = source.reset_index() if named else source.copy(deep=False)
-        frame = _tidy(table, form, columns, place)
+        frame = _tidy(with_index(source, place), form, columns, place)
     elif polars is not None and isinstance(source, polars.DataFrame):
         place, frame = "polars DataFrame", pd.DataFrame(source.to_dict(as_series=False))
     else:

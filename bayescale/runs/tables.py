@@ -258,7 +258,7 @@ def _parquet(content: bytes, name: str | Path) -> pd.DataFrame:
     if not content.startswith(b"PAR1"):
         raise ValueError(f"{name}: this is not a Parquet file; check the suffix")
     try:
-        return pd.read_parquet(io.BytesIO(content))
+        frame = pd.read_parquet(io.BytesIO(content))
     except ImportError as error:
         raise ImportError(
             f"{name}: reading Parquet needs pyarrow: pip install 'bayescale[parquet]', "
@@ -266,6 +266,24 @@ def _parquet(content: bytes, name: str | Path) -> pd.DataFrame:
         ) from error
     except (ValueError, OSError) as error:
         raise ValueError(f"{name}: this Parquet file cannot be read ({error})") from error
+    return with_index(frame, name)
+
+
+def with_index(frame: pd.DataFrame, place: str | Path) -> pd.DataFrame:
+    """A table with its index as columns, if it has a name: someone set that aside. One without is row labels.
+
+    Examples
+    --------
+    >>> list(with_index(pd.DataFrame({"run_id": ["a"], "loss": [2.5]}).set_index("run_id"), "runs"))
+    ['run_id', 'loss']
+    """
+    names = [name for name in frame.index.names if name is not None]
+    both = [name for name in names if name in frame]
+    if both:
+        raise ValueError(
+            f"{place}: {', '.join(map(repr, both))} is the name of the index and of a column; rename or drop one"
+        )
+    return frame.reset_index() if names else frame.copy(deep=False)
 
 
 def _unique(names: list[str], name: str | Path) -> None:
