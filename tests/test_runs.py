@@ -820,6 +820,29 @@ def test_names_are_read_without_the_blanks_around_them() -> None:
     assert set(read_runs(table(family=["a", " a", "a ", "b"] * 2))["family"].values) == {"a", "b"}
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["1.1", "1.10", "1.2", "1.20"],
+        ["1e5", "100000", "010", "10"],
+        ["20240131123456781", "20240131123456782", "", "7"],
+    ],
+)
+@pytest.mark.parametrize("column", ["run_id", "config.run_name", "id"])
+def test_names_that_look_like_numbers_stay_as_they_are(tmp_path, names, column):
+    frame = table()[:4].assign(**{column: names})
+    file = write(tmp_path, frame.to_csv(index=False))
+    runs = read_runs(file, {"run_id": "id"} if column == "id" else None)
+    assert runs["run_id"].values.tolist() == names
+
+
+def test_whole_numbers_that_pandas_wrote_beside_an_empty_name(tmp_path):
+    file = write(tmp_path, table()[:3].assign(run_id=[1, None, 2]).to_csv(index=False))
+    assert read_runs(file)["run_id"].values.tolist() == ["1", "", "2"]
+    seeds = write(tmp_path, table()[:3].assign(run=[1, 2, 3]).to_csv(index=False))
+    assert read_runs(seeds, {"other": "run"})["other"].values.tolist() == [1, 2, 3]
+
+
 def test_design_notes_of_a_bare_dataset():
     assert design_notes(xr.Dataset({"params": ("run", [1e9])})) == []
 

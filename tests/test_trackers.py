@@ -260,6 +260,27 @@ def test_a_file_store_of_mlflow(tmp_path: Path) -> None:
     assert np.unique(bs.read_runs(store)["run_id"].values).size == 3
 
 
+def test_parameters_of_mlflow_that_are_names(tmp_path: Path) -> None:
+    store = _store(tmp_path)
+    for place, file in enumerate(sorted(store.rglob("params/arch"))):
+        file.write_text(f"1.{place}0")
+    assert set(bs.read_runs(store)["family"].values) == {"1.00", "1.10", "1.20"}
+    found = bs.read_runs(
+        pd.DataFrame(
+            {
+                "run_id": ["x", "y", "z"],
+                "metrics.loss": [3.0, 2.8, 2.6],
+                "params.n_params": ["1e8", "2e8", "4e8"],
+                "params.arch": ["1.1", "1.10", "1.2"],
+                "params.sort": ["01", "1", "2"],
+            }
+        ),
+        {"family": "sort"},
+    )
+    assert found["family"].values.tolist() == ["01", "1", "2"]
+    assert found["arch"].values.tolist() == ["1.1", "1.10", "1.2"]
+
+
 def test_a_file_store_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError, match=r"or a folder of .* or of MLflow"):
         bs.read_runs(tmp_path)

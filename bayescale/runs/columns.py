@@ -228,6 +228,24 @@ def canonical(name: str) -> str | None:
     return _SPELLINGS.get(_plain(name))
 
 
+def holds_text(name: str, columns: Mapping[str, str] | None = None) -> bool:
+    """Whether a column holds names, by what ``columns`` makes of it or else by its spelling: 1.10 is not 1.1 there.
+
+    Prefixes of trackers, such as ``config.``, are passed over.
+
+    Examples
+    --------
+    >>> holds_text("Arch"), holds_text("params.family"), holds_text("id"), holds_text("id", {"run_id": "id"})
+    (True, True, False, True)
+    """
+    targets = {column: target for target, column in (columns or {}).items()}
+    found = [
+        COLUMNS.get(targets.get(each, canonical(each) or ""))
+        for each in (name, name.partition(".")[2])
+    ]
+    return any(column is not None and column.kind == "text" for column in found)
+
+
 def recognise(
     names: Iterable[str], columns: Mapping[str, str] | None = None, *, source: str = "table"
 ) -> dict[str, str]:

@@ -5,11 +5,12 @@ metric is time, value and step.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
 
+from bayescale.runs.columns import holds_text
 from bayescale.runs.run_names import unless_repeated
 
 _DELETED = re.compile(r"^lifecycle_stage:\s*deleted", re.MULTILINE)
@@ -26,13 +27,15 @@ def is_store(path: Path) -> bool:
     return next(_runs(path), None) is not None
 
 
-def read_store(path: Path) -> pd.DataFrame:
+def read_store(path: Path, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Runs of a file store, one row a step at which something was measured.
 
     Parameters
     ----------
     path : Path
         ``mlruns``, an experiment in it, or a run.
+    columns : mapping, optional
+        As for :func:`bayescale.read_runs`; it says which parameters are names.
 
     Returns
     -------
@@ -53,7 +56,9 @@ def read_store(path: Path) -> pd.DataFrame:
         if not metrics or _DELETED.search((run / "meta.yaml").read_text(encoding="utf-8")):
             continue
         table = pd.DataFrame(metrics).rename_axis("step").reset_index()
-        params = {name: _value(file) for name, file in _files(run / "params")}
+        params = {
+            name: _value(file, holds_text(name, columns)) for name, file in _files(run / "params")
+        }
         fresh = {name: value for name, value in params.items() if name not in table}
         tables[run] = table.assign(**fresh)
     if not tables:
@@ -89,11 +94,11 @@ def _measured(file: Path) -> pd.Series:
         raise ValueError(f"{file}: expected lines of time, value and step ({error})") from error
 
 
-def _value(file: Path) -> float | str:
-    """A parameter; MLflow keeps each as text."""
+def _value(file: Path, named: bool) -> float | str:
+    """A parameter; MLflow keeps each as text, as names stay."""
     text = file.read_text(encoding="utf-8").strip()
     try:
-        return float(text)
+        return text if named else float(text)
     except ValueError:
         return text
 

@@ -278,12 +278,12 @@ def _open(
         if found in ("trainer", "tensorboard", "lm-eval") or (
             found == "mlflow" and Path(source).is_dir()
         ):
-            frame = read_tracker(source, found)
+            frame = read_tracker(source, found, columns)
             digest = hashlib.sha256(frame.to_csv(index=False).encode()).hexdigest()
             frame = at_losses(frame, columns, str(source))
         else:
             content = read_bytes(source)
-            frame = _tidy(parse_table(content, source), form, columns, str(source))
+            frame = _tidy(parse_table(content, source, columns), form, columns, str(source))
             digest = hashlib.sha256(content).hexdigest()
         return frame, str(source), {"source": str(source), "sha256": digest}
     # polars is worth 60 MB: whoever passes its frame has imported it.
@@ -318,7 +318,7 @@ def _open(
 def _tidy(
     table: pd.DataFrame, form: Form | None, columns: Mapping[str, str] | None, place: str
 ) -> pd.DataFrame:
-    frame = tidy(table, form)
+    frame = tidy(table, form, columns)
     return at_losses(frame, columns, place) if is_history(table, form) else frame
 
 

@@ -10,9 +10,12 @@ import gzip
 import io
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+
+from bayescale.runs.columns import holds_text
 
 _TEXT = {".csv": ",", ".tsv": "\t"}
 _JSON = (".json", ".jsonl", ".ndjson")
@@ -82,7 +85,9 @@ def read_json(path: Path) -> object:
         raise ValueError(f"{path}: this is not JSON ({error})") from error
 
 
-def parse_table(content: bytes, name: str | Path) -> pd.DataFrame:
+def parse_table(
+    content: bytes, name: str | Path, columns: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     r"""Content of a file as a table; the suffix of ``name`` says which format.
 
     Parameters
@@ -91,6 +96,8 @@ def parse_table(content: bytes, name: str | Path) -> pd.DataFrame:
         What the file holds.
     name : str or Path
         Its name, for the format and for messages. A further ``.gz`` is unpacked.
+    columns : mapping, optional
+        As for :func:`bayescale.read_runs`; columns of names are not taken for numbers.
 
     Raises
     ------
@@ -123,7 +130,7 @@ def parse_table(content: bytes, name: str | Path) -> pd.DataFrame:
     elif suffix in _JSON:
         frame = _records(_text(content, name), name)
     else:
-        frame = _delimited(_text(content, name), name, _TEXT[suffix])
+        frame = _delimited(_text(content, name), name, _TEXT[suffix], columns or {})
     if frame.empty:
         raise ValueError(f"{name}: the table has no rows; expected one row for each run")
     return frame
@@ -150,7 +157,9 @@ def _text(content: bytes, name: str | Path) -> str:
     return text
 
 
-def _delimited(text: str, name: str | Path, delimiter: str) -> pd.DataFrame:
+def _delimited(
+    text: str, name: str | Path, delimiter: str, columns: Mapping[str, str]
+) -> pd.DataFrame:
     header_line = text.lstrip("\r\n").splitlines()[0]
     if delimiter not in header_line:
         # Spreadsheets write ';' where the comma is a decimal sign.
@@ -184,8 +193,14 @@ def _delimited(text: str, name: str | Path, delimiter: str) -> pd.DataFrame:
         skipinitialspace=True,
         index_col=False,
         low_memory=False,
+        dtype={each: str for each in header if holds_text(each.strip(), columns)},
     )
     frame.columns = [str(column).strip() for column in frame.columns]
+    for column in (each for each in frame if holds_text(each, columns)):
+        # pandas writes whole numbers so, where a cell beside them is empty.
+        there = frame[column].dropna()
+        if len(there) < len(frame) and there.str.fullmatch(r"\d+\.0").all():
+            frame[column] = frame[column].str.removesuffix(".0")
     return frame[[column for column in frame if not _row_labels(frame[column])]]
 
 

@@ -8,13 +8,14 @@ the source where two folders have one name.
 import os
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 
-from bayescale.runs.columns import INPUTS, recognise
+from bayescale.runs.columns import INPUTS, holds_text, recognise
 from bayescale.runs.lm_eval import is_results, read_results
 from bayescale.runs.mlflow_store import is_store, read_store
 from bayescale.runs.run_names import folder_names
@@ -62,7 +63,9 @@ def detect(source: str | Path) -> Form:
     return "table"
 
 
-def read_tracker(source: str | Path, form: Form) -> pd.DataFrame:
+def read_tracker(
+    source: str | Path, form: Form, columns: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Read what training left behind.
 
     Parameters
@@ -71,6 +74,8 @@ def read_tracker(source: str | Path, form: Form) -> pd.DataFrame:
         File or folder.
     form : {"trainer", "tensorboard", "lm-eval", "mlflow"}
         MLflow's file store; the frame of its ``search_runs`` is :func:`tidy`'s.
+    columns : mapping, optional
+        As for :func:`bayescale.read_runs`; it says which columns hold names.
 
     Raises
     ------
@@ -85,12 +90,14 @@ def read_tracker(source: str | Path, form: Form) -> pd.DataFrame:
         "trainer": _trainer,
         "tensorboard": _tensorboard,
         "lm-eval": read_results,
-        "mlflow": read_store,
+        "mlflow": partial(read_store, columns=columns),
     }
     return readers[form](Path(source))
 
 
-def tidy(frame: pd.DataFrame, form: Form | None = None) -> pd.DataFrame:
+def tidy(
+    frame: pd.DataFrame, form: Form | None = None, columns: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Name the columns of a tracker's export as run tables do; any other table stays as it is.
 
     Examples
@@ -100,7 +107,7 @@ def tidy(frame: pd.DataFrame, form: Form | None = None) -> pd.DataFrame:
     ['run_id', 'n_params', 'loss']
     """
     if form in (None, "mlflow") and {"run_id"} <= set(frame) and _has(frame, "metrics."):
-        return _mlflow(frame)
+        return _mlflow(frame, columns)
     if is_history(frame, form):
         return _history(frame)
     if form == "wandb" or (form is None and _has(frame, "config.")):
@@ -191,7 +198,7 @@ def _unprefixed(frame: pd.DataFrame, prefixes: tuple[str, ...]) -> pd.DataFrame:
     return frame.rename(columns=names)
 
 
-def _mlflow(frame: pd.DataFrame) -> pd.DataFrame:
+def _mlflow(frame: pd.DataFrame, columns: Mapping[str, str] | None) -> pd.DataFrame:
     """What ``mlflow.search_runs`` returns, without what describes the run rather than the model."""
     kept = frame[[name for name in map(str, frame) if not name.startswith("tags.")]]
     odd = [
@@ -202,7 +209,7 @@ def _mlflow(frame: pd.DataFrame) -> pd.DataFrame:
     for name in (
         each.removeprefix("params.") for each in map(str, kept) if each.startswith("params.")
     ):
-        if name in found:
+        if name in found and not holds_text(name, columns):
             numbers = pd.to_numeric(found[name], errors="coerce")
             found[name] = (
                 numbers if numbers.notna().sum() == found[name].notna().sum() else found[name]
