@@ -25,6 +25,8 @@ CODES: dict[str, str] = {
     "loss_rises_with_scale": "loss rises where compute grows",
     "loss_units_suspect": "losses look like perplexity or percent, not nats per token",
     "mixed_units": "one column of losses holds several units or tokenizers",
+    "runs_without_loss": "runs, or single evaluations, were left out: their loss is not finite",
+    "unfinished_runs": "runs are in the table whose state is failed, running or another than finished",
     "size_units_suspect": "sizes look like millions, billions or another unit of compute",
     "not_converged": "the sampler's result failed a convergence check",
     "escalated": "the sampler was re-run with more careful settings",

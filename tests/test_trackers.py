@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from typer.testing import CliRunner
 
 import bayescale as bs
 from bayescale import cli
+from bayescale.notes import get_notes
 from bayescale.runs.trackers import detect, read_tracker
 
 
@@ -77,6 +79,69 @@ def test_folders_of_one_name_are_runs_of_their_own(
     written(tmp_path / "sweep" / "trainer_state.json", state(300, 2.0))
     written(tmp_path / "sweep" / "d" / "sweep" / "trainer_state.json", state(300, 2.0))
     assert {"sweep", "sweep/d/sweep"} < set(bs.read_runs(tmp_path / "sweep")["run_id"].values)
+
+
+def doubts(runs: xr.Dataset, code: str) -> list[str]:
+    return [note.message for note in get_notes(runs) if note.code == code]
+
+
+def test_runs_that_diverged_are_told_of(tmp_path: Path) -> None:
+    for run, loss in (("a", 3.0), ("b", 2.8), ("diverged", math.nan)):
+        written(tmp_path / "hf" / run / "trainer_state.json", state(300, loss))
+    late = state(300, 2.7)
+    late["log_history"][-1]["eval_loss"] = math.nan
+    written(tmp_path / "hf" / "late" / "trainer_state.json", late)
+    runs = bs.read_runs(tmp_path / "hf")
+    assert doubts(runs, "runs_without_loss") == [
+        "1 of 4 runs has no finite loss: 'diverged'",
+        "1 of 12 evaluations, of 'late', have no finite loss",
+    ]
+    # A table that is read again still says so; whole ones say nothing.
+    assert len(doubts(bs.read_runs(runs), "runs_without_loss")) == 2
+    assert not doubts(bs.read_runs(tmp_path / "hf" / "a"), "runs_without_loss")
+    chart = _chart(
+        **{
+            "a - loss": [4.0, 3.8, 3.6, 3.4, 3.2, 3.0],
+            "a - tokens": [1e6, 2e6, 3e6, 4e6, 5e6, 6e6],
+            "b - loss": [NO] * 6,
+        }
+    )
+    sizes = pd.DataFrame({"run_id": ["a"], "loss": [3.0], "params": [1e8]})
+    for found in (bs.read_runs(chart), bs.read_runs(chart, join=sizes)):
+        assert doubts(found, "runs_without_loss") == ["1 of 2 runs has no finite loss: 'b'"]
+
+
+def test_runs_of_mlflow_that_diverged_or_failed(tmp_path: Path) -> None:
+    store = _store(tmp_path)
+    assert not get_notes_of(store) & {"runs_without_loss", "unfinished_runs"}
+    runs = sorted(store.glob("*/0*"))
+    for run, status in zip(runs, (3, 4, 3), strict=False):
+        (run / "meta.yaml").write_text(f"lifecycle_stage: active\nstatus: {status}\n")
+    (runs[2] / "metrics/eval_loss").write_text("1795668735609 nan 200\n")
+    empty = written(runs[0].parent / "e" / "meta.yaml", "status: 5\n").parent
+    (empty / "metrics").mkdir()
+    found = bs.read_runs(store)
+    assert doubts(found, "runs_without_loss") == ["2 of 4 runs have no finite loss: 'm2', 'e'"]
+    assert doubts(found, "unfinished_runs") == ["column 'status' says FAILED of m1"]
+
+
+def get_notes_of(source: object) -> set[str]:
+    return {note.code for note in get_notes(bs.read_runs(source))}
+
+
+def test_runs_of_weights_and_biases_that_did_not_finish() -> None:
+    frame = pd.DataFrame(
+        {
+            "Name": ["a", "b", "c", "d"],
+            "State": ["finished", "crashed", "running", "finished"],
+            "config.n_params": [1e8, 2e8, 4e8, 8e8],
+            "config.tokens": [2e9, 4e9, 8e9, 8e9],
+            "summary.val/loss": [3.0, 2.8, 2.6, 2.5],
+        }
+    )
+    told = doubts(bs.read_runs(frame), "unfinished_runs")
+    assert told == ["column 'State' says crashed, running of b, c"]
+    assert "unfinished_runs" not in get_notes_of(frame.assign(State="Finished"))
 
 
 def test_a_state_that_is_none(tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ def canonical(name: str) -> str | None:
     >>> canonical("N"), canonical("Val-Loss"), canonical("flops_6nd")
     ('params', 'loss', None)
     """
-    return _SPELLINGS.get(_plain(name))
+    return _SPELLINGS.get(plain(name))
 
 
 def holds_text(name: str, columns: Mapping[str, str] | None = None) -> bool:
@@ -285,7 +285,7 @@ def recognise(
     for target, claimants in claims.items():
         best = (
             [name for name in claimants if name == target]
-            or [name for name in claimants if _plain(name) == _plain(target)]
+            or [name for name in claimants if plain(name) == plain(target)]
             or claimants
         )
         if len(best) > 1:
@@ -342,11 +342,11 @@ def nearest(name: str, columns: Iterable[str]) -> list[str]:
     ['Year released']
     """
     columns = list(columns)
-    words = (_plain(name), *(COLUMNS[name].spellings.split() if name in COLUMNS else ()))
+    words = (plain(name), *(COLUMNS[name].spellings.split() if name in COLUMNS else ()))
     like = [
         column
         for column in columns
-        if difflib.get_close_matches(_plain(column), words, n=1, cutoff=0.7)
+        if difflib.get_close_matches(plain(column), words, n=1, cutoff=0.7)
     ]
     holding = [column for column in columns if set(_words(name)) <= set(_words(column))]
     return (like or holding)[:3]
@@ -369,7 +369,14 @@ def _words(name: str) -> list[str]:
     return re.split(r"[_\-./\s]+", str(name).lower())
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A name without case, separators and blanks, by which spellings are compared.
+
+    Examples
+    --------
+    >>> plain("Val-Loss")
+    'valloss'
+    """
     return re.sub(r"[_\-./\s]", "", str(name)).lower()
 
 

@@ -13,6 +13,9 @@ import pandas as pd
 from bayescale.runs.columns import holds_text
 from bayescale.runs.run_names import unless_repeated
 
+#: Numbers of MLflow's states; older stores may have written words.
+_STATES = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
+_STATE = re.compile(r"^status:\s*['\"]?(\w+)", re.MULTILINE)
 _DELETED = re.compile(r"^lifecycle_stage:\s*deleted", re.MULTILINE)
 
 
@@ -40,8 +43,8 @@ def read_store(path: Path, columns: Mapping[str, str] | None = None) -> pd.DataF
     Returns
     -------
     pd.DataFrame
-        ``run_id``, ``step``, one column a metric and one a parameter. ``run_id`` is the run's name where no other
-        run has it, else MLflow's own id.
+        ``run_id``, ``step``, ``status`` where told, one column a metric and one a parameter. ``run_id`` is the
+        run's name where no other run has it, else MLflow's own id. A run that measured nothing has one row.
 
     Raises
     ------
@@ -50,18 +53,24 @@ def read_store(path: Path, columns: Mapping[str, str] | None = None) -> pd.DataF
     ValueError
         If a metric is not what MLflow writes.
     """
-    tables = {}
+    tables, measured = {}, False
     for run in _runs(path):
         metrics = {name: _measured(file) for name, file in _files(run / "metrics")}
-        if not metrics or _DELETED.search((run / "meta.yaml").read_text(encoding="utf-8")):
+        meta = (run / "meta.yaml").read_text(encoding="utf-8")
+        if _DELETED.search(meta):
             continue
-        table = pd.DataFrame(metrics).rename_axis("step").reset_index()
-        params = {
+        measured |= bool(metrics)
+        table = pd.DataFrame(metrics, index=None if metrics else [0])
+        table = table.rename_axis("step").reset_index()
+        params: dict[str, float | str] = {
             name: _value(file, holds_text(name, columns)) for name, file in _files(run / "params")
         }
+        state = _STATE.search(meta)
+        if state:
+            params.setdefault("status", _STATES.get(state[1], state[1]))
         fresh = {name: value for name, value in params.items() if name not in table}
         tables[run] = table.assign(**fresh)
-    if not tables:
+    if not measured:
         raise FileNotFoundError(
             f"{path}: no run of MLflow that measured something; expected EXPERIMENT/RUN/metrics beside meta.yaml"
         )

@@ -30,6 +30,7 @@ from bayescale.runs.trackers import (
     check_form,
     detect,
     is_history,
+    left_out,
     read_tracker,
     tidy,
 )
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["read_runs", "summarise_runs"]
+
+#: Codes of notes that a run table keeps when it is read again.
+_OF_THE_FILE = ("runs_without_loss",)
 
 
 def read_runs(
@@ -117,6 +121,7 @@ def read_runs(
     frame, place, attrs = _open(source, form, columns)
     if join is not None:
         other, other_place, facts = _open(join, None)
+        attrs["notes"] = dump_notes([*_notes(attrs), *_notes(facts)])
         frame = joined(
             _named(frame, columns, place), _named(other, None, other_place), place, other_place
         )
@@ -280,12 +285,13 @@ def _open(
         ):
             frame = read_tracker(source, found, columns)
             digest = hashlib.sha256(frame.to_csv(index=False).encode()).hexdigest()
-            frame = at_losses(frame, columns, str(source))
+            frame, notes = _measured(frame, found, columns, str(source))
         else:
             content = read_bytes(source)
-            frame = _tidy(parse_table(content, source, columns), form, columns, str(source))
+            frame, notes = _tidy(parse_table(content, source, columns), form, columns, str(source))
             digest = hashlib.sha256(content).hexdigest()
-        return frame, str(source), {"source": str(source), "sha256": digest}
+        attrs = {"source": str(source), "sha256": digest, "notes": dump_notes(notes)}
+        return frame, str(source), attrs
     # polars is worth 60 MB: whoever passes its frame has imported it.
     polars = sys.modules.get("polars")
     given: dict[str, str] = {}
@@ -294,7 +300,8 @@ def _open(
         frame, given = _unpack(source, place)
     elif isinstance(source, pd.DataFrame):
         place = "pandas DataFrame"
-        frame = _tidy(with_index(source, place), form, columns, place)
+        frame, notes = _tidy(with_index(source, place), form, columns, place)
+        given["notes"] = dump_notes(notes)
     elif polars is not None and isinstance(source, polars.DataFrame):
         place, frame = "polars DataFrame", pd.DataFrame(source.to_dict(as_series=False))
     else:
@@ -317,9 +324,23 @@ def _open(
 
 def _tidy(
     table: pd.DataFrame, form: Form | None, columns: Mapping[str, str] | None, place: str
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, list[Note]]:
     frame = tidy(table, form, columns)
-    return at_losses(frame, columns, place) if is_history(table, form) else frame
+    return _measured(frame, form, columns, place) if is_history(table, form) else (frame, [])
+
+
+def _measured(
+    frame: pd.DataFrame, form: Form | None, columns: Mapping[str, str] | None, place: str
+) -> tuple[pd.DataFrame, list[Note]]:
+    """Rows of a history at which a loss was measured, and what was left out with the others."""
+    kept = at_losses(frame, columns, place)
+    return kept, left_out(frame, kept, form)
+
+
+def _notes(attrs: Mapping[str, str]) -> list[Note]:
+    """What only the reader of a file could tell; all else is found again in the table."""
+    notes = [Note(**entry) for entry in json.loads(attrs.get("notes", "[]"))]
+    return [note for note in notes if note.code in _OF_THE_FILE]
 
 
 def _unpack(runs: xr.Dataset, place: str) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -448,7 +469,7 @@ def _assemble(
         runs["flops"].attrs["derived"] = kind
     if bowls:
         runs["tokens"].attrs["derived"] = "all"
-    notes = design_notes(runs)
+    notes = [*_notes(attrs), *design_notes(runs)]
     if renamed:
         pairs = ", ".join(f"{name} from {column!r}" for name, column in renamed.items())
         notes.append(

@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.notes import Note
-from bayescale.runs.columns import ALONE, INPUTS
+from bayescale.runs.columns import ALONE, INPUTS, plain
 from bayescale.runs.tables import row_list
 
 #: Tokens per parameter within this factor are one ray: the two exponents cannot be told apart.
@@ -26,6 +26,11 @@ SMALLEST = {"params": 1e5, "tokens": 1e6}
 APART = 30.0
 #: A model that knows nothing has loss ln(vocabulary), about 11 nats; a trained one is below this.
 HIGH_LOSS = 6.0
+#: Words for the state of a run that did not end as it should; of W&B, MLflow and people.
+UNFINISHED = (
+    *("running", "scheduled", "pending", "queued", "preempting", "preempted", "interrupted"),
+    *("failed", "killed", "crashed", "diverged", "stopped", "aborted", "cancelled", "canceled"),
+)
 #: Columns that say in what a loss was measured.
 MIXED = ("unit", "tokenizer", "tokeniser")
 #: Curves with fewer checkpoints than this may fall throughout by chance; with repeats, which a measured loss has none
@@ -65,6 +70,7 @@ def design_notes(runs: xr.Dataset) -> list[Note]:
             _restarted,
             _shared_names,
             _rising,
+            _unfinished,
             _mixed_units,
             _loss_units,
             _size_units,
@@ -230,6 +236,22 @@ def _rising(runs: xr.Dataset) -> Iterator[Note]:
             "look for swapped columns, an accuracy (give 1 - accuracy), mixed data sets or tokenizers, and "
             "over-trained repeats",
         )
+
+
+def _unfinished(runs: xr.Dataset) -> Iterator[Note]:
+    for column in (each for each in runs if plain(str(each)) in ("state", "status")):
+        states = runs[column].values.astype(str)
+        rows = np.flatnonzero([plain(state) in UNFINISHED for state in states])
+        if rows.size:
+            names = runs["run_id"].values[rows] if "run_id" in runs else np.array([])
+            where = _few(np.unique(names)) if names.size else row_list((rows + 1).tolist())
+            yield Note(
+                "unfinished_runs",
+                "warning",
+                f"column {column!r} says {_few(np.unique(states[rows]))} of {where}",
+                "their loss may be of another time than the end of training: drop them, or see that tokens and flops "
+                "are those at which it was measured",
+            )
 
 
 def _mixed_units(runs: xr.Dataset) -> Iterator[Note]:

@@ -15,6 +15,7 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
+from bayescale.notes import Note
 from bayescale.runs.columns import INPUTS, holds_text, recognise
 from bayescale.runs.lm_eval import is_results, read_results
 from bayescale.runs.mlflow_store import is_store, read_store
@@ -171,6 +172,35 @@ def at_losses(
     return frame[frame[loss].notna()].reset_index(drop=True)
 
 
+def left_out(frame: pd.DataFrame, kept: pd.DataFrame, form: Form | None = None) -> list[Note]:
+    """Doubts about what :func:`at_losses` left out: runs without a finite loss, and evaluations of a Trainer.
+
+    Examples
+    --------
+    >>> log = pd.DataFrame({"run_id": ["a", "b"], "step": 1, "loss": [2.5, None]})
+    >>> left_out(log, at_losses(log))[0].message
+    "1 of 2 runs has no finite loss: 'b'"
+    """
+    if "run_id" not in frame:
+        return []
+    names, told = frame["run_id"].unique(), []
+    lost = [str(name) for name in names if name not in set(kept["run_id"])]
+    if lost:
+        few = ", ".join(map(repr, lost[:5])) + (" …" if len(lost) > 5 else "")
+        told.append(
+            f"{len(lost)} of {len(names)} runs {'has' if len(lost) == 1 else 'have'} no finite loss: {few}"
+        )
+    if form == "trainer":
+        # Every row is of an evaluation; in other logs what is missing may not have been measured.
+        seen = frame.drop(columns=["run_id", "step", *INPUTS], errors="ignore").notna().any(axis=1)
+        rows = frame[~seen & frame["run_id"].isin(kept["run_id"])]
+        if len(rows):
+            few = ", ".join(map(repr, rows["run_id"].unique()[:5]))
+            told.append(f"{len(rows)} of {len(frame)} evaluations, of {few}, have no finite loss")
+    advice = "they are left out: if training diverged, forecasts are of runs that do not"
+    return [Note("runs_without_loss", "warning", message, advice) for message in told]
+
+
 def _between(frame: pd.DataFrame, name: str) -> pd.Series:
     """A column with what is missing between its values, run by run, where they never fall."""
     values = frame[name].copy()
@@ -219,13 +249,12 @@ def _mlflow(frame: pd.DataFrame, columns: Mapping[str, str] | None) -> pd.DataFr
 
 def _history(frame: pd.DataFrame) -> pd.DataFrame:
     """A chart's export, one column a run and metric, as one row a step at which a run logged something."""
-    step = frame.columns[0]
-    rows = [
-        pd.DataFrame({"run_id": run, "step": frame[step], **metrics}).dropna(
-            subset=list(metrics), how="all"
-        )
-        for run, metrics in _metrics(frame).items()
-    ]
+    step, rows = frame.columns[0], []
+    for run, metrics in _metrics(frame).items():
+        every = pd.DataFrame({"run_id": run, "step": frame[step], **metrics})
+        logged = every.dropna(subset=list(metrics), how="all")
+        # A run that logged nothing is told of as one without a loss.
+        rows.append(every[:1] if logged.empty else logged)
     return pd.concat(rows, ignore_index=True)
 
 
