@@ -51,6 +51,7 @@ def test_a_folder_of_the_trainer(tmp_path: Path) -> None:
     np.testing.assert_allclose(small["flops"], 1e18 * small["step"].values / 300)
     never = written(tmp_path / "plain" / "trainer_state.json", state(300, 2.0, evaluated=False))
     np.testing.assert_allclose(bs.read_runs(never)["loss"], 2 + 1 / np.array([100, 200, 300]))
+    never.unlink()
     sizes = pd.DataFrame({"run_id": ["small", "large"], "params": [1e8, 1e9]})
     both = bs.read_runs(tmp_path, join=sizes, allow_missing=("params",))
     assert both["params"].values[both["run_id"].values == "large"].tolist() == [1e9] * 3
@@ -88,13 +89,14 @@ def doubts(runs: xr.Dataset, code: str) -> list[str]:
 def test_runs_that_diverged_are_told_of(tmp_path: Path) -> None:
     for run, loss in (("a", 3.0), ("b", 2.8), ("diverged", math.nan)):
         written(tmp_path / "hf" / run / "trainer_state.json", state(300, loss))
+    written(tmp_path / "hf" / "crashed" / "trainer_state.json", {"log_history": []})
     late = state(300, 2.7)
     late["log_history"][-1]["eval_loss"] = math.nan
     written(tmp_path / "hf" / "late" / "trainer_state.json", late)
     runs = bs.read_runs(tmp_path / "hf")
     assert doubts(runs, "runs_without_loss") == [
-        "1 of 4 runs has no finite loss: 'diverged'",
-        "1 of 12 evaluations, of 'late', have no finite loss",
+        "2 of 5 runs have no finite loss: 'crashed', 'diverged'",
+        "1 of 13 evaluations, of 'late', have no finite loss",
     ]
     # A table that is read again still says so; whole ones say nothing.
     assert len(doubts(bs.read_runs(runs), "runs_without_loss")) == 2
@@ -109,6 +111,56 @@ def test_runs_that_diverged_are_told_of(tmp_path: Path) -> None:
     sizes = pd.DataFrame({"run_id": ["a"], "loss": [3.0], "params": [1e8]})
     for found in (bs.read_runs(chart), bs.read_runs(chart, join=sizes)):
         assert doubts(found, "runs_without_loss") == ["1 of 2 runs has no finite loss: 'b'"]
+
+
+def test_losses_of_training_and_of_evaluation_are_not_mixed(tmp_path: Path) -> None:
+    written(tmp_path / "a" / "trainer_state.json", state(300, 3.0))
+    written(tmp_path / "b" / "trainer_state.json", state(300, 2.8, evaluated=False))
+    told = r"several kinds: eval_loss in 1 \('a'\); loss in 1 \('b'\); expected one kind in all"
+    with pytest.raises(ValueError, match=told):
+        bs.read_runs(tmp_path)
+
+
+def test_evaluations_on_several_texts(tmp_path: Path) -> None:
+    def texts(*names: str) -> None:
+        for run, loss in (("a", 3.0), ("b", 2.8)):
+            found = state(300, loss)
+            found["log_history"] = [
+                {f"eval_{name}_loss": entry["eval_loss"] + place, "step": entry["step"]}
+                if "eval_loss" in entry
+                else entry
+                for entry in found["log_history"]
+                for place, name in enumerate(names)
+            ]
+            written(tmp_path / run / "trainer_state.json", found)
+
+    texts("c4")
+    losses = [*(3 + 2 / np.array([100, 200, 300])), *(2.8 + 2 / np.array([100, 200, 300]))]
+    for columns in (None, {"loss": "eval_c4_loss"}):
+        np.testing.assert_allclose(bs.read_runs(tmp_path, columns)["loss"], losses)
+    texts("c4", "wiki")
+    with pytest.raises(
+        ValueError, match=r"no column for 'loss'.*'eval_c4_loss' or 'eval_wiki_loss'"
+    ):
+        bs.read_runs(tmp_path)
+    runs = bs.read_runs(tmp_path, {"loss": "eval_wiki_loss"})
+    np.testing.assert_allclose(runs["loss"], np.array(losses) + 1)
+    assert runs["flops"].values.tolist() == [1e18 / 3, 2e18 / 3, 1e18] * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"log_history": [{"eval_loss": 2.5, "step": None}]}, "'step' is None; expected a number"),
+        ({"log_history": [{"eval_loss": 2.5, "step": 1}, 7]}, "entry 2 of 'log_history' is 7"),
+        ({"total_flos": "much"}, "'total_flos' is 'much'; expected a number"),
+    ],
+)
+def test_states_with_odd_entries(tmp_path: Path, change: dict, told: str) -> None:
+    file = written(tmp_path / "a" / "trainer_state.json", state(300, 3.0) | change)
+    with pytest.raises(ValueError, match=told) as caught:
+        bs.read_runs(tmp_path)
+    assert str(caught.value).startswith(f"{file}: ")
 
 
 def test_runs_of_mlflow_that_diverged_or_failed(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ share their ``run_id``, and ``step`` tells them apart. Runs that are folders hav
 the source where two folders have one name.
 """
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -20,12 +19,11 @@ from bayescale.runs.columns import INPUTS, holds_text, recognise
 from bayescale.runs.lm_eval import is_results, read_results
 from bayescale.runs.mlflow_store import is_store, read_store
 from bayescale.runs.run_names import folder_names
-from bayescale.runs.tables import read_json
+from bayescale.runs.trainer import STATE, read_trainer
 
 Form = Literal["table", "wandb", "mlflow", "trainer", "tensorboard", "lm-eval"]
 FORMS: tuple[str, ...] = get_args(Form)
 
-_STATE = "trainer_state.json"
 #: How Weights & Biases names the columns of a history chart: "run - metric", and its bounds over seeds.
 _HISTORY = re.compile(r"^(?P<run>.+) - (?P<metric>.+?)(?P<bound>__(?:MIN|MAX))?$")
 _STEPS = ("step", "_step")
@@ -47,12 +45,12 @@ def detect(source: str | Path) -> Form:
     'table'
     """
     path = Path(source)
-    if path.name == _STATE:
+    if path.name == STATE:
         return "trainer"
     if "tfevents" in path.name:
         return "tensorboard"
     if path.is_dir():
-        if next(path.rglob(_STATE), None):
+        if next(path.rglob(STATE), None):
             return "trainer"
         if next(path.rglob("*tfevents*"), None):
             return "tensorboard"
@@ -88,7 +86,7 @@ def read_tracker(
         If the library that reads the form is not installed.
     """
     readers: dict[str, Callable[[Path], pd.DataFrame]] = {
-        "trainer": _trainer,
+        "trainer": read_trainer,
         "tensorboard": _tensorboard,
         "lm-eval": read_results,
         "mlflow": partial(read_store, columns=columns),
@@ -268,50 +266,6 @@ def _metrics(frame: pd.DataFrame) -> dict[str, dict[str, pd.Series]]:
         if match["bound"] is None and match["metric"].lower() not in _STEPS:
             found.setdefault(match["run"], {})[match["metric"]] = frame[name]
     return found
-
-
-def _trainer(path: Path) -> pd.DataFrame:
-    """Evaluations of Hugging Face's Trainer; the training loss where a run was never evaluated."""
-    states = [path] if path.is_file() else sorted(path.rglob(_STATE))
-    # Every checkpoint folder repeats the history so far: the last holds all of it.
-    last: dict[Path, Path] = {}
-    for each in states:
-        # One may stand in the folder, whose name is '.' then.
-        folder = Path(os.path.abspath(each)).parent
-        run = folder.parent if folder.name.startswith("checkpoint-") else folder
-        if run not in last or _step_of(each) > _step_of(last[run]):
-            last[run] = each
-    if not last:
-        raise FileNotFoundError(f"{path}: no {_STATE} in it")
-    rows = []
-    for name, file in zip(folder_names(last, path), last.values(), strict=True):
-        state = read_json(file)
-        history = state.get("log_history") if isinstance(state, dict) else None
-        if not isinstance(state, dict) or not isinstance(history, list):
-            raise ValueError(f"{file}: expected the state of a Trainer, with 'log_history'")
-        key = "eval_loss" if any("eval_loss" in entry for entry in history) else "loss"
-        whole, steps = float(state.get("total_flos") or 0), float(state.get("global_step") or 0)
-        for entry in history:
-            if key not in entry:
-                continue
-            row = {"run_id": name, "step": entry.get("step"), "loss": entry[key]}
-            if "num_input_tokens_seen" in entry:
-                row["tokens"] = entry["num_input_tokens_seen"]
-            if whole and steps:
-                # Batches are alike: compute grows with the steps.
-                row["flops"] = whole * float(entry.get("step", steps)) / steps
-            rows.append(row)
-    if not rows:
-        raise ValueError(
-            f"{path}: no loss was logged; expected 'eval_loss' or 'loss' in 'log_history'"
-        )
-    return pd.DataFrame(rows)
-
-
-def _step_of(file: Path) -> float:
-    name = Path(os.path.abspath(file)).parent.name
-    step = name.removeprefix("checkpoint-")
-    return float(step) if step != name and step.isdigit() else float("inf")
 
 
 def _tensorboard(path: Path) -> pd.DataFrame:
