@@ -237,6 +237,24 @@ def test_canonical_spelling_wins_and_the_rest_is_kept():
     assert "run_id from 'run'" in note.message
 
 
+def test_another_column_that_may_be_the_loss():
+    frame = table(val_loss=table()["loss"] + 0.1)
+
+    def told(runs):
+        return [(n.message, n.advice) for n in get_notes(runs) if n.code == "several_losses"]
+
+    runs = read_runs(frame)
+    message = "read loss from 'loss'; 'val_loss' could be it too"
+    assert told(runs) == [(message, "say which one is meant: columns={'loss': 'val_loss'}")]
+    assert told(read_runs(runs)) == told(runs)
+    for column in ("loss", "val_loss"):
+        chosen = read_runs(frame, {"loss": column})
+        assert told(chosen) == told(read_runs(chosen)) == []
+    # Neither a copy, nor one number, nor nothing, is another loss.
+    for same in (frame["loss"], 9.0, None):
+        assert told(read_runs(frame.assign(val_loss=same))) == []
+
+
 def test_columns_argument():
     frame = table(val_loss=[2.5] * 8).assign(run=1, run_id="a")
     runs = read_runs(frame, {"loss": "val_loss", "precision": "run"})

@@ -20,7 +20,7 @@ import xarray as xr
 
 from bayescale.notes import Note, dump_notes, get_notes
 from bayescale.runs.cells import cell_values, check_values, keep, refuse
-from bayescale.runs.columns import ALONE, COLUMNS, INPUTS, describe, nearest, recognise
+from bayescale.runs.columns import ALONE, COLUMNS, INPUTS, canonical, describe, nearest, recognise
 from bayescale.runs.run_names import joined
 from bayescale.runs.screen import design_notes, levels, tokens_per_param
 from bayescale.runs.tables import parse_table, read_bytes, with_index
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["read_runs", "summarise_runs"]
 
 #: Codes of notes that a run table keeps when it is read again.
-_OF_THE_FILE = ("runs_without_loss",)
+_OF_THE_FILE = ("runs_without_loss", "several_losses")
 
 
 def read_runs(
@@ -133,6 +133,9 @@ def read_runs(
     # A needed column that bayescale has no name for is one under its own name.
     taken = {*chosen, *chosen.values()}
     chosen |= {name: name for name in need if name in frame.columns and name not in taken}
+
+    if not isinstance(source, xr.Dataset) and "loss" not in (columns or {}):
+        attrs["notes"] = dump_notes([*_notes(attrs), *_other_losses(frame, chosen)])
 
     known = {}
     for name, column in chosen.items():
@@ -335,6 +338,25 @@ def _measured(
     """Rows of a history at which a loss was measured, and what was left out with the others."""
     kept = at_losses(frame, columns, place)
     return kept, left_out(frame, kept, form)
+
+
+def _other_losses(frame: pd.DataFrame, chosen: Mapping[str, str]) -> list[Note]:
+    """Doubt about columns that are spelled as a loss as well, and hold other values."""
+    if "loss" not in chosen:
+        return []
+    read = pd.to_numeric(frame[chosen["loss"]], errors="coerce")
+    others = []
+    for name in (each for each in frame if canonical(each) == "loss" and each != chosen["loss"]):
+        values = pd.to_numeric(frame[name], errors="coerce")
+        both = read.notna() & values.notna()
+        # What is one number throughout was not measured.
+        if values.nunique() > 1 and not np.allclose(values[both], read[both], rtol=1e-6):
+            others.append(name)
+    if not others:
+        return []
+    message = f"read loss from {chosen['loss']!r}; {', '.join(map(repr, others))} could be it too"
+    advice = f"say which one is meant: columns={{'loss': {others[0]!r}}}"
+    return [Note("several_losses", "warning", message, advice)]
 
 
 def _notes(attrs: Mapping[str, str]) -> list[Note]:
