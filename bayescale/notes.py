@@ -18,6 +18,7 @@ SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
 CODES: dict[str, str] = {
     "columns_recognised": "columns were mapped to canonical names by their spelling",
     "several_losses": "another column than the one that was read may hold the loss",
+    "unmatched_runs": "of two tables that were joined, one has runs that the other lacks",
     "derived_flops": "training FLOP was not given and was derived as 6 * params * tokens",
     "derived_tokens": "training tokens were not given and were derived as flops / (6 * params)",
     "collinear_design": "all runs lie near one tokens-per-parameter ray",

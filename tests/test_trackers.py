@@ -511,6 +511,43 @@ def test_names_that_are_numbers_join_beside_an_empty_one(tmp_path: Path, empty: 
         bs.read_runs(table.assign(run_id=[1, empty, 2]), join=more[1:])
 
 
+def test_runs_that_a_joined_table_lacks_are_told(tmp_path: Path) -> None:
+    table = pd.DataFrame(
+        {"run_id": ["a", "b", "c"], "params": [1e8, 2e8, 4e8], "loss": [3, 2.8, 2.6]}
+    )
+    scores = pd.DataFrame({"run_id": ["a", "B", "x", "c"], "acc_piqa": [0.6, 0.7, 0.8, 0.9]})
+    notes = get_notes(bs.read_runs(table, join=scores))
+    told = [(note.severity, note.message) for note in notes if note.code == "unmatched_runs"]
+    assert told == [
+        ("warning", "pandas DataFrame has 1 run that is not in pandas DataFrame: 'b'"),
+        ("info", "pandas DataFrame has 2 runs that are not in pandas DataFrame: 'B', 'x'"),
+    ]
+    same = scores.assign(run_id=["a", "b", "", "c"])
+    assert not doubts(bs.read_runs(table, join=same), "unmatched_runs")
+    for name, other in (("left.csv", table), ("right.csv", scores)):
+        other.assign(run_id=other["run_id"].replace({"a": "007", "b": "7", "B": "7"})).to_csv(
+            tmp_path / name, index=False
+        )
+    found = bs.read_runs(tmp_path / "left.csv", join=tmp_path / "right.csv")
+    assert found["acc_piqa"].values.tolist() == [0.6, 0.7, 0.9]
+
+
+def test_joined_tables_that_contradict_each_other() -> None:
+    table = pd.DataFrame({"run_id": ["a", "b", "c"], "N": [1e8, 2e8, 4e8], "loss": [3, 2.8, 2.6]})
+    rounded = pd.DataFrame(
+        {"run_id": ["a", "b", "c"], "params": ["97M", "0.2B", "4e8"], "loss": [3.001, None, 2.6]}
+    )
+    assert bs.read_runs(table, join=rounded).sizes["run"] == 3
+    told = r"column 'params' of run 'b' is 2e\+09 here and 2e\+08 in pandas DataFrame, column 'N' \(1 such"
+    with pytest.raises(ValueError, match=told):
+        bs.read_runs(table, join=rounded.assign(params=["100M", "2B", "4e8"]))
+    with pytest.raises(ValueError, match=r"column 'loss' of run 'a' is 3\.2 here and 3 in"):
+        bs.read_runs(table, join=rounded.assign(loss=[3.2, None, None]))
+    # The last losses of curves are theirs too.
+    curves = table.assign(run_id="a", step=[1, 2, 3], N=1e8)
+    bs.read_runs(curves, join=rounded.assign(loss=[2.6, 9.0, 9.0], step=300))
+
+
 def test_the_column_of_names_can_be_said_when_joining() -> None:
     table = pd.DataFrame(
         {

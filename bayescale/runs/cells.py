@@ -221,6 +221,17 @@ def _plain_number(text: str) -> float | None:
         return None
 
 
+def numbers(column: pd.Series) -> np.ndarray:
+    """Numbers and sizes of a column, and NaN for all else.
+
+    Examples
+    --------
+    >>> numbers(pd.Series(["7B", 1e9, "adam"]))
+    array([7.e+09, 1.e+09,    nan])
+    """
+    return _numbers(column, signed_size)[0]
+
+
 def _numbers(
     column: pd.Series, read: Callable[[str], float | None]
 ) -> tuple[np.ndarray, list[int]]:

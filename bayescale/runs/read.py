@@ -21,7 +21,7 @@ import xarray as xr
 from bayescale.notes import Note, dump_notes, get_notes
 from bayescale.runs.cells import cell_values, check_values, keep, refuse
 from bayescale.runs.columns import ALONE, COLUMNS, INPUTS, canonical, describe, nearest, recognise
-from bayescale.runs.run_names import joined
+from bayescale.runs.run_names import joined, unmatched
 from bayescale.runs.screen import design_notes, levels, tokens_per_param
 from bayescale.runs.tables import parse_table, read_bytes, with_index
 from bayescale.runs.trackers import (
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["read_runs", "summarise_runs"]
 
 #: Codes of notes that a run table keeps when it is read again.
-_OF_THE_FILE = ("runs_without_loss", "several_losses")
+_OF_THE_FILE = ("runs_without_loss", "several_losses", "unmatched_runs")
 
 
 def read_runs(
@@ -121,10 +121,10 @@ def read_runs(
     frame, place, attrs = _open(source, form, columns)
     if join is not None:
         other, other_place, facts = _open(join, None)
-        attrs["notes"] = dump_notes([*_notes(attrs), *_notes(facts)])
-        frame = joined(
-            _named(frame, columns, place), _named(other, None, other_place), place, other_place
-        )
+        frame, other = _named(frame, columns, place), _named(other, None, other_place)
+        notes = [*_notes(attrs), *_notes(facts), *unmatched(frame, other, place, other_place)]
+        attrs["notes"] = dump_notes(notes)
+        frame = joined(frame, other, place, other_place)
         columns = {name: column for name, column in (columns or {}).items() if name != "run_id"}
         attrs["sha256"] = hashlib.sha256((attrs["sha256"] + facts["sha256"]).encode()).hexdigest()
         attrs["source"] = f"{attrs['source']} with {other_place}"
