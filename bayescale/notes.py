@@ -29,6 +29,7 @@ CODES: dict[str, str] = {
     "mixed_units": "one column of losses holds several units or tokenizers",
     "runs_without_loss": "runs, or single evaluations, were left out: their loss is not finite",
     "unfinished_runs": "runs are in the table whose state is failed, running or another than finished",
+    "unit_not_read": "a column says that the losses are not in nats, and none were converted",
     "size_units_suspect": "sizes look like millions, billions or another unit of compute",
     "not_converged": "the sampler's result failed a convergence check",
     "escalated": "the sampler was re-run with more careful settings",

@@ -861,6 +861,25 @@ def test_whole_numbers_that_pandas_wrote_beside_an_empty_name(tmp_path):
     assert read_runs(seeds, {"other": "run"})["other"].values.tolist() == [1, 2, 3]
 
 
+@pytest.mark.parametrize("column", ["unit", "Unit", "loss_unit", "Loss Units"])
+def test_a_column_that_says_in_what_the_losses_are(column):
+    def told(said, **options):
+        found = codes(read_runs(table(**{column: said}), **options))
+        return found & {"unit_not_read", "mixed_units"}
+
+    assert told("bits per byte") == {"unit_not_read"}
+    assert told("bits per byte", unit="bit/byte", tokens_per_byte=0.25) == set()
+    assert told("Nats / token") == told("nats") == told(None) == set()
+    assert told(["nats", "Nats"] * 4) == set()
+    assert told(["nat/token", "bit/byte"] * 4) == {"mixed_units"}
+    runs = read_runs(table(**{column: "bits per byte"}))
+    assert "unit_not_read" in codes(read_runs(runs))
+
+
+def test_tokenizers_under_any_spelling():
+    assert "mixed_units" in codes(read_runs(table(Tokenizer=["gpt2", "llama"] * 4)))
+
+
 def test_design_notes_of_a_bare_dataset():
     assert design_notes(xr.Dataset({"params": ("run", [1e9])})) == []
 

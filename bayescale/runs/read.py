@@ -22,7 +22,7 @@ from bayescale.notes import Note, dump_notes, get_notes
 from bayescale.runs.cells import cell_values, check_values, keep, refuse
 from bayescale.runs.columns import ALONE, COLUMNS, INPUTS, canonical, describe, nearest, recognise
 from bayescale.runs.run_names import joined, unmatched
-from bayescale.runs.screen import design_notes, levels, tokens_per_param
+from bayescale.runs.screen import design_notes, levels, tokens_per_param, unit_notes
 from bayescale.runs.tables import parse_table, read_bytes, with_index
 from bayescale.runs.trackers import (
     Form,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["read_runs", "summarise_runs"]
 
 #: Codes of notes that a run table keeps when it is read again.
-_OF_THE_FILE = ("runs_without_loss", "several_losses", "unmatched_runs")
+_OF_THE_FILE = ("runs_without_loss", "several_losses", "unmatched_runs", "unit_not_read")
 
 
 def read_runs(
@@ -145,6 +145,8 @@ def read_runs(
     if unit is not None or tokens_per_byte is not None:
         label = f"{place}: {_label('loss', chosen)}"
         _convert(known, unit or UNITS[0], tokens_per_byte, place, label)  # type: ignore[arg-type]
+    elif "loss" in known and not isinstance(source, xr.Dataset):
+        attrs["notes"] = dump_notes([*_notes(attrs), *unit_notes(frame)])
     bowls = _derive_tokens(known)
     derived = _derive_flops(known, earlier)
     # Dense models have sparsity zero, which has no logarithm: laws take the share that is left.

@@ -5,6 +5,7 @@ losses in nats per token; compute in FLOP. Each doubt is a :class:`~bayescale.no
 """
 
 import json
+import re
 from collections.abc import Iterator
 from statistics import NormalDist
 
@@ -32,7 +33,9 @@ UNFINISHED = (
     *("failed", "killed", "crashed", "diverged", "stopped", "aborted", "cancelled", "canceled"),
 )
 #: Columns that say in what a loss was measured.
-MIXED = ("unit", "tokenizer", "tokeniser")
+UNIT = ("unit", "lossunit", "lossunits")
+MIXED = (*UNIT, "tokenizer", "tokeniser")
+_NATS = re.compile(r"nats?((per)?tok(en)?s?)?|ln|naturallog")
 #: Curves with fewer checkpoints than this may fall throughout by chance; with repeats, which a measured loss has none
 #: of, half as many tell.
 DENSE = 20
@@ -77,6 +80,31 @@ def design_notes(runs: xr.Dataset) -> list[Note]:
             _minima,
         ):
             notes.extend(doubt(runs))
+    return notes
+
+
+def unit_notes(frame: pd.DataFrame) -> list[Note]:
+    """Doubt about losses that were taken as nat/token although a column says that all are in another unit.
+
+    Examples
+    --------
+    >>> unit_notes(pd.DataFrame({"loss": [0.9, 0.8], "Unit": "bits per byte"}))[0].message
+    "column 'Unit' says 'bits per byte' in every row; the losses are taken as nat/token"
+    """
+    notes = []
+    for column in (name for name in frame if plain(name) in UNIT):
+        cells = [str(cell).strip() for cell in frame[column].dropna()]
+        words = {plain(cell): cell for cell in cells if cell}
+        if len(words) == 1 and not _NATS.fullmatch(next(iter(words))):
+            said = next(iter(words.values()))
+            message = (
+                f"column {column!r} says {said!r} in every row; the losses are taken as nat/token"
+            )
+            advice = (
+                "name the unit when reading (bit/token, bit/byte or perplexity) and they are converted; else forecasts "
+                "stay in the table's own unit"
+            )
+            notes.append(Note("unit_not_read", "warning", message, advice))
     return notes
 
 
@@ -255,12 +283,13 @@ def _unfinished(runs: xr.Dataset) -> Iterator[Note]:
 
 
 def _mixed_units(runs: xr.Dataset) -> Iterator[Note]:
-    for column in (name for name in MIXED if name in runs):
+    for column in (name for name in runs if plain(str(name)) in MIXED):
         found = runs[column].values.astype(str)
         names = [str(name) for name in np.unique(found) if name not in ("", "nan")]
-        if len(names) < 2:
+        words = np.array([plain(name) for name in found])
+        per = {name: np.flatnonzero(words == plain(name)) for name in names}
+        if len({plain(name) for name in names}) < 2:
             continue
-        per = {name: np.flatnonzero(found == name) for name in names}
         where = "; ".join(f"{name} in {_holders(runs, rows)}" for name, rows in per.items())
         yield Note(
             "mixed_units",
