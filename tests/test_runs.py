@@ -826,6 +826,21 @@ def test_runs_that_differ_much_are_no_slip(column: str) -> None:
     assert "size_units_suspect" not in codes(read_runs(toys))
 
 
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        (table(params=[125, 350, 760, 1300, 2700, 6700, 13000, 175000], tokens=3e11), "per parameter is 1.7e+08"),
+        (table(tokens=table()["tokens"] / 1e6, params=table()["params"] * 10), "largest tokens is"),
+        (table(tokens=1e7 * np.arange(1, 9), params=1e10), "tokens per parameter is 0.0045"),
+        (pd.DataFrame({"compute": [0.001, 0.1, 10, 100], "loss": [4, 3.5, 3, 2.6]}), "largest flops is 100: PF-days?"),
+        (table(tokens=None, flops=[0.001, 0.1, 10, 100] * 2), "largest flops is 100: PF-days?"),
+    ],
+)  # fmt: skip
+def test_whole_columns_in_another_unit(frame: pd.DataFrame, words: str) -> None:
+    (note,) = (note for note in get_notes(read_runs(frame)) if note.code == "size_units_suspect")
+    assert (note.severity, words in note.message) == ("warning", True), note.message
+
+
 def test_a_loss_in_per_cent_and_one_that_is_read_as_something_else() -> None:
     frame = table(loss=[f"{each}%" for each in range(50, 42, -1)])
     with pytest.raises(ValueError, match=r"'50%'.*a share such as 0\.431: divide per cent by 100"):

@@ -22,7 +22,9 @@ RAY = 1.5
 #: Values closer than this, relatively, are one level of a design.
 LEVEL = 0.01
 #: What is smaller than this and a thousand times smaller than all that is not was written in another unit.
-SMALLEST = {"params": 1e5, "tokens": 1e6}
+SMALLEST = {"params": 1e5, "flops": 1e12, "tokens": 1e6}
+#: Tokens per parameter of any training lie between these; sizes in millions on one side are a factor of a million off.
+RATIOS = (1e-2, 1e6)
 #: Attention, embeddings and forward-only counts keep compute within this factor of the runs' own ratio to the rule.
 APART = 30.0
 #: A model that knows nothing has loss ln(vocabulary), about 11 nats; a trained one is below this.
@@ -346,11 +348,12 @@ def _size_units(runs: xr.Dataset) -> Iterator[Note]:
         return Note("size_units_suspect", "warning", message, advice + more)
 
     for name, smallest in SMALLEST.items():
-        if name not in runs:
+        if name not in runs or runs[name].attrs.get("derived", "none") == "all":
             continue
         sizes = runs[name].values
         if np.nanmax(sizes) < smallest:
-            yield told(f"the largest {name} is {np.nanmax(sizes):g}: millions or billions?")
+            other = "PF-days" if name == "flops" else "millions or billions"
+            yield told(f"the largest {name} is {np.nanmax(sizes):g}: {other}?")
             return
         small = sizes < smallest
         if small.any() and 1e3 * sizes[small].max() < np.nanmin(sizes[~small]):
@@ -359,6 +362,12 @@ def _size_units(runs: xr.Dataset) -> Iterator[Note]:
                 f"{np.nanmin(sizes[~small]):.3g} or more in all others: millions or billions here, not there?"
             )
             return
+    ratio = tokens_per_param(runs)
+    if ratio.size and not RATIOS[0] <= np.median(ratio) <= RATIOS[1]:
+        yield told(
+            f"the median of tokens per parameter is {np.median(ratio):.2g}: is one of both in millions or billions?"
+        )
+        return
     width = "active_params" if "active_params" in runs else "params"
     if "flops" in runs and "tokens" in runs and width in runs:
         ratio = (runs["flops"] / (6 * runs[width] * runs["tokens"])).values
