@@ -454,6 +454,11 @@ BAD_FILES = {
     "cut.parquet": (b"PAR1 and then nothing", {}, ["cannot be read"]),
     "not.csv.gz": (GOOD, {}, ["not a whole gzip file"]),
     "cut.csv.gz": (gzip.compress(GOOD.encode(), mtime=0)[:30], {}, ["not a whole gzip file"]),
+    "corrupt.csv.gz": (
+        gzip.compress(GOOD.encode(), mtime=0)[:10] + b"\xff" * 40,
+        {},
+        ["not a whole gzip file"],
+    ),
     "runs.xlsx": (b"PK", {}, ["suffix '.xlsx'", ".csv", ".parquet", "save as CSV"]),
     "runs": (GOOD, {}, ["cannot tell the format"]),
     "ambiguous.csv": (
@@ -555,6 +560,12 @@ def test_bad_frames(frame, words):
     with pytest.raises(ValueError, match="pandas DataFrame: ") as caught:
         read_runs(frame)
     assert words in str(caught.value)
+
+
+def test_whole_numbers_beyond_a_float():
+    with pytest.raises(ValueError, match=r"'params' has 1 infinite value \(row 2: inf\)"):
+        read_runs(table(params=[1e9, 10**400] + [1e9] * 6))
+    assert read_runs(table(other=[1, -(10**400)] * 4))["other"].values[1] == -np.inf
 
 
 def test_odd_but_sound_cells():

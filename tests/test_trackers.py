@@ -489,6 +489,36 @@ def test_two_results_of_one_model_and_task(tmp_path: Path) -> None:
         read_tracker(tmp_path, "lm-eval")
 
 
+def test_one_metric_of_a_task_for_all_models(tmp_path: Path) -> None:
+    both = {"acc,none": 0.4, "acc_norm,none": 0.6}
+    for model, scores in (("a", both), ("b", {"acc": 0.5}), ("c", {"acc,none": None} | both)):
+        found = _results(f"org/{model}") | {"results": {"arc": scores}}
+        written(tmp_path / f"results_{model}.json", found)
+    table = read_tracker(tmp_path, "lm-eval").set_index("run_id")["acc_arc"]
+    assert table.to_dict() == {"a": 0.4, "b": 0.5, "c": 0.4}
+    other = _results("org/d") | {"results": {"arc": {"exact_match,none": 0.1}}}
+    written(tmp_path / "results_d.json", other)
+    told = r"no metric of task 'arc' is in all files: .*acc in .*results_a\.json.*exact_match in .*results_d\.json;"
+    with pytest.raises(ValueError, match=told):
+        read_tracker(tmp_path, "lm-eval")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"results": {"piqa": None}}, "results of 'piqa' is None; expected an object"),
+        ({"n-samples": 7}, "'n-samples' is 7; expected an object"),
+        ({"config": "text"}, "'config' is 'text'; expected an object"),
+        ({"results": {"piqa": {"acc": "N/A"}}}, "acc of 'piqa' is 'N/A'; expected a number"),
+    ],
+)
+def test_results_with_odd_parts(tmp_path: Path, change: dict, told: str) -> None:
+    file = written(tmp_path / "results_1.json", _results("org/a") | change)
+    with pytest.raises(ValueError, match=told) as caught:
+        bs.read_runs(tmp_path)
+    assert str(caught.value).startswith(f"{file}: ")
+
+
 @pytest.mark.parametrize("empty", [None, NO, ""])
 def test_names_that_are_numbers_join_beside_an_empty_one(tmp_path: Path, empty: object) -> None:
     table = pd.DataFrame({"params": [1e8, 2e8, 4e8], "loss": [3, 2.8, 2.6]})

@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def parse_table(
         place = place.with_suffix("")
         try:
             content = gzip.decompress(content)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{name}: this is not a whole gzip file ({error})") from error
     suffix = place.suffix.lower()
     if suffix not in SUFFIXES:
