@@ -438,6 +438,16 @@ BAD_FILES = {
     "pointer.csv": ("version https://git-lfs.github.com/spec/v1\n", {}, ["git lfs pull"]),
     "records.csv": ('[{"params": 1e9}]', {}, ["this is JSON", ".json"]),
     "ragged.csv": (GOOD.replace("1.9", "1.9,7"), {}, ["row 3 has", "4 in row 3, expected 3"]),
+    "stray_marks.csv": (
+        'params,tokens,loss,name\n1e8,2e9,3.4,"big\n2e8,4e9,3.1,b"\n4e8,8e9,3,c\n8e8,9e9,2.9,d\n',
+        {},
+        ["row 1 has a cell with both a line break and ','", "stray quotation mark"],
+    ),
+    "open_mark.csv": (
+        'params,tokens,loss,name\n1e8,2e9,3.4,a\n2e8,4e9,3.1,"b\n',
+        {},
+        ["not a table of delimited text", "quotation mark that is not closed"],
+    ),
     "short_rows.csv": (
         GOOD.replace(",2.4", "").replace(",1.9", ""),
         {},
@@ -566,6 +576,12 @@ def test_whole_numbers_beyond_a_float():
     with pytest.raises(ValueError, match=r"'params' has 1 infinite value \(row 2: inf\)"):
         read_runs(table(params=[1e9, 10**400] + [1e9] * 6))
     assert read_runs(table(other=[1, -(10**400)] * 4))["other"].values[1] == -np.inf
+
+
+def test_a_cell_may_hold_a_line_break_or_a_comma(tmp_path):
+    note = ["two\nlines", "one, two", "three", "four"]
+    file = write(tmp_path, table()[:4].assign(note=note).to_csv(index=False))
+    assert read_runs(file)["note"].values.tolist() == note
 
 
 def test_odd_but_sound_cells():

@@ -175,6 +175,17 @@ def _delimited(
     if len(header) == 1 and text.lstrip().startswith(("{", "[")):
         raise ValueError(f"{name}: this is JSON; give the file the suffix .json or .jsonl")
     _unique(header, name)
+    swallowed = [
+        number
+        for number, row in enumerate(body, start=1)
+        if any(delimiter in cell and ("\n" in cell or "\r" in cell) for cell in row)
+    ]
+    if swallowed:
+        have = "has" if len(swallowed) == 1 else "have"
+        raise ValueError(
+            f"{name}: {row_list(swallowed)} {have} a cell with both a line break and {delimiter!r}, as when a stray "
+            "quotation mark makes one cell of several rows; close or remove the mark, or take one of both out of the cell"
+        )
     ragged = [number for number, row in enumerate(body, start=1) if len(row) != len(header)]
     if ragged:
         first = ragged[0]
@@ -188,14 +199,19 @@ def _delimited(
         points = [[_with_point(cell) for cell in row] for row in body]
         csv.writer(sheet, delimiter=delimiter).writerows([header, *points])
         text = sheet.getvalue()
-    frame = pd.read_csv(
-        io.StringIO(text),
-        sep=delimiter,
-        skipinitialspace=True,
-        index_col=False,
-        low_memory=False,
-        dtype={each: str for each in header if holds_text(each.strip(), columns)},
-    )
+    try:
+        frame = pd.read_csv(
+            io.StringIO(text),
+            sep=delimiter,
+            skipinitialspace=True,
+            index_col=False,
+            low_memory=False,
+            dtype={each: str for each in header if holds_text(each.strip(), columns)},
+        )
+    except pd.errors.ParserError as error:
+        raise ValueError(
+            f"{name}: this is not a table of delimited text ({error}); look for a quotation mark that is not closed"
+        ) from error
     frame.columns = [str(column).strip() for column in frame.columns]
     for column in (each for each in frame if holds_text(each, columns)):
         # pandas writes whole numbers so, where a cell beside them is empty.
