@@ -584,6 +584,29 @@ def test_a_cell_may_hold_a_line_break_or_a_comma(tmp_path):
     assert read_runs(file)["note"].values.tolist() == note
 
 
+def test_names_and_texts_that_a_file_cannot_hold(tmp_path):
+    odd = {"": 1, ".": 2, "..": 3, " ": 4, "a\0b": 5, "column_5": 6}
+    runs = read_runs(table(**odd, family=["x\0y", "z"] * 4, note=[{"a": 1}, "\0b"] * 4))
+    runs.to_netcdf(tmp_path / "runs.nc", engine="h5netcdf")
+    with xr.open_dataset(tmp_path / "runs.nc", engine="h5netcdf") as saved:
+        xr.testing.assert_identical(read_runs(saved.load()), runs)
+    kept = {name: int(runs[name][0]) for name in summarise_runs(runs)["kept"] if name != "note"}
+    assert kept == {
+        "column_4": 1, "column_5": 2, "column_6": 3, "column_7": 4, "a\ufffdb": 5, "column_5_given": 6,
+    }  # fmt: skip
+    assert runs["family"].values[:2].tolist() == ["x\ufffdy", "z"]
+    assert runs["note"].values[1] == "\ufffdb"
+
+
+def test_halves_of_characters_in_json(tmp_path):
+    frame = table().to_dict("records")
+    rows = [row | {"family": "x\ud800", "c\udfff": "\U0001f600"} for row in frame]
+    runs = read_runs(write(tmp_path, json.dumps(rows), "runs.json"))
+    assert runs["family"].values[0] == "x\ufffd"
+    assert runs["c\ufffd"].values[0] == "\U0001f600"
+    runs.to_netcdf(tmp_path / "runs.nc", engine="h5netcdf")
+
+
 def test_odd_but_sound_cells():
     frame = table(
         params=pd.Categorical(["1B"] * 4 + ["2B"] * 4),

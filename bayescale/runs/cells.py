@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from bayescale.runs.columns import COLUMNS, describe
-from bayescale.runs.tables import row_list
+from bayescale.runs.tables import row_list, storable
 
 #: No test loss in nats per token is higher; perplexities and percentages are.
 HIGHEST_LOSS = 20.0
@@ -291,7 +291,7 @@ def keep(column: pd.Series) -> np.ndarray:
 def _text(cell: object) -> str:
     if is_empty(cell):
         return ""
-    return json.dumps(cell, default=str) if isinstance(cell, dict | list) else str(cell)
+    return storable(json.dumps(cell, default=str) if isinstance(cell, dict | list) else str(cell))
 
 
 def check_values(

@@ -23,7 +23,7 @@ from bayescale.runs.cells import cell_values, check_values, keep, refuse
 from bayescale.runs.columns import ALONE, COLUMNS, INPUTS, canonical, describe, nearest, recognise
 from bayescale.runs.run_names import joined, unmatched
 from bayescale.runs.screen import design_notes, levels, tokens_per_param, unit_notes
-from bayescale.runs.tables import parse_table, read_bytes, with_index
+from bayescale.runs.tables import parse_table, read_bytes, storable, with_index
 from bayescale.runs.trackers import (
     Form,
     at_losses,
@@ -469,9 +469,9 @@ def _assemble(
     variables = {name: known[name] for name in COLUMNS if name in known} | dict(known)
     if 0 < derived.sum() < len(frame):
         variables["flops_derived"] = derived.astype(np.int8)
-    for column in frame.columns:
+    for number, column in enumerate(frame.columns, start=1):
         if column not in chosen.values():
-            variables[_free_name(column, variables)] = keep(frame[column])
+            variables[_free_name(column, number, variables)] = keep(frame[column])
     labels = earlier["run"].values if "run" in earlier.coords else np.arange(len(frame))
     read = {
         name: column
@@ -521,9 +521,11 @@ def _attrs(name: str, earlier: xr.Dataset) -> dict[str, object]:
     return attrs | (dict(earlier[name].attrs) if name in earlier else {})
 
 
-def _free_name(column: str, taken: Mapping[str, np.ndarray]) -> str:
+def _free_name(column: str, number: int, taken: Mapping[str, np.ndarray]) -> str:
     """A name for a kept column that clashes with no other and that NetCDF can hold."""
-    name = column.replace("/", "_per_")
+    name = storable(column.replace("/", "_per_"))
+    if name.strip() in ("", ".", ".."):
+        name = f"column_{number}"
     while name == "run" or name in taken:
         name += "_given"
     return name

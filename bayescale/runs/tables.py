@@ -184,7 +184,8 @@ def _delimited(
         have = "has" if len(swallowed) == 1 else "have"
         raise ValueError(
             f"{name}: {row_list(swallowed)} {have} a cell with both a line break and {delimiter!r}, as when a stray "
-            "quotation mark makes one cell of several rows; close or remove the mark, or take one of both out of the cell"
+            "quotation mark makes one cell of several rows; close or remove the mark, or take one of both out of the "
+            "cell"
         )
     ragged = [number for number, row in enumerate(body, start=1) if len(row) != len(header)]
     if ragged:
@@ -272,6 +273,9 @@ def _records(text: str, name: str | Path) -> pd.DataFrame:
             except json.JSONDecodeError as error:
                 reason = whole if len(lines) == 1 or number == 1 else f"line {number}: {error}"
                 raise ValueError(f"{name}: this is not JSON ({reason})") from error
+    if "\\ud" in text.lower():
+        # Halves of characters are left alone by JSON, and by little else.
+        data = json.loads(storable(json.dumps(data, ensure_ascii=False)))
     if isinstance(data, dict):
         # One record, or a table by columns: {"params": [...], "loss": [...]}.
         lists = [value for value in data.values() if isinstance(value, list)]
@@ -326,6 +330,17 @@ def _unique(names: list[str], name: str | Path) -> None:
             f"{name}: column {', '.join(map(repr, repeated))} is there more than once; "
             "rename or drop the repeats"
         )
+
+
+def storable(text: str) -> str:
+    r"""Text that a saved fit can hold: without NUL and halves of characters, which become the sign for an unknown one.
+
+    Examples
+    --------
+    >>> storable("a\0b\ud800") == "a\ufffdb\ufffd"
+    True
+    """
+    return re.sub("[\0\ud800-\udfff]", "\ufffd", text)
 
 
 def row_list(rows: list[int], *, most: int = 8) -> str:
