@@ -269,6 +269,10 @@ def test_columns_argument():
     [
         ({"loss": "val_los"}, "no column 'val_los' (did you mean 'val_loss'?)"),
         ({"tokenz": "D"}, "did you mean 'tokens'?"),
+        (
+            {"loss": "loss", "params": "loss"},
+            "'loss', 'params' would all be read from the column 'loss'",
+        ),
     ],
 )
 def test_columns_argument_is_checked(columns, words):

@@ -313,6 +313,14 @@ def _overrides(names: list[str], columns: Mapping[str, str], source: str) -> dic
                 f"{source}: columns={{{target!r}: {column!r}}}, but there is no column {column!r}"
                 f"{hint(column, names)}; the columns are {_quoted(names)}"
             )
+    given = list(columns.values())
+    twice = [column for column in dict.fromkeys(given) if given.count(column) > 1]
+    if twice:
+        targets = [target for target, column in columns.items() if column == twice[0]]
+        raise ValueError(
+            f"{source}: {_quoted(targets)} would all be read from the column {twice[0]!r}; expected a column for each: "
+            f"say which one it is, and that alone: columns={{{targets[0]!r}: {twice[0]!r}}}"
+        )
     return dict(columns)
 
 
