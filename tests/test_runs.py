@@ -430,6 +430,11 @@ BAD_FILES = {
         {},
         ["rows 1, 2 have a comma", "'7,125'", "write decimals with a point"],
     ),
+    "commas.tsv": (
+        "params\tloss\n1,300B\t3\n7,125B\t2\n900\t1\n",
+        {},
+        ["rows 1, 2 have a comma", "'1,300B'", "write decimals with a point"],
+    ),
     "two_runs.csv": ("params,loss\n1e8,3\n1e9,2\n", {}, ["2 runs", "at least 3"]),
     "empty.csv": ("", {}, ["the file is empty"]),
     "blank.jsonl": ("\n \n", {}, ["the file is empty"]),
@@ -525,10 +530,16 @@ def test_what_no_law_may_take_does_not_refuse_the_table():
         ("params;loss\n7,125;3\n1,070,500;2\n80,500;1\n", [7125, 1070500, 80500], [3, 2, 1]),
     ],
 )  # fmt: skip
-def test_commas_beside_semicolons(tmp_path, content, params, losses):
-    runs = read_runs(write(tmp_path, content))
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_commas_beside_semicolons_and_tabs(tmp_path, content, params, losses, delimiter):
+    runs = read_runs(write(tmp_path, content.replace(";", delimiter)))
     assert runs["params"].values.tolist() == params
     assert runs["loss"].values.tolist() == losses
+
+
+def test_thousands_beside_tabs(tmp_path):
+    runs = read_runs(write(tmp_path, "params\tloss\n1,300\t3\n7,125\t2\n900\t1\n", "runs.tsv"))
+    assert runs["params"].values.tolist() == [1300, 7125, 900]
 
 
 @pytest.mark.parametrize(

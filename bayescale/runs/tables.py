@@ -195,7 +195,8 @@ def _delimited(
             f"cells than the header ({len(body[first - 1])} in row {first}, expected "
             f"{len(header)}); quote cells that hold {delimiter!r}, or fill in what is missing"
         )
-    if delimiter == ";" and _decimal_commas(body, name):
+    # Beside tabs 7,125 is read as it always was; of sizes such as 1,300B neither reading is the usual one.
+    if delimiter in ";\t" and _decimal_commas(body, name, bare=delimiter == ";"):
         sheet = io.StringIO(newline="")
         points = [[_with_point(cell) for cell in row] for row in body]
         csv.writer(sheet, delimiter=delimiter).writerows([header, *points])
@@ -222,13 +223,13 @@ def _delimited(
     return frame[[column for column in frame if not _row_labels(frame[column])]]
 
 
-def _decimal_commas(rows: list[list[str]], name: str | Path) -> bool:
+def _decimal_commas(rows: list[list[str]], name: str | Path, *, bare: bool) -> bool:
     """Whether the commas of a spreadsheet's numbers are decimal signs; cells such as 7,125 ask the others."""
     comma = point = False
     unclear: dict[int, str] = {}
     for number, row in enumerate(rows, start=1):
         for cell in map(str.strip, row):
-            if _THOUSAND_OR_DECIMAL.fullmatch(cell):
+            if _THOUSAND_OR_DECIMAL.fullmatch(cell) and (bare or cell[-1].isalpha()):
                 unclear.setdefault(number, cell)
             comma |= _DECIMAL_COMMA.fullmatch(cell) is not None
             point |= _DECIMAL_POINT.fullmatch(cell) is not None
