@@ -17,6 +17,8 @@ SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
 #: Every code that bayescale can print, with its meaning. The codes are stable: scripts test for them.
 CODES: dict[str, str] = {
     "columns_recognised": "columns were mapped to canonical names by their spelling",
+    "several_losses": "another column than the one that was read may hold the loss",
+    "unmatched_runs": "of two tables that were joined, one has runs that the other lacks",
     "derived_flops": "training FLOP was not given and was derived as 6 * params * tokens",
     "derived_tokens": "training tokens were not given and were derived as flops / (6 * params)",
     "collinear_design": "all runs lie near one tokens-per-parameter ray",
@@ -25,6 +27,9 @@ CODES: dict[str, str] = {
     "loss_rises_with_scale": "loss rises where compute grows",
     "loss_units_suspect": "losses look like perplexity or percent, not nats per token",
     "mixed_units": "one column of losses holds several units or tokenizers",
+    "runs_without_loss": "runs, or single evaluations, were left out: their loss is not finite",
+    "unfinished_runs": "runs are in the table whose state is failed, running or another than finished",
+    "unit_not_read": "a column says that the losses are not in nats, and none were converted",
     "size_units_suspect": "sizes look like millions, billions or another unit of compute",
     "not_converged": "the sampler's result failed a convergence check",
     "escalated": "the sampler was re-run with more careful settings",

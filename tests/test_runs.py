@@ -112,6 +112,15 @@ def test_frame_is_not_changed_and_not_shared():
 def test_named_index_is_a_column():
     runs = read_runs(table(run_name=list("abcdefgh")).set_index("run_name"))
     assert runs["run_id"].values.tolist() == list("abcdefgh")
+    with pytest.raises(ValueError, match="'loss' is the name of the index and of a column"):
+        read_runs(table().rename_axis("loss"))
+
+
+def test_named_index_of_a_parquet_file_is_a_column(tmp_path):
+    pytest.importorskip("pyarrow")
+    file = tmp_path / "runs.parquet"
+    table(run_id=list("aabbccdd")).set_index("run_id").to_parquet(file)
+    assert summarise_runs(read_runs(file))["distinct_runs"] == 4
 
 
 def test_dataset_schema(tmp_path):
@@ -228,6 +237,24 @@ def test_canonical_spelling_wins_and_the_rest_is_kept():
     assert "run_id from 'run'" in note.message
 
 
+def test_another_column_that_may_be_the_loss():
+    frame = table(val_loss=table()["loss"] + 0.1)
+
+    def told(runs):
+        return [(n.message, n.advice) for n in get_notes(runs) if n.code == "several_losses"]
+
+    runs = read_runs(frame)
+    message = "read loss from 'loss'; 'val_loss' could be it too"
+    assert told(runs) == [(message, "say which one is meant: columns={'loss': 'val_loss'}")]
+    assert told(read_runs(runs)) == told(runs)
+    for column in ("loss", "val_loss"):
+        chosen = read_runs(frame, {"loss": column})
+        assert told(chosen) == told(read_runs(chosen)) == []
+    # Neither a copy, nor one number, nor nothing, is another loss.
+    for same in (frame["loss"], 9.0, None):
+        assert told(read_runs(frame.assign(val_loss=same))) == []
+
+
 def test_columns_argument():
     frame = table(val_loss=[2.5] * 8).assign(run=1, run_id="a")
     runs = read_runs(frame, {"loss": "val_loss", "precision": "run"})
@@ -242,6 +269,10 @@ def test_columns_argument():
     [
         ({"loss": "val_los"}, "no column 'val_los' (did you mean 'val_loss'?)"),
         ({"tokenz": "D"}, "did you mean 'tokens'?"),
+        (
+            {"loss": "loss", "params": "loss"},
+            "'loss', 'params' would all be read from the column 'loss'",
+        ),
     ],
 )
 def test_columns_argument_is_checked(columns, words):
@@ -399,6 +430,11 @@ BAD_FILES = {
         {},
         ["rows 1, 2 have a comma", "'7,125'", "write decimals with a point"],
     ),
+    "commas.tsv": (
+        "params\tloss\n1,300B\t3\n7,125B\t2\n900\t1\n",
+        {},
+        ["rows 1, 2 have a comma", "'1,300B'", "write decimals with a point"],
+    ),
     "two_runs.csv": ("params,loss\n1e8,3\n1e9,2\n", {}, ["2 runs", "at least 3"]),
     "empty.csv": ("", {}, ["the file is empty"]),
     "blank.jsonl": ("\n \n", {}, ["the file is empty"]),
@@ -411,6 +447,16 @@ BAD_FILES = {
     "pointer.csv": ("version https://git-lfs.github.com/spec/v1\n", {}, ["git lfs pull"]),
     "records.csv": ('[{"params": 1e9}]', {}, ["this is JSON", ".json"]),
     "ragged.csv": (GOOD.replace("1.9", "1.9,7"), {}, ["row 3 has", "4 in row 3, expected 3"]),
+    "stray_marks.csv": (
+        'params,tokens,loss,name\n1e8,2e9,3.4,"big\n2e8,4e9,3.1,b"\n4e8,8e9,3,c\n8e8,9e9,2.9,d\n',
+        {},
+        ["row 1 has a cell with both a line break and ','", "stray quotation mark"],
+    ),
+    "open_mark.csv": (
+        'params,tokens,loss,name\n1e8,2e9,3.4,a\n2e8,4e9,3.1,"b\n',
+        {},
+        ["not a table of delimited text", "quotation mark that is not closed"],
+    ),
     "short_rows.csv": (
         GOOD.replace(",2.4", "").replace(",1.9", ""),
         {},
@@ -427,6 +473,11 @@ BAD_FILES = {
     "cut.parquet": (b"PAR1 and then nothing", {}, ["cannot be read"]),
     "not.csv.gz": (GOOD, {}, ["not a whole gzip file"]),
     "cut.csv.gz": (gzip.compress(GOOD.encode(), mtime=0)[:30], {}, ["not a whole gzip file"]),
+    "corrupt.csv.gz": (
+        gzip.compress(GOOD.encode(), mtime=0)[:10] + b"\xff" * 40,
+        {},
+        ["not a whole gzip file"],
+    ),
     "runs.xlsx": (b"PK", {}, ["suffix '.xlsx'", ".csv", ".parquet", "save as CSV"]),
     "runs": (GOOD, {}, ["cannot tell the format"]),
     "ambiguous.csv": (
@@ -479,10 +530,16 @@ def test_what_no_law_may_take_does_not_refuse_the_table():
         ("params;loss\n7,125;3\n1,070,500;2\n80,500;1\n", [7125, 1070500, 80500], [3, 2, 1]),
     ],
 )  # fmt: skip
-def test_commas_beside_semicolons(tmp_path, content, params, losses):
-    runs = read_runs(write(tmp_path, content))
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_commas_beside_semicolons_and_tabs(tmp_path, content, params, losses, delimiter):
+    runs = read_runs(write(tmp_path, content.replace(";", delimiter)))
     assert runs["params"].values.tolist() == params
     assert runs["loss"].values.tolist() == losses
+
+
+def test_thousands_beside_tabs(tmp_path):
+    runs = read_runs(write(tmp_path, "params\tloss\n1,300\t3\n7,125\t2\n900\t1\n", "runs.tsv"))
+    assert runs["params"].values.tolist() == [1300, 7125, 900]
 
 
 @pytest.mark.parametrize(
@@ -528,6 +585,41 @@ def test_bad_frames(frame, words):
     with pytest.raises(ValueError, match="pandas DataFrame: ") as caught:
         read_runs(frame)
     assert words in str(caught.value)
+
+
+def test_whole_numbers_beyond_a_float():
+    with pytest.raises(ValueError, match=r"'params' has 1 infinite value \(row 2: inf\)"):
+        read_runs(table(params=[1e9, 10**400] + [1e9] * 6))
+    assert read_runs(table(other=[1, -(10**400)] * 4))["other"].values[1] == -np.inf
+
+
+def test_a_cell_may_hold_a_line_break_or_a_comma(tmp_path):
+    note = ["two\nlines", "one, two", "three", "four"]
+    file = write(tmp_path, table()[:4].assign(note=note).to_csv(index=False))
+    assert read_runs(file)["note"].values.tolist() == note
+
+
+def test_names_and_texts_that_a_file_cannot_hold(tmp_path):
+    odd = {"": 1, ".": 2, "..": 3, " ": 4, "a\0b": 5, "column_5": 6}
+    runs = read_runs(table(**odd, family=["x\0y", "z"] * 4, note=[{"a": 1}, "\0b"] * 4))
+    runs.to_netcdf(tmp_path / "runs.nc", engine="h5netcdf")
+    with xr.open_dataset(tmp_path / "runs.nc", engine="h5netcdf") as saved:
+        xr.testing.assert_identical(read_runs(saved.load()), runs)
+    kept = {name: int(runs[name][0]) for name in summarise_runs(runs)["kept"] if name != "note"}
+    assert kept == {
+        "column_4": 1, "column_5": 2, "column_6": 3, "column_7": 4, "a\ufffdb": 5, "column_5_given": 6,
+    }  # fmt: skip
+    assert runs["family"].values[:2].tolist() == ["x\ufffdy", "z"]
+    assert runs["note"].values[1] == "\ufffdb"
+
+
+def test_halves_of_characters_in_json(tmp_path):
+    frame = table().to_dict("records")
+    rows = [row | {"family": "x\ud800", "c\udfff": "\U0001f600"} for row in frame]
+    runs = read_runs(write(tmp_path, json.dumps(rows), "runs.json"))
+    assert runs["family"].values[0] == "x\ufffd"
+    assert runs["c\ufffd"].values[0] == "\U0001f600"
+    runs.to_netcdf(tmp_path / "runs.nc", engine="h5netcdf")
 
 
 def test_odd_but_sound_cells():
@@ -799,6 +891,21 @@ def test_runs_that_differ_much_are_no_slip(column: str) -> None:
     assert "size_units_suspect" not in codes(read_runs(toys))
 
 
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        (table(params=[125, 350, 760, 1300, 2700, 6700, 13000, 175000], tokens=3e11), "per parameter is 1.7e+08"),
+        (table(tokens=table()["tokens"] / 1e6, params=table()["params"] * 10), "largest tokens is"),
+        (table(tokens=1e7 * np.arange(1, 9), params=1e10), "tokens per parameter is 0.0045"),
+        (pd.DataFrame({"compute": [0.001, 0.1, 10, 100], "loss": [4, 3.5, 3, 2.6]}), "largest flops is 100: PF-days?"),
+        (table(tokens=None, flops=[0.001, 0.1, 10, 100] * 2), "largest flops is 100: PF-days?"),
+    ],
+)  # fmt: skip
+def test_whole_columns_in_another_unit(frame: pd.DataFrame, words: str) -> None:
+    (note,) = (note for note in get_notes(read_runs(frame)) if note.code == "size_units_suspect")
+    assert (note.severity, words in note.message) == ("warning", True), note.message
+
+
 def test_a_loss_in_per_cent_and_one_that_is_read_as_something_else() -> None:
     frame = table(loss=[f"{each}%" for each in range(50, 42, -1)])
     with pytest.raises(ValueError, match=r"'50%'.*a share such as 0\.431: divide per cent by 100"):
@@ -809,6 +916,48 @@ def test_a_loss_in_per_cent_and_one_that_is_read_as_something_else() -> None:
 
 def test_names_are_read_without_the_blanks_around_them() -> None:
     assert set(read_runs(table(family=["a", " a", "a ", "b"] * 2))["family"].values) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["1.1", "1.10", "1.2", "1.20"],
+        ["1e5", "100000", "010", "10"],
+        ["20240131123456781", "20240131123456782", "", "7"],
+    ],
+)
+@pytest.mark.parametrize("column", ["run_id", "config.run_name", "id"])
+def test_names_that_look_like_numbers_stay_as_they_are(tmp_path, names, column):
+    frame = table()[:4].assign(**{column: names})
+    file = write(tmp_path, frame.to_csv(index=False))
+    runs = read_runs(file, {"run_id": "id"} if column == "id" else None)
+    assert runs["run_id"].values.tolist() == names
+
+
+def test_whole_numbers_that_pandas_wrote_beside_an_empty_name(tmp_path):
+    file = write(tmp_path, table()[:3].assign(run_id=[1, None, 2]).to_csv(index=False))
+    assert read_runs(file)["run_id"].values.tolist() == ["1", "", "2"]
+    seeds = write(tmp_path, table()[:3].assign(run=[1, 2, 3]).to_csv(index=False))
+    assert read_runs(seeds, {"other": "run"})["other"].values.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("column", ["unit", "Unit", "loss_unit", "Loss Units"])
+def test_a_column_that_says_in_what_the_losses_are(column):
+    def told(said, **options):
+        found = codes(read_runs(table(**{column: said}), **options))
+        return found & {"unit_not_read", "mixed_units"}
+
+    assert told("bits per byte") == {"unit_not_read"}
+    assert told("bits per byte", unit="bit/byte", tokens_per_byte=0.25) == set()
+    assert told("Nats / token") == told("nats") == told(None) == set()
+    assert told(["nats", "Nats"] * 4) == set()
+    assert told(["nat/token", "bit/byte"] * 4) == {"mixed_units"}
+    runs = read_runs(table(**{column: "bits per byte"}))
+    assert "unit_not_read" in codes(read_runs(runs))
+
+
+def test_tokenizers_under_any_spelling():
+    assert "mixed_units" in codes(read_runs(table(Tokenizer=["gpt2", "llama"] * 4)))
 
 
 def test_design_notes_of_a_bare_dataset():

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from typer.testing import CliRunner
 
 import bayescale as bs
 from bayescale import cli
+from bayescale.notes import get_notes
 from bayescale.runs.trackers import detect, read_tracker
 
 
@@ -49,6 +51,7 @@ def test_a_folder_of_the_trainer(tmp_path: Path) -> None:
     np.testing.assert_allclose(small["flops"], 1e18 * small["step"].values / 300)
     never = written(tmp_path / "plain" / "trainer_state.json", state(300, 2.0, evaluated=False))
     np.testing.assert_allclose(bs.read_runs(never)["loss"], 2 + 1 / np.array([100, 200, 300]))
+    never.unlink()
     sizes = pd.DataFrame({"run_id": ["small", "large"], "params": [1e8, 1e9]})
     both = bs.read_runs(tmp_path, join=sizes, allow_missing=("params",))
     assert both["params"].values[both["run_id"].values == "large"].tolist() == [1e9] * 3
@@ -77,6 +80,120 @@ def test_folders_of_one_name_are_runs_of_their_own(
     written(tmp_path / "sweep" / "trainer_state.json", state(300, 2.0))
     written(tmp_path / "sweep" / "d" / "sweep" / "trainer_state.json", state(300, 2.0))
     assert {"sweep", "sweep/d/sweep"} < set(bs.read_runs(tmp_path / "sweep")["run_id"].values)
+
+
+def doubts(runs: xr.Dataset, code: str) -> list[str]:
+    return [note.message for note in get_notes(runs) if note.code == code]
+
+
+def test_runs_that_diverged_are_told_of(tmp_path: Path) -> None:
+    for run, loss in (("a", 3.0), ("b", 2.8), ("diverged", math.nan)):
+        written(tmp_path / "hf" / run / "trainer_state.json", state(300, loss))
+    written(tmp_path / "hf" / "crashed" / "trainer_state.json", {"log_history": []})
+    late = state(300, 2.7)
+    late["log_history"][-1]["eval_loss"] = math.nan
+    written(tmp_path / "hf" / "late" / "trainer_state.json", late)
+    runs = bs.read_runs(tmp_path / "hf")
+    assert doubts(runs, "runs_without_loss") == [
+        "2 of 5 runs have no finite loss: 'crashed', 'diverged'",
+        "1 of 13 evaluations, of 'late', have no finite loss",
+    ]
+    # A table that is read again still says so; whole ones say nothing.
+    assert len(doubts(bs.read_runs(runs), "runs_without_loss")) == 2
+    assert not doubts(bs.read_runs(tmp_path / "hf" / "a"), "runs_without_loss")
+    chart = _chart(
+        **{
+            "a - loss": [4.0, 3.8, 3.6, 3.4, 3.2, 3.0],
+            "a - tokens": [1e6, 2e6, 3e6, 4e6, 5e6, 6e6],
+            "b - loss": [NO] * 6,
+        }
+    )
+    sizes = pd.DataFrame({"run_id": ["a"], "loss": [3.0], "params": [1e8]})
+    for found in (bs.read_runs(chart), bs.read_runs(chart, join=sizes)):
+        assert doubts(found, "runs_without_loss") == ["1 of 2 runs has no finite loss: 'b'"]
+
+
+def test_losses_of_training_and_of_evaluation_are_not_mixed(tmp_path: Path) -> None:
+    written(tmp_path / "a" / "trainer_state.json", state(300, 3.0))
+    written(tmp_path / "b" / "trainer_state.json", state(300, 2.8, evaluated=False))
+    told = r"several kinds: eval_loss in 1 \('a'\); loss in 1 \('b'\); expected one kind in all"
+    with pytest.raises(ValueError, match=told):
+        bs.read_runs(tmp_path)
+
+
+def test_evaluations_on_several_texts(tmp_path: Path) -> None:
+    def texts(*names: str) -> None:
+        for run, loss in (("a", 3.0), ("b", 2.8)):
+            found = state(300, loss)
+            found["log_history"] = [
+                {f"eval_{name}_loss": entry["eval_loss"] + place, "step": entry["step"]}
+                if "eval_loss" in entry
+                else entry
+                for entry in found["log_history"]
+                for place, name in enumerate(names)
+            ]
+            written(tmp_path / run / "trainer_state.json", found)
+
+    texts("c4")
+    losses = [*(3 + 2 / np.array([100, 200, 300])), *(2.8 + 2 / np.array([100, 200, 300]))]
+    for columns in (None, {"loss": "eval_c4_loss"}):
+        np.testing.assert_allclose(bs.read_runs(tmp_path, columns)["loss"], losses)
+    texts("c4", "wiki")
+    with pytest.raises(
+        ValueError, match=r"no column for 'loss'.*'eval_c4_loss' or 'eval_wiki_loss'"
+    ):
+        bs.read_runs(tmp_path)
+    runs = bs.read_runs(tmp_path, {"loss": "eval_wiki_loss"})
+    np.testing.assert_allclose(runs["loss"], np.array(losses) + 1)
+    assert runs["flops"].values.tolist() == [1e18 / 3, 2e18 / 3, 1e18] * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"log_history": [{"eval_loss": 2.5, "step": None}]}, "'step' is None; expected a number"),
+        ({"log_history": [{"eval_loss": 2.5, "step": 1}, 7]}, "entry 2 of 'log_history' is 7"),
+        ({"total_flos": "much"}, "'total_flos' is 'much'; expected a number"),
+    ],
+)
+def test_states_with_odd_entries(tmp_path: Path, change: dict, told: str) -> None:
+    file = written(tmp_path / "a" / "trainer_state.json", state(300, 3.0) | change)
+    with pytest.raises(ValueError, match=told) as caught:
+        bs.read_runs(tmp_path)
+    assert str(caught.value).startswith(f"{file}: ")
+
+
+def test_runs_of_mlflow_that_diverged_or_failed(tmp_path: Path) -> None:
+    store = _store(tmp_path)
+    assert not get_notes_of(store) & {"runs_without_loss", "unfinished_runs"}
+    runs = sorted(store.glob("*/0*"))
+    for run, status in zip(runs, (3, 4, 3), strict=False):
+        (run / "meta.yaml").write_text(f"lifecycle_stage: active\nstatus: {status}\n")
+    (runs[2] / "metrics/eval_loss").write_text("1795668735609 nan 200\n")
+    empty = written(runs[0].parent / "e" / "meta.yaml", "status: 5\n").parent
+    (empty / "metrics").mkdir()
+    found = bs.read_runs(store)
+    assert doubts(found, "runs_without_loss") == ["2 of 4 runs have no finite loss: 'm2', 'e'"]
+    assert doubts(found, "unfinished_runs") == ["column 'status' says FAILED of m1"]
+
+
+def get_notes_of(source: object) -> set[str]:
+    return {note.code for note in get_notes(bs.read_runs(source))}
+
+
+def test_runs_of_weights_and_biases_that_did_not_finish() -> None:
+    frame = pd.DataFrame(
+        {
+            "Name": ["a", "b", "c", "d"],
+            "State": ["finished", "crashed", "running", "finished"],
+            "config.n_params": [1e8, 2e8, 4e8, 8e8],
+            "config.tokens": [2e9, 4e9, 8e9, 8e9],
+            "summary.val/loss": [3.0, 2.8, 2.6, 2.5],
+        }
+    )
+    told = doubts(bs.read_runs(frame), "unfinished_runs")
+    assert told == ["column 'State' says crashed, running of b, c"]
+    assert "unfinished_runs" not in get_notes_of(frame.assign(State="Finished"))
 
 
 def test_a_state_that_is_none(tmp_path: Path) -> None:
@@ -260,6 +377,27 @@ def test_a_file_store_of_mlflow(tmp_path: Path) -> None:
     assert np.unique(bs.read_runs(store)["run_id"].values).size == 3
 
 
+def test_parameters_of_mlflow_that_are_names(tmp_path: Path) -> None:
+    store = _store(tmp_path)
+    for place, file in enumerate(sorted(store.rglob("params/arch"))):
+        file.write_text(f"1.{place}0")
+    assert set(bs.read_runs(store)["family"].values) == {"1.00", "1.10", "1.20"}
+    found = bs.read_runs(
+        pd.DataFrame(
+            {
+                "run_id": ["x", "y", "z"],
+                "metrics.loss": [3.0, 2.8, 2.6],
+                "params.n_params": ["1e8", "2e8", "4e8"],
+                "params.arch": ["1.1", "1.10", "1.2"],
+                "params.sort": ["01", "1", "2"],
+            }
+        ),
+        {"family": "sort"},
+    )
+    assert found["family"].values.tolist() == ["01", "1", "2"]
+    assert found["arch"].values.tolist() == ["1.1", "1.10", "1.2"]
+
+
 def test_a_file_store_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError, match=r"or a folder of .* or of MLflow"):
         bs.read_runs(tmp_path)
@@ -351,6 +489,36 @@ def test_two_results_of_one_model_and_task(tmp_path: Path) -> None:
         read_tracker(tmp_path, "lm-eval")
 
 
+def test_one_metric_of_a_task_for_all_models(tmp_path: Path) -> None:
+    both = {"acc,none": 0.4, "acc_norm,none": 0.6}
+    for model, scores in (("a", both), ("b", {"acc": 0.5}), ("c", {"acc,none": None} | both)):
+        found = _results(f"org/{model}") | {"results": {"arc": scores}}
+        written(tmp_path / f"results_{model}.json", found)
+    table = read_tracker(tmp_path, "lm-eval").set_index("run_id")["acc_arc"]
+    assert table.to_dict() == {"a": 0.4, "b": 0.5, "c": 0.4}
+    other = _results("org/d") | {"results": {"arc": {"exact_match,none": 0.1}}}
+    written(tmp_path / "results_d.json", other)
+    told = r"no metric of task 'arc' is in all files: .*acc in .*results_a\.json.*exact_match in .*results_d\.json;"
+    with pytest.raises(ValueError, match=told):
+        read_tracker(tmp_path, "lm-eval")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"results": {"piqa": None}}, "results of 'piqa' is None; expected an object"),
+        ({"n-samples": 7}, "'n-samples' is 7; expected an object"),
+        ({"config": "text"}, "'config' is 'text'; expected an object"),
+        ({"results": {"piqa": {"acc": "N/A"}}}, "acc of 'piqa' is 'N/A'; expected a number"),
+    ],
+)
+def test_results_with_odd_parts(tmp_path: Path, change: dict, told: str) -> None:
+    file = written(tmp_path / "results_1.json", _results("org/a") | change)
+    with pytest.raises(ValueError, match=told) as caught:
+        bs.read_runs(tmp_path)
+    assert str(caught.value).startswith(f"{file}: ")
+
+
 @pytest.mark.parametrize("empty", [None, NO, ""])
 def test_names_that_are_numbers_join_beside_an_empty_one(tmp_path: Path, empty: object) -> None:
     table = pd.DataFrame({"params": [1e8, 2e8, 4e8], "loss": [3, 2.8, 2.6]})
@@ -371,6 +539,43 @@ def test_names_that_are_numbers_join_beside_an_empty_one(tmp_path: Path, empty: 
         )
     with pytest.raises(ValueError, match=r"runs \(which have no names\)"):
         bs.read_runs(table.assign(run_id=[1, empty, 2]), join=more[1:])
+
+
+def test_runs_that_a_joined_table_lacks_are_told(tmp_path: Path) -> None:
+    table = pd.DataFrame(
+        {"run_id": ["a", "b", "c"], "params": [1e8, 2e8, 4e8], "loss": [3, 2.8, 2.6]}
+    )
+    scores = pd.DataFrame({"run_id": ["a", "B", "x", "c"], "acc_piqa": [0.6, 0.7, 0.8, 0.9]})
+    notes = get_notes(bs.read_runs(table, join=scores))
+    told = [(note.severity, note.message) for note in notes if note.code == "unmatched_runs"]
+    assert told == [
+        ("warning", "pandas DataFrame has 1 run that is not in pandas DataFrame: 'b'"),
+        ("info", "pandas DataFrame has 2 runs that are not in pandas DataFrame: 'B', 'x'"),
+    ]
+    same = scores.assign(run_id=["a", "b", "", "c"])
+    assert not doubts(bs.read_runs(table, join=same), "unmatched_runs")
+    for name, other in (("left.csv", table), ("right.csv", scores)):
+        other.assign(run_id=other["run_id"].replace({"a": "007", "b": "7", "B": "7"})).to_csv(
+            tmp_path / name, index=False
+        )
+    found = bs.read_runs(tmp_path / "left.csv", join=tmp_path / "right.csv")
+    assert found["acc_piqa"].values.tolist() == [0.6, 0.7, 0.9]
+
+
+def test_joined_tables_that_contradict_each_other() -> None:
+    table = pd.DataFrame({"run_id": ["a", "b", "c"], "N": [1e8, 2e8, 4e8], "loss": [3, 2.8, 2.6]})
+    rounded = pd.DataFrame(
+        {"run_id": ["a", "b", "c"], "params": ["97M", "0.2B", "4e8"], "loss": [3.001, None, 2.6]}
+    )
+    assert bs.read_runs(table, join=rounded).sizes["run"] == 3
+    told = r"column 'params' of run 'b' is 2e\+09 here and 2e\+08 in pandas DataFrame, column 'N' \(1 such"
+    with pytest.raises(ValueError, match=told):
+        bs.read_runs(table, join=rounded.assign(params=["100M", "2B", "4e8"]))
+    with pytest.raises(ValueError, match=r"column 'loss' of run 'a' is 3\.2 here and 3 in"):
+        bs.read_runs(table, join=rounded.assign(loss=[3.2, None, None]))
+    # The last losses of curves are theirs too.
+    curves = table.assign(run_id="a", step=[1, 2, 3], N=1e8)
+    bs.read_runs(curves, join=rounded.assign(loss=[2.6, 9.0, 9.0], step=300))
 
 
 def test_the_column_of_names_can_be_said_when_joining() -> None:

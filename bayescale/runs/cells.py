@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from bayescale.runs.columns import COLUMNS, describe
-from bayescale.runs.tables import row_list
+from bayescale.runs.tables import row_list, storable
 
 #: No test loss in nats per token is higher; perplexities and percentages are.
 HIGHEST_LOSS = 20.0
@@ -221,6 +221,17 @@ def _plain_number(text: str) -> float | None:
         return None
 
 
+def numbers(column: pd.Series) -> np.ndarray:
+    """Numbers and sizes of a column, and NaN for all else.
+
+    Examples
+    --------
+    >>> numbers(pd.Series(["7B", 1e9, "adam"]))
+    array([7.e+09, 1.e+09,    nan])
+    """
+    return _numbers(column, signed_size)[0]
+
+
 def _numbers(
     column: pd.Series, read: Callable[[str], float | None]
 ) -> tuple[np.ndarray, list[int]]:
@@ -237,7 +248,7 @@ def _numbers(
             if number is None and cell.strip().lower().lstrip("+-") in ("inf", "infinity"):
                 number = float(cell)
         elif isinstance(cell, int | float | Decimal | np.number) and not isinstance(cell, bool):
-            number = float(cell)
+            number = _float(cell)
         else:
             number = np.nan if is_empty(cell) else None
         if number is None:
@@ -245,6 +256,14 @@ def _numbers(
         else:
             values[row] = number
     return values, wrong
+
+
+def _float(number: int | float | Decimal | np.number) -> float:
+    """A number as float; one of more than 308 digits is infinite, which is refused where it matters."""
+    try:
+        return float(number)
+    except OverflowError:
+        return float("inf") if number > 0 else float("-inf")
 
 
 def keep(column: pd.Series) -> np.ndarray:
@@ -262,7 +281,9 @@ def keep(column: pd.Series) -> np.ndarray:
         return column.to_numpy(dtype=bool, copy=True)
     if whole and pd.api.types.is_integer_dtype(column) and column.max() <= np.iinfo(np.int64).max:
         return column.to_numpy(dtype=np.int64, copy=True)
-    if pd.api.types.is_numeric_dtype(column) or (types and types <= {int, float}):
+    if types and types <= {int, float}:
+        column = column.map(_float, na_action="ignore").astype(float)
+    if pd.api.types.is_numeric_dtype(column):
         return column.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     return np.array([_text(cell) for cell in column], dtype=str)
 
@@ -270,7 +291,7 @@ def keep(column: pd.Series) -> np.ndarray:
 def _text(cell: object) -> str:
     if is_empty(cell):
         return ""
-    return json.dumps(cell, default=str) if isinstance(cell, dict | list) else str(cell)
+    return storable(json.dumps(cell, default=str) if isinstance(cell, dict | list) else str(cell))
 
 
 def check_values(

@@ -225,7 +225,25 @@ def canonical(name: str) -> str | None:
     >>> canonical("N"), canonical("Val-Loss"), canonical("flops_6nd")
     ('params', 'loss', None)
     """
-    return _SPELLINGS.get(_plain(name))
+    return _SPELLINGS.get(plain(name))
+
+
+def holds_text(name: str, columns: Mapping[str, str] | None = None) -> bool:
+    """Whether a column holds names, by what ``columns`` makes of it or else by its spelling: 1.10 is not 1.1 there.
+
+    Prefixes of trackers, such as ``config.``, are passed over.
+
+    Examples
+    --------
+    >>> holds_text("Arch"), holds_text("params.family"), holds_text("id"), holds_text("id", {"run_id": "id"})
+    (True, True, False, True)
+    """
+    targets = {column: target for target, column in (columns or {}).items()}
+    found = [
+        COLUMNS.get(targets.get(each, canonical(each) or ""))
+        for each in (name, name.partition(".")[2])
+    ]
+    return any(column is not None and column.kind == "text" for column in found)
 
 
 def recognise(
@@ -267,7 +285,7 @@ def recognise(
     for target, claimants in claims.items():
         best = (
             [name for name in claimants if name == target]
-            or [name for name in claimants if _plain(name) == _plain(target)]
+            or [name for name in claimants if plain(name) == plain(target)]
             or claimants
         )
         if len(best) > 1:
@@ -295,6 +313,14 @@ def _overrides(names: list[str], columns: Mapping[str, str], source: str) -> dic
                 f"{source}: columns={{{target!r}: {column!r}}}, but there is no column {column!r}"
                 f"{hint(column, names)}; the columns are {_quoted(names)}"
             )
+    given = list(columns.values())
+    twice = [column for column in dict.fromkeys(given) if given.count(column) > 1]
+    if twice:
+        targets = [target for target, column in columns.items() if column == twice[0]]
+        raise ValueError(
+            f"{source}: {_quoted(targets)} would all be read from the column {twice[0]!r}; expected a column for each: "
+            f"say which one it is, and that alone: columns={{{targets[0]!r}: {twice[0]!r}}}"
+        )
     return dict(columns)
 
 
@@ -324,11 +350,11 @@ def nearest(name: str, columns: Iterable[str]) -> list[str]:
     ['Year released']
     """
     columns = list(columns)
-    words = (_plain(name), *(COLUMNS[name].spellings.split() if name in COLUMNS else ()))
+    words = (plain(name), *(COLUMNS[name].spellings.split() if name in COLUMNS else ()))
     like = [
         column
         for column in columns
-        if difflib.get_close_matches(_plain(column), words, n=1, cutoff=0.7)
+        if difflib.get_close_matches(plain(column), words, n=1, cutoff=0.7)
     ]
     holding = [column for column in columns if set(_words(name)) <= set(_words(column))]
     return (like or holding)[:3]
@@ -351,7 +377,14 @@ def _words(name: str) -> list[str]:
     return re.split(r"[_\-./\s]+", str(name).lower())
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A name without case, separators and blanks, by which spellings are compared.
+
+    Examples
+    --------
+    >>> plain("Val-Loss")
+    'valloss'
+    """
     return re.sub(r"[_\-./\s]", "", str(name)).lower()
 
 

@@ -13,7 +13,11 @@ from bayescale.runs.run_names import unless_repeated
 from bayescale.runs.tables import read_json
 
 #: "acc,none" since 0.4, "acc" before; the normalised one where lengths of answers differ.
-_METRICS = ("acc_norm,none", "acc_norm", "acc,none", "acc", "exact_match,none")
+_METRICS = {
+    "acc_norm": ("acc_norm,none", "acc_norm"),
+    "acc": ("acc,none", "acc"),
+    "exact_match": ("exact_match,none",),
+}
 
 
 def is_results(path: Path) -> bool:
@@ -58,17 +62,18 @@ def read_results(path: Path) -> pd.DataFrame:
         raise FileNotFoundError(f"{path}: no results*.json in it")
     rows: dict[tuple[str, str], dict[str, object]] = {}
     told: dict[tuple[str, str, str], Path] = {}
-    for file in files:
-        found = read_json(file)
-        if not isinstance(found, dict) or not isinstance(found.get("results"), dict):
-            raise ValueError(f"{file}: expected what lm-evaluation-harness writes, with 'results'")
+    every = {file: _content(file) for file in files}
+    metrics = _common_metrics(every, path)
+    for file, found in every.items():
         model, revision = _evaluated(found, file)
         row = rows.setdefault((model, revision), {})
-        for task, scores in found["results"].items():
-            metric = next((each for each in _METRICS if each in scores), None)
-            if metric is None:
+        for task, metric in metrics.items():
+            scored = _scored(found, task, metric)
+            if scored is None:
                 continue
-            column, score = f"acc_{task}", float(scores[metric])
+            if isinstance(scored, bool) or not isinstance(scored, int | float):
+                raise ValueError(f"{file}: {metric} of {task!r} is {scored!r}; expected a number")
+            column, score = f"acc_{task}", float(scored)
             first = told.setdefault((model, revision, column), file)
             if row.setdefault(column, score) != score:
                 raise ValueError(
@@ -84,6 +89,53 @@ def read_results(path: Path) -> pd.DataFrame:
             for name, row in zip(_names(list(rows)), rows.values(), strict=True)
         ]
     )
+
+
+def _content(file: Path) -> dict:
+    """What a file holds, if each part of it is what the harness writes."""
+    found = read_json(file)
+    if not isinstance(found, dict) or not isinstance(found.get("results"), dict):
+        raise ValueError(f"{file}: expected what lm-evaluation-harness writes, with 'results'")
+    parts = {f"results of {task!r}": scores for task, scores in found["results"].items()}
+    for name in ("n-samples", "config"):
+        parts |= {repr(name): found[name]} if found.get(name) is not None else {}
+    for name, part in parts.items():
+        if not isinstance(part, dict):
+            raise ValueError(f"{file}: {name} is {part!r}; expected an object")
+    return found
+
+
+def _scored(found: dict, task: str, metric: str) -> object:
+    """The score that a file gives for a task, or None."""
+    scores = found["results"].get(task, {})
+    return next((scores[key] for key in _METRICS[metric] if key in scores), None)
+
+
+def _common_metrics(every: dict[Path, dict], path: Path) -> dict[str, str]:
+    """For each task the first metric that all its files have: scores of two metrics do not compare."""
+    metrics = {}
+    for task in dict.fromkeys(task for found in every.values() for task in found["results"]):
+        having = {
+            metric: [
+                file for file, found in every.items() if _scored(found, task, metric) is not None
+            ]
+            for metric in _METRICS
+        }
+        told = {file for files in having.values() for file in files}
+        common = [metric for metric, files in having.items() if len(files) == len(told)]
+        if told and not common:
+            where = "; ".join(
+                f"{metric} in {', '.join(map(str, files[:3]))}{' …' if len(files) > 3 else ''}"
+                for metric, files in having.items()
+                if files
+            )
+            raise ValueError(
+                f"{path}: no metric of task {task!r} is in all files: {where}; expected one that is: evaluate the "
+                "models alike, or move some of the files away"
+            )
+        if told:
+            metrics[task] = common[0]
+    return metrics
 
 
 def _evaluated(found: dict, file: Path) -> tuple[str, str]:

@@ -5,13 +5,17 @@ metric is time, value and step.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
 
+from bayescale.runs.columns import holds_text
 from bayescale.runs.run_names import unless_repeated
 
+#: Numbers of MLflow's states; older stores may have written words.
+_STATES = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
+_STATE = re.compile(r"^status:\s*['\"]?(\w+)", re.MULTILINE)
 _DELETED = re.compile(r"^lifecycle_stage:\s*deleted", re.MULTILINE)
 
 
@@ -26,19 +30,21 @@ def is_store(path: Path) -> bool:
     return next(_runs(path), None) is not None
 
 
-def read_store(path: Path) -> pd.DataFrame:
+def read_store(path: Path, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Runs of a file store, one row a step at which something was measured.
 
     Parameters
     ----------
     path : Path
         ``mlruns``, an experiment in it, or a run.
+    columns : mapping, optional
+        As for :func:`bayescale.read_runs`; it says which parameters are names.
 
     Returns
     -------
     pd.DataFrame
-        ``run_id``, ``step``, one column a metric and one a parameter. ``run_id`` is the run's name where no other
-        run has it, else MLflow's own id.
+        ``run_id``, ``step``, ``status`` where told, one column a metric and one a parameter. ``run_id`` is the
+        run's name where no other run has it, else MLflow's own id. A run that measured nothing has one row.
 
     Raises
     ------
@@ -47,16 +53,24 @@ def read_store(path: Path) -> pd.DataFrame:
     ValueError
         If a metric is not what MLflow writes.
     """
-    tables = {}
+    tables, measured = {}, False
     for run in _runs(path):
         metrics = {name: _measured(file) for name, file in _files(run / "metrics")}
-        if not metrics or _DELETED.search((run / "meta.yaml").read_text(encoding="utf-8")):
+        meta = (run / "meta.yaml").read_text(encoding="utf-8")
+        if _DELETED.search(meta):
             continue
-        table = pd.DataFrame(metrics).rename_axis("step").reset_index()
-        params = {name: _value(file) for name, file in _files(run / "params")}
+        measured |= bool(metrics)
+        table = pd.DataFrame(metrics, index=None if metrics else [0])
+        table = table.rename_axis("step").reset_index()
+        params: dict[str, float | str] = {
+            name: _value(file, holds_text(name, columns)) for name, file in _files(run / "params")
+        }
+        state = _STATE.search(meta)
+        if state:
+            params.setdefault("status", _STATES.get(state[1], state[1]))
         fresh = {name: value for name, value in params.items() if name not in table}
         tables[run] = table.assign(**fresh)
-    if not tables:
+    if not measured:
         raise FileNotFoundError(
             f"{path}: no run of MLflow that measured something; expected EXPERIMENT/RUN/metrics beside meta.yaml"
         )
@@ -89,11 +103,11 @@ def _measured(file: Path) -> pd.Series:
         raise ValueError(f"{file}: expected lines of time, value and step ({error})") from error
 
 
-def _value(file: Path) -> float | str:
-    """A parameter; MLflow keeps each as text."""
+def _value(file: Path, named: bool) -> float | str:
+    """A parameter; MLflow keeps each as text, as names stay."""
     text = file.read_text(encoding="utf-8").strip()
     try:
-        return float(text)
+        return text if named else float(text)
     except ValueError:
         return text
 

@@ -20,16 +20,17 @@ import xarray as xr
 
 from bayescale.notes import Note, dump_notes, get_notes
 from bayescale.runs.cells import cell_values, check_values, keep, refuse
-from bayescale.runs.columns import ALONE, COLUMNS, INPUTS, describe, nearest, recognise
-from bayescale.runs.run_names import joined
-from bayescale.runs.screen import design_notes, levels, tokens_per_param
-from bayescale.runs.tables import parse_table, read_bytes
+from bayescale.runs.columns import ALONE, COLUMNS, INPUTS, canonical, describe, nearest, recognise
+from bayescale.runs.run_names import joined, unmatched
+from bayescale.runs.screen import design_notes, levels, tokens_per_param, unit_notes
+from bayescale.runs.tables import parse_table, read_bytes, storable, with_index
 from bayescale.runs.trackers import (
     Form,
     at_losses,
     check_form,
     detect,
     is_history,
+    left_out,
     read_tracker,
     tidy,
 )
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["read_runs", "summarise_runs"]
+
+#: Codes of notes that a run table keeps when it is read again.
+_OF_THE_FILE = ("runs_without_loss", "several_losses", "unmatched_runs", "unit_not_read")
 
 
 def read_runs(
@@ -117,9 +121,10 @@ def read_runs(
     frame, place, attrs = _open(source, form, columns)
     if join is not None:
         other, other_place, facts = _open(join, None)
-        frame = joined(
-            _named(frame, columns, place), _named(other, None, other_place), place, other_place
-        )
+        frame, other = _named(frame, columns, place), _named(other, None, other_place)
+        notes = [*_notes(attrs), *_notes(facts), *unmatched(frame, other, place, other_place)]
+        attrs["notes"] = dump_notes(notes)
+        frame = joined(frame, other, place, other_place)
         columns = {name: column for name, column in (columns or {}).items() if name != "run_id"}
         attrs["sha256"] = hashlib.sha256((attrs["sha256"] + facts["sha256"]).encode()).hexdigest()
         attrs["source"] = f"{attrs['source']} with {other_place}"
@@ -129,6 +134,9 @@ def read_runs(
     taken = {*chosen, *chosen.values()}
     chosen |= {name: name for name in need if name in frame.columns and name not in taken}
 
+    if not isinstance(source, xr.Dataset) and "loss" not in (columns or {}):
+        attrs["notes"] = dump_notes([*_notes(attrs), *_other_losses(frame, chosen)])
+
     known = {}
     for name, column in chosen.items():
         values = cell_values(frame[column], name, f"{place}: {_label(name, chosen)}")
@@ -137,6 +145,8 @@ def read_runs(
     if unit is not None or tokens_per_byte is not None:
         label = f"{place}: {_label('loss', chosen)}"
         _convert(known, unit or UNITS[0], tokens_per_byte, place, label)  # type: ignore[arg-type]
+    elif "loss" in known and not isinstance(source, xr.Dataset):
+        attrs["notes"] = dump_notes([*_notes(attrs), *unit_notes(frame)])
     bowls = _derive_tokens(known)
     derived = _derive_flops(known, earlier)
     # Dense models have sparsity zero, which has no logarithm: laws take the share that is left.
@@ -278,14 +288,15 @@ def _open(
         if found in ("trainer", "tensorboard", "lm-eval") or (
             found == "mlflow" and Path(source).is_dir()
         ):
-            frame = read_tracker(source, found)
+            frame = read_tracker(source, found, columns)
             digest = hashlib.sha256(frame.to_csv(index=False).encode()).hexdigest()
-            frame = at_losses(frame, columns, str(source))
+            frame, notes = _measured(frame, found, columns, str(source))
         else:
             content = read_bytes(source)
-            frame = _tidy(parse_table(content, source), form, columns, str(source))
+            frame, notes = _tidy(parse_table(content, source, columns), form, columns, str(source))
             digest = hashlib.sha256(content).hexdigest()
-        return frame, str(source), {"source": str(source), "sha256": digest}
+        attrs = {"source": str(source), "sha256": digest, "notes": dump_notes(notes)}
+        return frame, str(source), attrs
     # polars is worth 60 MB: whoever passes its frame has imported it.
     polars = sys.modules.get("polars")
     given: dict[str, str] = {}
@@ -293,11 +304,9 @@ def _open(
         place = str(source.attrs.get("source", "xarray Dataset"))
         frame, given = _unpack(source, place)
     elif isinstance(source, pd.DataFrame):
-        # An index with a name is a column that someone set aside; one without is row labels.
-        named = any(name is not None for name in source.index.names)
         place = "pandas DataFrame"
-        table = source.reset_index() if named else source.copy(deep=False)
-        frame = _tidy(table, form, columns, place)
+        frame, notes = _tidy(with_index(source, place), form, columns, place)
+        given["notes"] = dump_notes(notes)
     elif polars is not None and isinstance(source, polars.DataFrame):
         place, frame = "polars DataFrame", pd.DataFrame(source.to_dict(as_series=False))
     else:
@@ -320,9 +329,42 @@ def _open(
 
 def _tidy(
     table: pd.DataFrame, form: Form | None, columns: Mapping[str, str] | None, place: str
-) -> pd.DataFrame:
-    frame = tidy(table, form)
-    return at_losses(frame, columns, place) if is_history(table, form) else frame
+) -> tuple[pd.DataFrame, list[Note]]:
+    frame = tidy(table, form, columns)
+    return _measured(frame, form, columns, place) if is_history(table, form) else (frame, [])
+
+
+def _measured(
+    frame: pd.DataFrame, form: Form | None, columns: Mapping[str, str] | None, place: str
+) -> tuple[pd.DataFrame, list[Note]]:
+    """Rows of a history at which a loss was measured, and what was left out with the others."""
+    kept = at_losses(frame, columns, place)
+    return kept, left_out(frame, kept, form)
+
+
+def _other_losses(frame: pd.DataFrame, chosen: Mapping[str, str]) -> list[Note]:
+    """Doubt about columns that are spelled as a loss as well, and hold other values."""
+    if "loss" not in chosen:
+        return []
+    read = pd.to_numeric(frame[chosen["loss"]], errors="coerce")
+    others = []
+    for name in (each for each in frame if canonical(each) == "loss" and each != chosen["loss"]):
+        values = pd.to_numeric(frame[name], errors="coerce")
+        both = read.notna() & values.notna()
+        # What is one number throughout was not measured.
+        if values.nunique() > 1 and not np.allclose(values[both], read[both], rtol=1e-6):
+            others.append(name)
+    if not others:
+        return []
+    message = f"read loss from {chosen['loss']!r}; {', '.join(map(repr, others))} could be it too"
+    advice = f"say which one is meant: columns={{'loss': {others[0]!r}}}"
+    return [Note("several_losses", "warning", message, advice)]
+
+
+def _notes(attrs: Mapping[str, str]) -> list[Note]:
+    """What only the reader of a file could tell; all else is found again in the table."""
+    notes = [Note(**entry) for entry in json.loads(attrs.get("notes", "[]"))]
+    return [note for note in notes if note.code in _OF_THE_FILE]
 
 
 def _unpack(runs: xr.Dataset, place: str) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -427,9 +469,9 @@ def _assemble(
     variables = {name: known[name] for name in COLUMNS if name in known} | dict(known)
     if 0 < derived.sum() < len(frame):
         variables["flops_derived"] = derived.astype(np.int8)
-    for column in frame.columns:
+    for number, column in enumerate(frame.columns, start=1):
         if column not in chosen.values():
-            variables[_free_name(column, variables)] = keep(frame[column])
+            variables[_free_name(column, number, variables)] = keep(frame[column])
     labels = earlier["run"].values if "run" in earlier.coords else np.arange(len(frame))
     read = {
         name: column
@@ -451,7 +493,7 @@ def _assemble(
         runs["flops"].attrs["derived"] = kind
     if bowls:
         runs["tokens"].attrs["derived"] = "all"
-    notes = design_notes(runs)
+    notes = [*_notes(attrs), *design_notes(runs)]
     if renamed:
         pairs = ", ".join(f"{name} from {column!r}" for name, column in renamed.items())
         notes.append(
@@ -479,9 +521,11 @@ def _attrs(name: str, earlier: xr.Dataset) -> dict[str, object]:
     return attrs | (dict(earlier[name].attrs) if name in earlier else {})
 
 
-def _free_name(column: str, taken: Mapping[str, np.ndarray]) -> str:
+def _free_name(column: str, number: int, taken: Mapping[str, np.ndarray]) -> str:
     """A name for a kept column that clashes with no other and that NetCDF can hold."""
-    name = column.replace("/", "_per_")
+    name = storable(column.replace("/", "_per_"))
+    if name.strip() in ("", ".", ".."):
+        name = f"column_{number}"
     while name == "run" or name in taken:
         name += "_given"
     return name

@@ -5,6 +5,7 @@ losses in nats per token; compute in FLOP. Each doubt is a :class:`~bayescale.no
 """
 
 import json
+import re
 from collections.abc import Iterator
 from statistics import NormalDist
 
@@ -13,7 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.notes import Note
-from bayescale.runs.columns import ALONE, INPUTS
+from bayescale.runs.columns import ALONE, INPUTS, plain
 from bayescale.runs.tables import row_list
 
 #: Tokens per parameter within this factor are one ray: the two exponents cannot be told apart.
@@ -21,13 +22,22 @@ RAY = 1.5
 #: Values closer than this, relatively, are one level of a design.
 LEVEL = 0.01
 #: What is smaller than this and a thousand times smaller than all that is not was written in another unit.
-SMALLEST = {"params": 1e5, "tokens": 1e6}
+SMALLEST = {"params": 1e5, "flops": 1e12, "tokens": 1e6}
+#: Tokens per parameter of any training lie between these; sizes in millions on one side are a factor of a million off.
+RATIOS = (1e-2, 1e6)
 #: Attention, embeddings and forward-only counts keep compute within this factor of the runs' own ratio to the rule.
 APART = 30.0
 #: A model that knows nothing has loss ln(vocabulary), about 11 nats; a trained one is below this.
 HIGH_LOSS = 6.0
+#: Words for the state of a run that did not end as it should; of W&B, MLflow and people.
+UNFINISHED = (
+    *("running", "scheduled", "pending", "queued", "preempting", "preempted", "interrupted"),
+    *("failed", "killed", "crashed", "diverged", "stopped", "aborted", "cancelled", "canceled"),
+)
 #: Columns that say in what a loss was measured.
-MIXED = ("unit", "tokenizer", "tokeniser")
+UNIT = ("unit", "lossunit", "lossunits")
+MIXED = (*UNIT, "tokenizer", "tokeniser")
+_NATS = re.compile(r"nats?((per)?tok(en)?s?)?|ln|naturallog")
 #: Curves with fewer checkpoints than this may fall throughout by chance; with repeats, which a measured loss has none
 #: of, half as many tell.
 DENSE = 20
@@ -65,12 +75,38 @@ def design_notes(runs: xr.Dataset) -> list[Note]:
             _restarted,
             _shared_names,
             _rising,
+            _unfinished,
             _mixed_units,
             _loss_units,
             _size_units,
             _minima,
         ):
             notes.extend(doubt(runs))
+    return notes
+
+
+def unit_notes(frame: pd.DataFrame) -> list[Note]:
+    """Doubt about losses that were taken as nat/token although a column says that all are in another unit.
+
+    Examples
+    --------
+    >>> unit_notes(pd.DataFrame({"loss": [0.9, 0.8], "Unit": "bits per byte"}))[0].message
+    "column 'Unit' says 'bits per byte' in every row; the losses are taken as nat/token"
+    """
+    notes = []
+    for column in (name for name in frame if plain(name) in UNIT):
+        cells = [str(cell).strip() for cell in frame[column].dropna()]
+        words = {plain(cell): cell for cell in cells if cell}
+        if len(words) == 1 and not _NATS.fullmatch(next(iter(words))):
+            said = next(iter(words.values()))
+            message = (
+                f"column {column!r} says {said!r} in every row; the losses are taken as nat/token"
+            )
+            advice = (
+                "name the unit when reading (bit/token, bit/byte or perplexity) and they are converted; else forecasts "
+                "stay in the table's own unit"
+            )
+            notes.append(Note("unit_not_read", "warning", message, advice))
     return notes
 
 
@@ -232,13 +268,30 @@ def _rising(runs: xr.Dataset) -> Iterator[Note]:
         )
 
 
+def _unfinished(runs: xr.Dataset) -> Iterator[Note]:
+    for column in (each for each in runs if plain(str(each)) in ("state", "status")):
+        states = runs[column].values.astype(str)
+        rows = np.flatnonzero([plain(state) in UNFINISHED for state in states])
+        if rows.size:
+            names = runs["run_id"].values[rows] if "run_id" in runs else np.array([])
+            where = _few(np.unique(names)) if names.size else row_list((rows + 1).tolist())
+            yield Note(
+                "unfinished_runs",
+                "warning",
+                f"column {column!r} says {_few(np.unique(states[rows]))} of {where}",
+                "their loss may be of another time than the end of training: drop them, or see that tokens and flops "
+                "are those at which it was measured",
+            )
+
+
 def _mixed_units(runs: xr.Dataset) -> Iterator[Note]:
-    for column in (name for name in MIXED if name in runs):
+    for column in (name for name in runs if plain(str(name)) in MIXED):
         found = runs[column].values.astype(str)
         names = [str(name) for name in np.unique(found) if name not in ("", "nan")]
-        if len(names) < 2:
+        words = np.array([plain(name) for name in found])
+        per = {name: np.flatnonzero(words == plain(name)) for name in names}
+        if len({plain(name) for name in names}) < 2:
             continue
-        per = {name: np.flatnonzero(found == name) for name in names}
         where = "; ".join(f"{name} in {_holders(runs, rows)}" for name, rows in per.items())
         yield Note(
             "mixed_units",
@@ -295,11 +348,12 @@ def _size_units(runs: xr.Dataset) -> Iterator[Note]:
         return Note("size_units_suspect", "warning", message, advice + more)
 
     for name, smallest in SMALLEST.items():
-        if name not in runs:
+        if name not in runs or runs[name].attrs.get("derived", "none") == "all":
             continue
         sizes = runs[name].values
         if np.nanmax(sizes) < smallest:
-            yield told(f"the largest {name} is {np.nanmax(sizes):g}: millions or billions?")
+            other = "PF-days" if name == "flops" else "millions or billions"
+            yield told(f"the largest {name} is {np.nanmax(sizes):g}: {other}?")
             return
         small = sizes < smallest
         if small.any() and 1e3 * sizes[small].max() < np.nanmin(sizes[~small]):
@@ -308,6 +362,12 @@ def _size_units(runs: xr.Dataset) -> Iterator[Note]:
                 f"{np.nanmin(sizes[~small]):.3g} or more in all others: millions or billions here, not there?"
             )
             return
+    ratio = tokens_per_param(runs)
+    if ratio.size and not RATIOS[0] <= np.median(ratio) <= RATIOS[1]:
+        yield told(
+            f"the median of tokens per parameter is {np.median(ratio):.2g}: is one of both in millions or billions?"
+        )
+        return
     width = "active_params" if "active_params" in runs else "params"
     if "flops" in runs and "tokens" in runs and width in runs:
         ratio = (runs["flops"] / (6 * runs[width] * runs["tokens"])).values

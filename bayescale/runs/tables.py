@@ -10,9 +10,13 @@ import gzip
 import io
 import json
 import re
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+
+from bayescale.runs.columns import holds_text
 
 _TEXT = {".csv": ",", ".tsv": "\t"}
 _JSON = (".json", ".jsonl", ".ndjson")
@@ -82,7 +86,9 @@ def read_json(path: Path) -> object:
         raise ValueError(f"{path}: this is not JSON ({error})") from error
 
 
-def parse_table(content: bytes, name: str | Path) -> pd.DataFrame:
+def parse_table(
+    content: bytes, name: str | Path, columns: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     r"""Content of a file as a table; the suffix of ``name`` says which format.
 
     Parameters
@@ -91,6 +97,8 @@ def parse_table(content: bytes, name: str | Path) -> pd.DataFrame:
         What the file holds.
     name : str or Path
         Its name, for the format and for messages. A further ``.gz`` is unpacked.
+    columns : mapping, optional
+        As for :func:`bayescale.read_runs`; columns of names are not taken for numbers.
 
     Raises
     ------
@@ -107,7 +115,7 @@ def parse_table(content: bytes, name: str | Path) -> pd.DataFrame:
         place = place.with_suffix("")
         try:
             content = gzip.decompress(content)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{name}: this is not a whole gzip file ({error})") from error
     suffix = place.suffix.lower()
     if suffix not in SUFFIXES:
@@ -123,7 +131,7 @@ def parse_table(content: bytes, name: str | Path) -> pd.DataFrame:
     elif suffix in _JSON:
         frame = _records(_text(content, name), name)
     else:
-        frame = _delimited(_text(content, name), name, _TEXT[suffix])
+        frame = _delimited(_text(content, name), name, _TEXT[suffix], columns or {})
     if frame.empty:
         raise ValueError(f"{name}: the table has no rows; expected one row for each run")
     return frame
@@ -150,7 +158,9 @@ def _text(content: bytes, name: str | Path) -> str:
     return text
 
 
-def _delimited(text: str, name: str | Path, delimiter: str) -> pd.DataFrame:
+def _delimited(
+    text: str, name: str | Path, delimiter: str, columns: Mapping[str, str]
+) -> pd.DataFrame:
     header_line = text.lstrip("\r\n").splitlines()[0]
     if delimiter not in header_line:
         # Spreadsheets write ';' where the comma is a decimal sign.
@@ -165,6 +175,18 @@ def _delimited(text: str, name: str | Path, delimiter: str) -> pd.DataFrame:
     if len(header) == 1 and text.lstrip().startswith(("{", "[")):
         raise ValueError(f"{name}: this is JSON; give the file the suffix .json or .jsonl")
     _unique(header, name)
+    swallowed = [
+        number
+        for number, row in enumerate(body, start=1)
+        if any(delimiter in cell and ("\n" in cell or "\r" in cell) for cell in row)
+    ]
+    if swallowed:
+        have = "has" if len(swallowed) == 1 else "have"
+        raise ValueError(
+            f"{name}: {row_list(swallowed)} {have} a cell with both a line break and {delimiter!r}, as when a stray "
+            "quotation mark makes one cell of several rows; close or remove the mark, or take one of both out of the "
+            "cell"
+        )
     ragged = [number for number, row in enumerate(body, start=1) if len(row) != len(header)]
     if ragged:
         first = ragged[0]
@@ -173,29 +195,41 @@ def _delimited(text: str, name: str | Path, delimiter: str) -> pd.DataFrame:
             f"cells than the header ({len(body[first - 1])} in row {first}, expected "
             f"{len(header)}); quote cells that hold {delimiter!r}, or fill in what is missing"
         )
-    if delimiter == ";" and _decimal_commas(body, name):
+    # Beside tabs 7,125 is read as it always was; of sizes such as 1,300B neither reading is the usual one.
+    if delimiter in ";\t" and _decimal_commas(body, name, bare=delimiter == ";"):
         sheet = io.StringIO(newline="")
         points = [[_with_point(cell) for cell in row] for row in body]
         csv.writer(sheet, delimiter=delimiter).writerows([header, *points])
         text = sheet.getvalue()
-    frame = pd.read_csv(
-        io.StringIO(text),
-        sep=delimiter,
-        skipinitialspace=True,
-        index_col=False,
-        low_memory=False,
-    )
+    try:
+        frame = pd.read_csv(
+            io.StringIO(text),
+            sep=delimiter,
+            skipinitialspace=True,
+            index_col=False,
+            low_memory=False,
+            dtype={each: str for each in header if holds_text(each.strip(), columns)},
+        )
+    except pd.errors.ParserError as error:
+        raise ValueError(
+            f"{name}: this is not a table of delimited text ({error}); look for a quotation mark that is not closed"
+        ) from error
     frame.columns = [str(column).strip() for column in frame.columns]
+    for column in (each for each in frame if holds_text(each, columns)):
+        # pandas writes whole numbers so, where a cell beside them is empty.
+        there = frame[column].dropna()
+        if len(there) < len(frame) and there.str.fullmatch(r"\d+\.0").all():
+            frame[column] = frame[column].str.removesuffix(".0")
     return frame[[column for column in frame if not _row_labels(frame[column])]]
 
 
-def _decimal_commas(rows: list[list[str]], name: str | Path) -> bool:
+def _decimal_commas(rows: list[list[str]], name: str | Path, *, bare: bool) -> bool:
     """Whether the commas of a spreadsheet's numbers are decimal signs; cells such as 7,125 ask the others."""
     comma = point = False
     unclear: dict[int, str] = {}
     for number, row in enumerate(rows, start=1):
         for cell in map(str.strip, row):
-            if _THOUSAND_OR_DECIMAL.fullmatch(cell):
+            if _THOUSAND_OR_DECIMAL.fullmatch(cell) and (bare or cell[-1].isalpha()):
                 unclear.setdefault(number, cell)
             comma |= _DECIMAL_COMMA.fullmatch(cell) is not None
             point |= _DECIMAL_POINT.fullmatch(cell) is not None
@@ -240,6 +274,9 @@ def _records(text: str, name: str | Path) -> pd.DataFrame:
             except json.JSONDecodeError as error:
                 reason = whole if len(lines) == 1 or number == 1 else f"line {number}: {error}"
                 raise ValueError(f"{name}: this is not JSON ({reason})") from error
+    if "\\ud" in text.lower():
+        # Halves of characters are left alone by JSON, and by little else.
+        data = json.loads(storable(json.dumps(data, ensure_ascii=False)))
     if isinstance(data, dict):
         # One record, or a table by columns: {"params": [...], "loss": [...]}.
         lists = [value for value in data.values() if isinstance(value, list)]
@@ -258,7 +295,7 @@ def _parquet(content: bytes, name: str | Path) -> pd.DataFrame:
     if not content.startswith(b"PAR1"):
         raise ValueError(f"{name}: this is not a Parquet file; check the suffix")
     try:
-        return pd.read_parquet(io.BytesIO(content))
+        frame = pd.read_parquet(io.BytesIO(content))
     except ImportError as error:
         raise ImportError(
             f"{name}: reading Parquet needs pyarrow: pip install 'bayescale[parquet]', "
@@ -266,6 +303,24 @@ def _parquet(content: bytes, name: str | Path) -> pd.DataFrame:
         ) from error
     except (ValueError, OSError) as error:
         raise ValueError(f"{name}: this Parquet file cannot be read ({error})") from error
+    return with_index(frame, name)
+
+
+def with_index(frame: pd.DataFrame, place: str | Path) -> pd.DataFrame:
+    """A table with its index as columns, if it has a name: someone set that aside. One without is row labels.
+
+    Examples
+    --------
+    >>> list(with_index(pd.DataFrame({"run_id": ["a"], "loss": [2.5]}).set_index("run_id"), "runs"))
+    ['run_id', 'loss']
+    """
+    names = [name for name in frame.index.names if name is not None]
+    both = [name for name in names if name in frame]
+    if both:
+        raise ValueError(
+            f"{place}: {', '.join(map(repr, both))} is the name of the index and of a column; rename or drop one"
+        )
+    return frame.reset_index() if names else frame.copy(deep=False)
 
 
 def _unique(names: list[str], name: str | Path) -> None:
@@ -276,6 +331,17 @@ def _unique(names: list[str], name: str | Path) -> None:
             f"{name}: column {', '.join(map(repr, repeated))} is there more than once; "
             "rename or drop the repeats"
         )
+
+
+def storable(text: str) -> str:
+    r"""Text that a saved fit can hold: without NUL and halves of characters, which become the sign for an unknown one.
+
+    Examples
+    --------
+    >>> storable("a\0b\ud800") == "a\ufffdb\ufffd"
+    True
+    """
+    return re.sub("[\0\ud800-\udfff]", "\ufffd", text)
 
 
 def row_list(rows: list[int], *, most: int = 8) -> str:

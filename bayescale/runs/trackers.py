@@ -5,25 +5,25 @@ share their ``run_id``, and ``step`` tells them apart. Runs that are folders hav
 the source where two folders have one name.
 """
 
-import os
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 
-from bayescale.runs.columns import INPUTS, recognise
+from bayescale.notes import Note
+from bayescale.runs.columns import INPUTS, holds_text, recognise
 from bayescale.runs.lm_eval import is_results, read_results
 from bayescale.runs.mlflow_store import is_store, read_store
 from bayescale.runs.run_names import folder_names
-from bayescale.runs.tables import read_json
+from bayescale.runs.trainer import STATE, read_trainer
 
 Form = Literal["table", "wandb", "mlflow", "trainer", "tensorboard", "lm-eval"]
 FORMS: tuple[str, ...] = get_args(Form)
 
-_STATE = "trainer_state.json"
 #: How Weights & Biases names the columns of a history chart: "run - metric", and its bounds over seeds.
 _HISTORY = re.compile(r"^(?P<run>.+) - (?P<metric>.+?)(?P<bound>__(?:MIN|MAX))?$")
 _STEPS = ("step", "_step")
@@ -45,12 +45,12 @@ def detect(source: str | Path) -> Form:
     'table'
     """
     path = Path(source)
-    if path.name == _STATE:
+    if path.name == STATE:
         return "trainer"
     if "tfevents" in path.name:
         return "tensorboard"
     if path.is_dir():
-        if next(path.rglob(_STATE), None):
+        if next(path.rglob(STATE), None):
             return "trainer"
         if next(path.rglob("*tfevents*"), None):
             return "tensorboard"
@@ -62,7 +62,9 @@ def detect(source: str | Path) -> Form:
     return "table"
 
 
-def read_tracker(source: str | Path, form: Form) -> pd.DataFrame:
+def read_tracker(
+    source: str | Path, form: Form, columns: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Read what training left behind.
 
     Parameters
@@ -71,6 +73,8 @@ def read_tracker(source: str | Path, form: Form) -> pd.DataFrame:
         File or folder.
     form : {"trainer", "tensorboard", "lm-eval", "mlflow"}
         MLflow's file store; the frame of its ``search_runs`` is :func:`tidy`'s.
+    columns : mapping, optional
+        As for :func:`bayescale.read_runs`; it says which columns hold names.
 
     Raises
     ------
@@ -82,15 +86,17 @@ def read_tracker(source: str | Path, form: Form) -> pd.DataFrame:
         If the library that reads the form is not installed.
     """
     readers: dict[str, Callable[[Path], pd.DataFrame]] = {
-        "trainer": _trainer,
+        "trainer": read_trainer,
         "tensorboard": _tensorboard,
         "lm-eval": read_results,
-        "mlflow": read_store,
+        "mlflow": partial(read_store, columns=columns),
     }
     return readers[form](Path(source))
 
 
-def tidy(frame: pd.DataFrame, form: Form | None = None) -> pd.DataFrame:
+def tidy(
+    frame: pd.DataFrame, form: Form | None = None, columns: Mapping[str, str] | None = None
+) -> pd.DataFrame:
     """Name the columns of a tracker's export as run tables do; any other table stays as it is.
 
     Examples
@@ -100,7 +106,7 @@ def tidy(frame: pd.DataFrame, form: Form | None = None) -> pd.DataFrame:
     ['run_id', 'n_params', 'loss']
     """
     if form in (None, "mlflow") and {"run_id"} <= set(frame) and _has(frame, "metrics."):
-        return _mlflow(frame)
+        return _mlflow(frame, columns)
     if is_history(frame, form):
         return _history(frame)
     if form == "wandb" or (form is None and _has(frame, "config.")):
@@ -164,6 +170,35 @@ def at_losses(
     return frame[frame[loss].notna()].reset_index(drop=True)
 
 
+def left_out(frame: pd.DataFrame, kept: pd.DataFrame, form: Form | None = None) -> list[Note]:
+    """Doubts about what :func:`at_losses` left out: runs without a finite loss, and evaluations of a Trainer.
+
+    Examples
+    --------
+    >>> log = pd.DataFrame({"run_id": ["a", "b"], "step": 1, "loss": [2.5, None]})
+    >>> left_out(log, at_losses(log))[0].message
+    "1 of 2 runs has no finite loss: 'b'"
+    """
+    if "run_id" not in frame:
+        return []
+    names, told = frame["run_id"].unique(), []
+    lost = [str(name) for name in names if name not in set(kept["run_id"])]
+    if lost:
+        few = ", ".join(map(repr, lost[:5])) + (" …" if len(lost) > 5 else "")
+        told.append(
+            f"{len(lost)} of {len(names)} runs {'has' if len(lost) == 1 else 'have'} no finite loss: {few}"
+        )
+    if form == "trainer":
+        # Every row is of an evaluation; in other logs what is missing may not have been measured.
+        seen = frame.drop(columns=["run_id", "step", *INPUTS], errors="ignore").notna().any(axis=1)
+        rows = frame[~seen & frame["run_id"].isin(kept["run_id"])]
+        if len(rows):
+            few = ", ".join(map(repr, rows["run_id"].unique()[:5]))
+            told.append(f"{len(rows)} of {len(frame)} evaluations, of {few}, have no finite loss")
+    advice = "they are left out: if training diverged, forecasts are of runs that do not"
+    return [Note("runs_without_loss", "warning", message, advice) for message in told]
+
+
 def _between(frame: pd.DataFrame, name: str) -> pd.Series:
     """A column with what is missing between its values, run by run, where they never fall."""
     values = frame[name].copy()
@@ -191,7 +226,7 @@ def _unprefixed(frame: pd.DataFrame, prefixes: tuple[str, ...]) -> pd.DataFrame:
     return frame.rename(columns=names)
 
 
-def _mlflow(frame: pd.DataFrame) -> pd.DataFrame:
+def _mlflow(frame: pd.DataFrame, columns: Mapping[str, str] | None) -> pd.DataFrame:
     """What ``mlflow.search_runs`` returns, without what describes the run rather than the model."""
     kept = frame[[name for name in map(str, frame) if not name.startswith("tags.")]]
     odd = [
@@ -202,7 +237,7 @@ def _mlflow(frame: pd.DataFrame) -> pd.DataFrame:
     for name in (
         each.removeprefix("params.") for each in map(str, kept) if each.startswith("params.")
     ):
-        if name in found:
+        if name in found and not holds_text(name, columns):
             numbers = pd.to_numeric(found[name], errors="coerce")
             found[name] = (
                 numbers if numbers.notna().sum() == found[name].notna().sum() else found[name]
@@ -212,13 +247,12 @@ def _mlflow(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _history(frame: pd.DataFrame) -> pd.DataFrame:
     """A chart's export, one column a run and metric, as one row a step at which a run logged something."""
-    step = frame.columns[0]
-    rows = [
-        pd.DataFrame({"run_id": run, "step": frame[step], **metrics}).dropna(
-            subset=list(metrics), how="all"
-        )
-        for run, metrics in _metrics(frame).items()
-    ]
+    step, rows = frame.columns[0], []
+    for run, metrics in _metrics(frame).items():
+        every = pd.DataFrame({"run_id": run, "step": frame[step], **metrics})
+        logged = every.dropna(subset=list(metrics), how="all")
+        # A run that logged nothing is told of as one without a loss.
+        rows.append(every[:1] if logged.empty else logged)
     return pd.concat(rows, ignore_index=True)
 
 
@@ -232,50 +266,6 @@ def _metrics(frame: pd.DataFrame) -> dict[str, dict[str, pd.Series]]:
         if match["bound"] is None and match["metric"].lower() not in _STEPS:
             found.setdefault(match["run"], {})[match["metric"]] = frame[name]
     return found
-
-
-def _trainer(path: Path) -> pd.DataFrame:
-    """Evaluations of Hugging Face's Trainer; the training loss where a run was never evaluated."""
-    states = [path] if path.is_file() else sorted(path.rglob(_STATE))
-    # Every checkpoint folder repeats the history so far: the last holds all of it.
-    last: dict[Path, Path] = {}
-    for each in states:
-        # One may stand in the folder, whose name is '.' then.
-        folder = Path(os.path.abspath(each)).parent
-        run = folder.parent if folder.name.startswith("checkpoint-") else folder
-        if run not in last or _step_of(each) > _step_of(last[run]):
-            last[run] = each
-    if not last:
-        raise FileNotFoundError(f"{path}: no {_STATE} in it")
-    rows = []
-    for name, file in zip(folder_names(last, path), last.values(), strict=True):
-        state = read_json(file)
-        history = state.get("log_history") if isinstance(state, dict) else None
-        if not isinstance(state, dict) or not isinstance(history, list):
-            raise ValueError(f"{file}: expected the state of a Trainer, with 'log_history'")
-        key = "eval_loss" if any("eval_loss" in entry for entry in history) else "loss"
-        whole, steps = float(state.get("total_flos") or 0), float(state.get("global_step") or 0)
-        for entry in history:
-            if key not in entry:
-                continue
-            row = {"run_id": name, "step": entry.get("step"), "loss": entry[key]}
-            if "num_input_tokens_seen" in entry:
-                row["tokens"] = entry["num_input_tokens_seen"]
-            if whole and steps:
-                # Batches are alike: compute grows with the steps.
-                row["flops"] = whole * float(entry.get("step", steps)) / steps
-            rows.append(row)
-    if not rows:
-        raise ValueError(
-            f"{path}: no loss was logged; expected 'eval_loss' or 'loss' in 'log_history'"
-        )
-    return pd.DataFrame(rows)
-
-
-def _step_of(file: Path) -> float:
-    name = Path(os.path.abspath(file)).parent.name
-    step = name.removeprefix("checkpoint-")
-    return float(step) if step != name and step.isdigit() else float("inf")
 
 
 def _tensorboard(path: Path) -> pd.DataFrame:
