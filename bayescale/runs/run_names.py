@@ -138,7 +138,7 @@ def _check_shared(frame: pd.DataFrame, other: pd.DataFrame, place: str, other_pl
 
 
 def _same(name: str, other: str) -> bool:
-    """Whether two columns claim to hold the same known quantity; steps are of the moment at which a table was written."""
+    """Whether two columns claim to hold the same known quantity; steps are of the moment when a table was written."""
     kind = canonical(name)
     return kind not in (None, "step") and kind == canonical(other)
 
