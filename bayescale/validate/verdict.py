@@ -4,13 +4,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import xarray as xr
-from scipy.stats import binom
+from scipy.stats import binom, t
 
 from bayescale.validate.score import CALIBRATION_LEVELS, held, scores
 
 #: Share of the losses on one side of their median forecasts beyond which the verdict says so.
 ASIDE = 0.85
+#: What tells that another forecasts the runs better: distinct runs, cuts that all say so, and nats a run. Runs that one
+#: fit forecasts miss together, so that one cut says so of a correct model about one time in five.
+RUNS_LEAST, CUTS_LEAST, GAP_LEAST = 8, 2, 0.1
 #: Levels at which coverage over all cuts is given.
 NOMINAL = tuple(sorted({0.1, 0.2, 0.3, 0.4, *CALIBRATION_LEVELS}))
 
@@ -171,8 +175,8 @@ def verdict(result: xr.Dataset) -> list[str]:
     -------
     list of str
         How many held-out losses the 90 % intervals held, near and far; whether they are too narrow, fine or too
-        wide, or that so few runs cannot tell; whether another forecasts them better by more than two standard errors;
-        what failed.
+        wide, or that so few runs cannot tell; whether another forecasts them better, which takes
+        :data:`RUNS_LEAST` runs and :data:`CUTS_LEAST` cuts that agree; what failed.
 
     Examples
     --------
@@ -197,10 +201,10 @@ def verdict(result: xr.Dataset) -> list[str]:
     for level in (0.9, 0.5):
         told.append(_judged(recalibration(result, main, level)))
     told += _aside(result, main)
-    told.append(
-        "forecasts from one fit share its errors: read these shares as less certain than so many runs"
-    )
     told.append(_comparison(result, main, done))
+    told.append(
+        "forecasts from one fit share its errors: read these shares and densities as less certain than so many runs"
+    )
     status, converged = result["status"].values, result["converged"].values
     for what, bad in (
         ("failed", status == "failed"),
@@ -258,31 +262,56 @@ def _counts(result: xr.Dataset, main: str, done: list[str], near: bool, far: str
 
 def _comparison(result: xr.Dataset, main: str, done: list[str]) -> str:
     """Log predictive density beside the other models', paired by run."""
-    others = [name for name in done if name != main]
-    pairs = {name: _difference(result, main, name) for name in others}
-    told = [
-        f"{'above' if mean > 0 else 'below'} {name} by {abs(mean):.2f} {_error(error)}"
-        for name, (mean, error) in pairs.items()
-    ]
+    gaps = {name: _gaps(result, main, name) for name in done if name != main}
+    told, lost, doubts = [], [], []
+    for name, gap in gaps.items():
+        mean, error = _difference(gap)
+        told.append(f"{'above' if mean > 0 else 'below'} {name} by {abs(mean):.2f} {_error(error)}")
+        runs = gap["of_run_id"].nunique()
+        if runs < 2 or mean + t.ppf(0.975, runs - 1) * error > 0 or mean > -GAP_LEAST:
+            continue
+        doubt = _doubt(gap, runs)
+        lost += [] if doubt else [name]
+        doubts += [f"{doubt} whether {name} forecasts better"] if doubt else []
     own = float(_table(result, main)["lpd"].mean())
     text = f"{main}: mean log predictive density {own:.2f}"
     text += f"; {', '.join(told)}" if told else ""
-    better = [name for name, (mean, error) in pairs.items() if mean + 2 * error < 0]
-    lost = [name for name in better if not bool(result["is_fit"].sel(model=name))]
+    simple = [name for name in lost if not bool(result["is_fit"].sel(model=name))]
+    if simple:
+        return f"{text}. It loses to {' and to '.join(simple)}: not recommended for these runs"
     if lost:
-        return f"{text}. It loses to {' and to '.join(lost)}: not recommended for these runs"
-    return f"{text}. {better[0]} forecasts these runs better" if better else text
+        return f"{text}. {lost[0]} forecasts these runs better"
+    return ". ".join([text, *doubts])
 
 
 def _error(error: float) -> str:
     return f"± {error:.2f}" if np.isfinite(error) else "(on one run, which cannot tell)"
 
 
-def _difference(result: xr.Dataset, main: str, other: str) -> tuple[float, float]:
-    """Mean over shared forecasts of the difference in log density, and its standard error over distinct runs."""
+def _doubt(gap: pd.DataFrame, runs: int) -> str:
+    """Why a density that is lower by more than its error tells nothing, if so."""
+    if runs < RUNS_LEAST:
+        return f"{runs} runs, fewer than {RUNS_LEAST}, cannot tell"
+    cuts = [
+        each["gap"].mean() < 0
+        for _, each in gap.groupby("of_cut")
+        if each["of_run_id"].nunique() > 1
+    ]
+    if len(cuts) < CUTS_LEAST:
+        return "one cut, whose runs share the errors of its fits, cannot tell"
+    return "" if all(cuts) else "the cuts disagree"
+
+
+def _gaps(result: xr.Dataset, main: str, other: str) -> pd.DataFrame:
+    """Difference in log density of each forecast that two models share."""
     tables = [_table(result, name).to_dataframe() for name in (main, other)]
     both = tables[0].merge(tables[1], on=["of_cut", "of_run", "of_run_id"])
-    gap = (both["lpd_x"] - both["lpd_y"]).groupby(both["of_run_id"]).agg(["sum", "size"])
+    return both.assign(gap=both["lpd_x"] - both["lpd_y"])
+
+
+def _difference(gaps: pd.DataFrame) -> tuple[float, float]:
+    """Mean over shared forecasts of the difference in log density, and its standard error over distinct runs."""
+    gap = gaps["gap"].groupby(gaps["of_run_id"]).agg(["sum", "size"])
     mean = float(gap["sum"].sum() / gap["size"].sum())
     # Forecasts of one run from several cuts, or of its checkpoints, share its luck: the run is the unit.
     left = gap["sum"] - mean * gap["size"]
