@@ -483,9 +483,14 @@ def test_losses_all_on_one_side_of_their_forecasts_are_told(
 ) -> None:
     runs = np.arange(pits.size)
     found = xr.Dataset(
-        {"pit": ("forecast", pits)}
-        | dict.fromkeys(("of_run", "of_run_id"), ("forecast", runs))
-        | {"of_model": ("forecast", np.full(pits.size, "law"))}
+        {
+            "pit": ("forecast", pits),
+            **dict.fromkeys(("of_run", "of_run_id"), ("forecast", runs)),
+            "of_model": ("forecast", np.full(pits.size, "law")),
+            "of_cut": ("forecast", np.full(pits.size, 1e20)),
+            "converged": (("model", "cut"), [[True]]),
+        },
+        {"model": ["law"], "cut": [1e20]},
     )
     told = _aside(found, "law")
     assert (said in told[0]) if said else not told

@@ -18,7 +18,7 @@ RUNS_LEAST, CUTS_LEAST, GAP_LEAST = 8, 2, 0.1
 #: Levels at which coverage over all cuts is given.
 NOMINAL = tuple(sorted({0.1, 0.2, 0.3, 0.4, *CALIBRATION_LEVELS}))
 
-Width = Literal["too narrow", "fine", "too wide", "untold"]
+Width = Literal["too narrow", "fine", "too wide", "uneven", "untold"]
 
 
 def summarise_backtest(result: xr.Dataset, *, largest: int | None = None) -> xr.Dataset:
@@ -75,14 +75,15 @@ def calibration(result: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     xr.Dataset
-        Dims model and nominal; NaN for a model that forecast nothing. ``calibration``; ``calibration_low`` and
+        Dims model and nominal; NaN for a model that forecast nothing. ``calibration``, over the fits that converged or,
+        if none did, over all; ``calibration_low`` and
         ``calibration_high``, between which an honest forecast of as many distinct runs as the model forecast lies in
         nine of ten cases, were these independent.
     """
     names = "calibration", "calibration_low", "calibration_high"
     found = np.full((len(names), result.sizes["model"], len(NOMINAL)), np.nan)
     for index, name in enumerate(result["model"].values):
-        table = _table(result, str(name))
+        table = _sound(result, str(name))
         runs = np.unique(table["of_run_id"].values).size
         if runs:
             share = [held(table["pit"].values, level).mean() for level in NOMINAL]
@@ -96,15 +97,15 @@ def calibration(result: xr.Dataset) -> xr.Dataset:
     )
 
 
-def honest_range(level: float, runs: int) -> tuple[float, float]:
-    """Range of the coverage of an honest forecast of independent runs, in nine of ten cases.
+def honest_range(level: float, runs: int, cases: float = 0.9) -> tuple[float, float]:
+    """Range of the coverage of an honest forecast of independent runs, in nine of ten cases or another share of them.
 
     Examples
     --------
     >>> honest_range(0.9, 20)
     (0.8, 1.0)
     """
-    low, high = binom.ppf([0.05, 0.95], runs, level) / runs
+    low, high = binom.ppf([(1 - cases) / 2, (1 + cases) / 2], runs, level) / runs
     return float(low), float(high)
 
 
@@ -118,13 +119,16 @@ class Recalibration:
     level : float
         Nominal.
     share : float
-        Of all forecasts, over all cuts, whose interval held the loss.
+        Of all forecasts, over all cuts, whose interval held the loss; those of fits that converged, if any did.
     runs : int
         Distinct held-out runs: most are forecast from several cuts.
     low, high : float
         Range of :func:`honest_range`.
-    width : {"too narrow", "fine", "too wide", "untold"}
-        "untold" where every share is usual for honest intervals: the runs are too few to tell.
+    width : {"too narrow", "fine", "too wide", "uneven", "untold"}
+        "uneven" where the share over all cuts is usual and that of a cut by itself is not; "untold" where every share
+        is usual for honest intervals: the runs are too few to tell.
+    apart : tuple of tuple of float
+        Cuts whose own share is unusual, each with it. In nine of ten cases an honest model has none.
     """
 
     model: str
@@ -134,6 +138,7 @@ class Recalibration:
     low: float
     high: float
     width: Width
+    apart: tuple[tuple[float, float], ...] = ()
 
 
 def recalibration(result: xr.Dataset, model: str, level: float = 0.9) -> Recalibration:
@@ -151,16 +156,34 @@ def recalibration(result: xr.Dataset, model: str, level: float = 0.9) -> Recalib
     Recalibration
         *How to read it*: "fine" means that these runs do not tell otherwise.
     """
-    table = _table(result, model)
+    table = _sound(result, model)
     runs = np.unique(table["of_run_id"].values).size
     if runs == 0:
         raise ValueError(f"model {model!r} forecast nothing: all of its fits failed")
     share = float(held(table["pit"].values, level).mean())
     low, high = honest_range(level, runs)
     width: Width = "too narrow" if share < low else "too wide" if share > high else "fine"
+    apart = _apart(table, level)
     if (low, high) == (0, 1):
         width = "untold"
-    return Recalibration(model, level, share, runs, low, high, width)
+    elif apart and width == "fine":
+        width = "uneven"
+    return Recalibration(model, level, share, runs, low, high, width, apart)
+
+
+def _apart(table: xr.Dataset, level: float) -> tuple[tuple[float, float], ...]:
+    """Cuts whose share by itself is one that honest forecasts seldom have, each with it."""
+    cuts = np.unique(table["of_cut"].values)
+    found = []
+    for cut in cuts:
+        one = table.isel(forecast=table["of_cut"].values == cut)
+        share = float(held(one["pit"].values, level).mean())
+        # Each of several cuts has its own chance to be apart.
+        runs = np.unique(one["of_run_id"].values).size
+        low, high = honest_range(level, runs, 1 - 0.1 / cuts.size)
+        if not low <= share <= high:
+            found.append((float(cut), share))
+    return tuple(found)
 
 
 def verdict(result: xr.Dataset) -> list[str]:
@@ -190,7 +213,7 @@ def verdict(result: xr.Dataset) -> list[str]:
         name for name in map(str, result["model"].values) if _table(result, name).sizes["forecast"]
     ]
     main = next(name for name in done if bool(result["is_fit"].sel(model=name)))
-    beyond = _table(result, main)["decades_beyond"].values
+    beyond = _sound(result, main)["decades_beyond"].values
     for near, which in ((True, beyond <= 1), (False, beyond > 1)):
         if which.any():
             farthest = beyond[which].max()
@@ -209,7 +232,10 @@ def verdict(result: xr.Dataset) -> list[str]:
     for what, bad in (
         ("failed", status == "failed"),
         ("were interrupted", status == "interrupted"),
-        ("did not converge: do not use their scores", (status == "done") & ~converged),
+        (
+            "did not converge: do not use their scores; above they count only for a model of which no fit converged",
+            (status == "done") & ~converged,
+        ),
     ):
         if bad.any():
             told.append(f"{bad.sum()} of {int(result['is_fit'].sum()) * bad.shape[1]} fits {what}")
@@ -218,7 +244,7 @@ def verdict(result: xr.Dataset) -> list[str]:
 
 def _aside(result: xr.Dataset, model: str) -> list[str]:
     """That nearly all losses fell on one side of their median forecasts, which a coverage does not show."""
-    pits = _table(result, model)["pit"].values
+    pits = _sound(result, model)["pit"].values
     below = int((pits < 0.5).sum())
     count, side, bias = max((below, "below", "high"), (pits.size - below, "above", "low"))
     # Half of the losses lie below the median, as half lie within the 50 % interval: what is usual is so for both.
@@ -237,6 +263,12 @@ def _judged(found: Recalibration) -> str:
     if found.width == "untold":
         runs = "one run" if found.runs == 1 else f"{found.runs} runs"
         return f"{found.model}: {runs} cannot tell whether {which} are too narrow or too wide"
+    if found.width == "uneven":
+        shares = ", ".join(f"{_percent(share)} above {cut:.3g}" for cut, share in found.apart)
+        return (
+            f"{found.model}: {which} are uneven: they held {_percent(found.share)} of all losses, as honest ones do, "
+            f"but {shares}"
+        )
     return (
         f"{found.model}: {which} are {found.width}: they held {_percent(found.share)} of the losses, "
         f"{_percent(found.low)} to {_percent(found.high)} is usual for honest ones of {found.runs} independent runs"
@@ -247,7 +279,7 @@ def _counts(result: xr.Dataset, main: str, done: list[str], near: bool, far: str
     """How many losses the 90 % intervals held, near or far."""
     found = {}
     for name in done:
-        table = _table(result, name)
+        table = _sound(result, name)
         which = (table["decades_beyond"].values <= 1) == near
         inside = held(table["pit"].values[which], 0.9)
         found[name] = int(inside.sum()), inside.size
@@ -273,7 +305,7 @@ def _comparison(result: xr.Dataset, main: str, done: list[str]) -> str:
         doubt = _doubt(gap, runs)
         lost += [] if doubt else [name]
         doubts += [f"{doubt} whether {name} forecasts better"] if doubt else []
-    own = float(_table(result, main)["lpd"].mean())
+    own = float(_sound(result, main)["lpd"].mean())
     text = f"{main}: mean log predictive density {own:.2f}"
     text += f"; {', '.join(told)}" if told else ""
     simple = [name for name in lost if not bool(result["is_fit"].sel(model=name))]
@@ -304,7 +336,7 @@ def _doubt(gap: pd.DataFrame, runs: int) -> str:
 
 def _gaps(result: xr.Dataset, main: str, other: str) -> pd.DataFrame:
     """Difference in log density of each forecast that two models share."""
-    tables = [_table(result, name).to_dataframe() for name in (main, other)]
+    tables = [_sound(result, name).to_dataframe() for name in (main, other)]
     both = tables[0].merge(tables[1], on=["of_cut", "of_run", "of_run_id"])
     return both.assign(gap=both["lpd_x"] - both["lpd_y"])
 
@@ -323,6 +355,13 @@ def _difference(gaps: pd.DataFrame) -> tuple[float, float]:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
+
+
+def _sound(result: xr.Dataset, model: str) -> xr.Dataset:
+    """Forecasts of one model by the fits that converged, or by all if none did."""
+    table = _table(result, model)
+    sound = result["converged"].sel(model=model, cut=table["of_cut"].values).values
+    return table.isel(forecast=sound) if sound.any() else table
 
 
 def _table(result: xr.Dataset, model: str, cut: float | None = None) -> xr.Dataset:
