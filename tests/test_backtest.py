@@ -271,6 +271,44 @@ def test_default_cuts_leave_enough_on_both_sides(steps: list[int]) -> None:
         assert (values > cut).sum() >= 3
 
 
+def isoflop(rounded: float = 0.0) -> tuple[xr.Dataset, np.ndarray]:
+    """Eight sizes of each of five budgets, whose compute is what params and tokens make; and the budgets."""
+    budgets = np.repeat([1e18, 3e18, 1e19, 3e19, 1e20], 8)
+    params = np.sqrt(budgets / 120) * np.tile(np.geomspace(0.4, 2.5, 8), 5)
+    tokens = budgets / (6 * params)
+    tokens = np.rint(tokens / rounded) * rounded if rounded else tokens
+    loss = TRUTH["E"] + TRUTH["A"] / params ** TRUTH["alpha"] + TRUTH["B"] / tokens ** TRUTH["beta"]
+    columns = {"params": params, "tokens": tokens, "loss": loss}
+    return xr.Dataset({name: ("run", values) for name, values in columns.items()}), budgets
+
+
+@pytest.mark.parametrize("rounded", [0.0, 2.0**20])
+def test_runs_of_one_budget_stay_on_one_side_of_a_cut(sampled, rounded: float) -> None:
+    runs, budgets = isoflop(rounded)
+    flops = 6 * runs["params"].values * runs["tokens"].values
+    assert np.unique(flops).size > 5
+    cuts = default_cuts(flops)
+    assert [f"{cut:.2g}" for cut in cuts] == ["3e+18", "1e+19", "3e+19"]
+    for cut in cuts:
+        assert len(set(budgets[flops <= cut]) & set(budgets[flops > cut])) == 0
+    if rounded == 0:
+        found = backtest(runs, ["skaling"], cuts=[1e18, 3e18, 1e19, 3e19], baselines=False)
+        assert found["training"].values.tolist() == [8, 16, 24, 32]
+
+
+def test_close_cuts_have_fits_of_their_own(sampled, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+
+    def fit_many(jobs: Sequence[Job], **how: object) -> list[Outcome]:
+        names.extend(job.name for job in jobs)
+        return quick(jobs, **how)
+
+    monkeypatch.setattr(BACKTEST, "fit_many", fit_many)
+    result(models=["skaling"], cuts=[1e20, 1.0000001e20, 1.5e21], baselines=False)
+    ends = [name.removeprefix("skaling up to ") for name in names]
+    assert ends == ["1e+20 flops", "1.0000001e+20 flops", "1.5e+21 flops"]
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

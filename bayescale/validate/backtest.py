@@ -28,6 +28,8 @@ __all__ = ["backtest", "default_cuts"]
 DEFAULT_CUTS = 4
 TRAINING_LEAST, TRAINING_SHARE, HELD_OUT_LEAST = 10, 0.4, 3
 PERSISTENCE = "persistence"
+#: Relative: a run at a cut is one to fit, where its compute is 6 * params * tokens with what rounding leaves of it too.
+ROUNDING = 1e-9
 
 
 def backtest(
@@ -55,7 +57,8 @@ def backtest(
         By default the model that :func:`bayescale.fit` takes for these columns, and the same without drift.
     cuts : sequence of float, optional
         Runs up to each cut are fitted, larger ones held out. By default up to four, evenly spaced in log scale, that
-        leave at least ten runs and 40 % of all to fit, and three to forecast.
+        leave at least ten runs and 40 % of all to fit, and three to forecast; runs within 1 % are of one scale, and
+        stay together.
     input : str, optional
         Column that says how large a run is; by default ``flops`` [FLOP], taken as 6 * params * tokens if only these
         are there, or else the one input that there is.
@@ -113,7 +116,7 @@ def backtest(
             _check(model, split)
     jobs = [
         Job(
-            f"{model.name} up to {split.cut:.6g} {by}",
+            f"{model.name} up to {_exact(split.cut)} {by}",
             split.train,
             model,
             _seed(random_seed, place, index),
@@ -180,6 +183,8 @@ def backtest(
 def default_cuts(values: np.ndarray) -> list[float]:
     """Cuts that leave enough to fit and something to forecast, evenly spaced in log scale.
 
+    Runs of one scale, as :func:`bayescale.validate.baselines.same_scale` tells, stay on one side of each.
+
     Parameters
     ----------
     values : numpy.ndarray
@@ -195,7 +200,8 @@ def default_cuts(values: np.ndarray) -> list[float]:
     >>> [float(f"{cut:.3g}") for cut in default_cuts(np.geomspace(1e18, 1e22, 25))]
     [3.16e+19, 1e+20, 6.81e+20, 3.16e+21]
     """
-    found = np.unique(values)
+    scale = simple.same_scale(values)
+    found = np.array([values[scale == number].max() for number in np.unique(scale)])
     training = np.array([(values <= cut).sum() for cut in found])
     least = max(TRAINING_LEAST, int(np.ceil(TRAINING_SHARE * values.size)))
     allowed = found[(training >= least) & (values.size - training >= HELD_OUT_LEAST)]
@@ -222,7 +228,8 @@ class _Split:
     @classmethod
     def at(cls, runs: xr.Dataset, by: str, cut: float) -> "_Split":
         values = runs[by].values
-        train, ahead = runs.isel(run=values <= cut), runs.isel(run=values > cut)
+        below = values <= cut * (1 + ROUNDING)
+        train, ahead = runs.isel(run=below), runs.isel(run=~below)
         where = f"cut {cut:.4g} ({by} from {values.min():.3g} to {values.max():.3g})"
         if train.sizes["run"] < 3:
             raise ValueError(
@@ -290,6 +297,12 @@ def _check(model: Model, split: _Split) -> None:
         check_columns(split.train, model)
     except ValueError as error:
         raise ValueError(f"up to cut {split.cut:.4g}: {error}") from error
+
+
+def _exact(cut: float) -> str:
+    """A cut as text that no other cut has."""
+    short = f"{cut:.6g}"
+    return short if float(short) == cut else repr(cut)
 
 
 def _seed(random_seed: int, *place: int) -> int:

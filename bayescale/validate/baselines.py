@@ -20,6 +20,8 @@ from bayescale.validate.score import Predictive
 #: Hoffmann et al. 2022, approach 3: squared below, absolute above this residual of log loss.
 HUBER_DELTA = 1e-3
 BOOTSTRAP_DRAWS = 200
+#: Relative difference within which two runs are of one scale.
+SAME_SCALE = 0.01
 #: Starts: shares of the floor in the loss, and factors of the median of every other parameter.
 _FLOORS = (0.3, 0.6, 0.85)
 _FACTORS = (0.6, 1.0, 1.6)
@@ -27,6 +29,27 @@ _STARTS_MAX = 27
 #: Most steps of the optimiser, and the gradient at which it stops: from a start, to the end from the best, and for a
 #: bootstrap draw. Where runs do not tell a parameter it runs off to infinity, and never arrives.
 _SEARCH, _FINISH, _REFIT = (300, 1e-2), (2000, 1e-2), (200, 1.0)
+
+
+def same_scale(values: np.ndarray) -> np.ndarray:
+    """Number of the scale of each run, from small to large, where runs within one per cent are of one.
+
+    The runs of one compute budget differ by rounding: ``tokens = flops / (6 * params)`` does not give it back.
+
+    Examples
+    --------
+    >>> same_scale(np.array([3e18, 1e18, 9.999999999999998e17, 1.004e18]))
+    array([1, 0, 0, 0])
+    """
+    order = np.argsort(values, kind="stable")
+    found = np.empty(values.size, dtype=int)
+    first, count = -np.inf, -1
+    for place in order:
+        # From the smallest of each: neighbours in a dense sweep would hang together as one.
+        if values[place] > first * (1 + SAME_SCALE) or count < 0:
+            first, count = values[place], count + 1
+        found[place] = count
+    return found
 
 
 def persistence(train: xr.Dataset, runs: xr.Dataset, *, by: str = "flops") -> Predictive:
