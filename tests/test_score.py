@@ -159,6 +159,18 @@ def test_cuts_that_miss_in_opposite_ways_are_not_fine() -> None:
     assert recalibration(cuts_of([even, even], [True, True]), "law", 0.5).width == "fine"
 
 
+def test_a_run_counts_once_however_many_cuts_it_is_held_out_at() -> None:
+    """Of 12 runs one is forecast from three cuts, the others from one; the band is that of 12."""
+    found = cuts_of([np.linspace(0.2, 0.8, 12), np.full(12, 0.99), np.full(12, 0.5)], [True] * 3)
+    found = found.isel(forecast=np.r_[0:12, 12, 24])
+    share = (11 + 2 / 3) / 12
+    judged = recalibration(found, "law")
+    assert (judged.share, judged.runs) == (pytest.approx(share), 12)
+    told = calibration(found).sel(nominal=0.9).isel(model=0)
+    assert float(told["calibration"]) == pytest.approx(share)
+    assert (told["calibration_low"], told["calibration_high"]) == honest_range(0.9, 12)
+
+
 def test_the_largest_runs_are_one_at_least() -> None:
     backtested = forecasts({"all": 20})
     largest = summarise_backtest(backtested, largest=1)

@@ -76,9 +76,9 @@ def calibration(result: xr.Dataset) -> xr.Dataset:
     -------
     xr.Dataset
         Dims model and nominal; NaN for a model that forecast nothing. ``calibration``, over the fits that converged or,
-        if none did, over all; ``calibration_low`` and
-        ``calibration_high``, between which an honest forecast of as many distinct runs as the model forecast lies in
-        nine of ten cases, were these independent.
+        if none did, over all, where each run counts once however many of its checkpoints are forecast from however many
+        cuts; ``calibration_low`` and ``calibration_high``, between which an honest forecast of as many distinct runs
+        as the model forecast lies in nine of ten cases or more, were these independent.
     """
     names = "calibration", "calibration_low", "calibration_high"
     found = np.full((len(names), result.sizes["model"], len(NOMINAL)), np.nan)
@@ -86,7 +86,7 @@ def calibration(result: xr.Dataset) -> xr.Dataset:
         table = _sound(result, str(name))
         runs = np.unique(table["of_run_id"].values).size
         if runs:
-            share = [held(table["pit"].values, level).mean() for level in NOMINAL]
+            share = [_by_run(table, held(table["pit"].values, level)) for level in NOMINAL]
             found[:, index] = (
                 share,
                 *zip(*(honest_range(level, runs) for level in NOMINAL), strict=True),
@@ -119,7 +119,8 @@ class Recalibration:
     level : float
         Nominal.
     share : float
-        Of all forecasts, over all cuts, whose interval held the loss; those of fits that converged, if any did.
+        Of the forecasts, over all cuts, whose interval held the loss, where each run counts once: its own share. Those
+        of fits that converged, if any did.
     runs : int
         Distinct held-out runs: most are forecast from several cuts.
     low, high : float
@@ -160,9 +161,9 @@ def recalibration(result: xr.Dataset, model: str, level: float = 0.9) -> Recalib
     runs = np.unique(table["of_run_id"].values).size
     if runs == 0:
         raise ValueError(f"model {model!r} forecast nothing: all of its fits failed")
-    share = float(held(table["pit"].values, level).mean())
+    share = _by_run(table, held(table["pit"].values, level))
     low, high = honest_range(level, runs)
-    width: Width = "too narrow" if share < low else "too wide" if share > high else "fine"
+    width = _width(share, low, high)
     apart = _apart(table, level)
     if (low, high) == (0, 1):
         width = "untold"
@@ -177,13 +178,23 @@ def _apart(table: xr.Dataset, level: float) -> tuple[tuple[float, float], ...]:
     found = []
     for cut in cuts:
         one = table.isel(forecast=table["of_cut"].values == cut)
-        share = float(held(one["pit"].values, level).mean())
+        share = _by_run(one, held(one["pit"].values, level))
         # Each of several cuts has its own chance to be apart.
         runs = np.unique(one["of_run_id"].values).size
         low, high = honest_range(level, runs, 1 - 0.1 / cuts.size)
-        if not low <= share <= high:
+        if _width(share, low, high) != "fine":
             found.append((float(cut), share))
     return tuple(found)
+
+
+def _width(share: float, low: float, high: float) -> Width:
+    # The ends are whole numbers of runs, which a mean of shares may miss by rounding.
+    return "too narrow" if share < low - 1e-9 else "too wide" if share > high + 1e-9 else "fine"
+
+
+def _by_run(table: xr.Dataset, true: np.ndarray) -> float:
+    """Share of the forecasts of which something is true, each run counted once: the largest are seen from every cut."""
+    return float(pd.Series(true).groupby(table["of_run_id"].values).mean().mean())
 
 
 def verdict(result: xr.Dataset) -> list[str]:
@@ -244,16 +255,20 @@ def verdict(result: xr.Dataset) -> list[str]:
 
 def _aside(result: xr.Dataset, model: str) -> list[str]:
     """That nearly all losses fell on one side of their median forecasts, which a coverage does not show."""
-    pits = _sound(result, model)["pit"].values
-    below = int((pits < 0.5).sum())
-    count, side, bias = max((below, "below", "high"), (pits.size - below, "above", "low"))
+    table = _sound(result, model)
+    below = table["pit"].values < 0.5
+    part = _by_run(table, below)
+    share, which, side, bias = max(
+        (part, below, "below", "high"), (1 - part, ~below, "above", "low"), key=lambda each: each[0]
+    )
     # Half of the losses lie below the median, as half lie within the 50 % interval: what is usual is so for both.
     usual = recalibration(result, model, 0.5)
-    if count / pits.size <= max(ASIDE, usual.high):
+    if share <= max(ASIDE, usual.high + 1e-9):
         return []
     return [
-        f"{model}: {count} of {pits.size} losses fell {side} their median forecast: its forecasts are too {bias}; "
-        f"{_percent(usual.low)} to {_percent(usual.high)} is usual for honest ones of {usual.runs} independent runs"
+        f"{model}: {which.sum()} of {which.size} losses fell {side} their median forecast: its forecasts are too "
+        f"{bias}; {_percent(usual.low)} to {_percent(usual.high)} is usual for honest ones of {usual.runs} independent "
+        "runs"
     ]
 
 
@@ -270,8 +285,9 @@ def _judged(found: Recalibration) -> str:
             f"but {shares}"
         )
     return (
-        f"{found.model}: {which} are {found.width}: they held {_percent(found.share)} of the losses, "
-        f"{_percent(found.low)} to {_percent(found.high)} is usual for honest ones of {found.runs} independent runs"
+        f"{found.model}: {which} are {found.width}: they held {_percent(found.share)} of the losses, each run "
+        f"counted once; {_percent(found.low)} to {_percent(found.high)} is usual for honest ones of {found.runs} "
+        "independent runs"
     )
 
 
