@@ -504,6 +504,18 @@ def test_checkpoints_held_out_count_as_their_runs(sampled) -> None:
     assert recalibration(found, "skaling-drift").runs == np.unique(names[20:]).size
     (note,) = [note for note in get_notes(found) if note.code == "checkpoints"]
     assert note.message.startswith("the 20 rows held out are checkpoints of 2 runs")
+    # Of one of them ten rows were fitted.
+    assert "1 of 2 runs held out were fitted up to an earlier checkpoint" in note.message
+    assert "give a table of the last row of each run" in note.advice
+    whole = result(runs=runs.assign(run_id=("run", np.repeat(["a", "b", "c", "d"], 10))))
+    (note,) = [note for note in get_notes(whole) if note.code == "checkpoints"]
+    assert "earlier checkpoint" not in note.message
+    # A single row may be what a run that was fitted goes on with.
+    last = runs.assign(run_id=("run", np.append(np.arange(39), 38).astype(str)))
+    (note,) = [
+        note for note in get_notes(result(runs=last, cuts=[9e21])) if note.code == "checkpoints"
+    ]
+    assert note.message.startswith("1 of 1 runs held out")
     assert "checkpoints" not in [note.code for note in get_notes(result())]
 
 

@@ -169,7 +169,7 @@ def backtest(
                 [
                     *get_notes(runs),
                     *_notes(fits),
-                    *_checkpoints_note(forecasts),
+                    *_checkpoints_note(splits),
                     *_minima_note(runs, chosen, splits),
                     *_new_groups_note(chosen, splits),
                 ]
@@ -388,20 +388,26 @@ def _names(runs: xr.Dataset) -> np.ndarray:
     return np.where(names == "", rows, names)
 
 
-def _checkpoints_note(forecasts: xr.Dataset) -> list[Note]:
-    """The note that several of the rows held out are checkpoints of one run, if they are."""
-    rows, runs = (np.unique(forecasts[name].values).size for name in ("of_run", "of_run_id"))
-    if rows == runs:
-        return []
-    return [
-        Note(
-            "checkpoints",
-            "warning",
-            f"the {rows} rows held out are checkpoints of {runs} run{'s' if runs > 1 else ''}, which a forecast "
-            "misses together: the errors of the scores, taken over rows, are too small",
-            "hold out the last row of each run; the verdict counts runs",
+def _checkpoints_note(splits: Sequence[_Split]) -> list[Note]:
+    """The note that rows held out are checkpoints: several of one run, or the rest of runs that were fitted."""
+    rows = {row for split in splits for row in split.ahead["run"].values}
+    runs = {name for split in splits for name in _names(split.ahead)}
+    seen = {name for split in splits for name in {*_names(split.ahead)} & {*_names(split.train)}}
+    told = []
+    if len(rows) > len(runs):
+        told.append(
+            f"the {len(rows)} rows held out are checkpoints of {len(runs)} run{'s' if len(runs) > 1 else ''}, which a "
+            "forecast misses together: the errors of the scores, taken over rows, are too small"
         )
-    ]
+    if seen:
+        told.append(
+            f"{len(seen)} of {len(runs)} runs held out were fitted up to an earlier checkpoint: to go on with these "
+            "is easier than to foresee runs of which nothing is known, and the scores hold both"
+        )
+    if not told:
+        return []
+    advice = "the verdict counts runs; to judge forecasts of new ones, give a table of the last row of each run"
+    return [Note("checkpoints", "warning", "; ".join(told), advice)]
 
 
 def _minima_note(runs: xr.Dataset, models: Sequence[Model], splits: Sequence[_Split]) -> list[Note]:
