@@ -324,7 +324,11 @@ def test_close_cuts_have_fits_of_their_own(sampled, monkeypatch: pytest.MonkeyPa
                 "models": ["skaling-drift-families"],
                 "cuts": [1e20],
             },
-            "up to cut 1e\\+20: .* all runs are of one: 'a'",
+            "up to cut 1e\\+20: .* all runs are of one: 'a'.*; or cut higher",
+        ),
+        (
+            {"runs": sweep().assign(family=("run", np.append(np.full(39, "a"), "b")))},
+            "up to cut .* all runs are of one: 'a'",
         ),
         (
             {"runs": sweep().assign(loss=sweep()["loss"].where(sweep()["run"] != 37))},
@@ -343,6 +347,15 @@ def test_what_makes_no_sense_is_refused_before_anything_is_fitted(
     monkeypatch.setattr(BACKTEST, "fit_many", lambda *_, **__: pytest.fail("fitted"))
     with pytest.raises(ValueError, match=message):
         backtest(**{"runs": sweep(), **asked})
+
+
+def test_cuts_by_default_are_those_that_leave_what_a_fit_takes(sampled) -> None:
+    """The smaller runs are of one family, which no cut was chosen to hold out."""
+    runs = sweep().assign(family=("run", np.repeat(["old", "new"], 20)))
+    found = backtest(runs, baselines=False)
+    assert found["model"].values[0] == "skaling-drift-families"
+    assert 1 <= found.sizes["cut"] < len(default_cuts(runs["flops"].values))
+    assert (found["training"] > 20).all()
 
 
 def test_a_cut_may_leave_what_a_fit_takes(sampled, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,8 +57,8 @@ def backtest(
         By default the model that :func:`bayescale.fit` takes for these columns, and the same without drift.
     cuts : sequence of float, optional
         Runs up to each cut are fitted, larger ones held out. By default up to four, evenly spaced in log scale, that
-        leave at least ten runs and 40 % of all to fit, and three to forecast; runs within 1 % are of one scale, and
-        stay together.
+        leave at least ten runs and 40 % of all to fit, to which every model can be fitted, and three to forecast; runs
+        within 1 % are of one scale, and stay together.
     input : str, optional
         Column that says how large a run is; by default ``flops`` [FLOP], taken as 6 * params * tokens if only these
         are there, or else the one input that there is.
@@ -109,11 +109,12 @@ def backtest(
     for model in chosen:
         check_columns(runs, model)
     values = runs[by].values.astype(float)
-    cuts = default_cuts(values) if cuts is None else sorted({float(cut) for cut in cuts})
-    splits = [_Split.at(runs, by, cut) for cut in cuts]
-    for model in chosen:
+    if cuts is None:
+        splits = _feeding([_Split.at(runs, by, cut) for cut in default_cuts(values)], chosen)
+    else:
+        splits = [_Split.at(runs, by, cut) for cut in sorted({float(cut) for cut in cuts})]
         for split in splits:
-            _check(model, split)
+            _check(chosen, split)
     jobs = [
         Job(
             f"{model.name} up to {_exact(split.cut)} {by}",
@@ -291,12 +292,29 @@ def _models(runs: xr.Dataset, given: Sequence[str | Model] | None) -> list[Model
     return found
 
 
-def _check(model: Model, split: _Split) -> None:
+def _feeding(splits: Sequence[_Split], models: Sequence[Model]) -> list[_Split]:
+    """Splits whose smaller runs can feed every model: those of the first may all be of one family."""
+    found, refused = [], None
+    for split in splits:
+        try:
+            _check(models, split)
+            found.append(split)
+        except ValueError as error:
+            refused = error
+    if refused is not None and not found:
+        raise refused
+    return found
+
+
+def _check(models: Sequence[Model], split: _Split) -> None:
     """Tell before anything is fitted that a model cannot be fitted to a cut."""
-    try:
-        check_columns(split.train, model)
-    except ValueError as error:
-        raise ValueError(f"up to cut {split.cut:.4g}: {error}") from error
+    for model in models:
+        try:
+            check_columns(split.train, model)
+        except ValueError as error:
+            raise ValueError(
+                f"up to cut {split.cut:.4g}: {error}; or cut higher: cuts=[...]"
+            ) from error
 
 
 def _exact(cut: float) -> str:
