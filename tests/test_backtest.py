@@ -591,6 +591,24 @@ def test_a_failed_fit_leaves_the_others(sampled) -> None:
     assert any("1 of 4 fits failed" in line for line in verdict(found))
 
 
+def test_least_squares_has_no_say_where_parameters_go_through_the_runs(sampled) -> None:
+    """Its residuals vanish, and it gave held-out losses a density of exp(-378827349)."""
+    flops = sweep()["flops"].values
+    found = result(models=["chinchilla"], cuts=[flops[6], flops[20]])
+    name = "least squares (chinchilla)"
+    assert found["status"].sel(model=name).values.tolist() == ["left out", "done"]
+    assert "needs 8 runs to tell their scatter; there are 7" in str(found["error"].values)
+    assert set(found["of_cut"].values[found["of_model"].values == name]) == {flops[20]}
+    assert found["converged"].all()
+    told = "\n".join(verdict(found))
+    assert f"{name}: left out where too few runs" in told
+    assert "fits failed" not in told
+    alone = result(models=["chinchilla"], cuts=[flops[6]])
+    assert np.isnan(alone["mean_lpd"].sel(model=name)).all()
+    assert isinstance(plot_backtest(alone), Figure)
+    backtest_table(backtest_facts(alone))
+
+
 def test_nothing_but_failures_is_an_error(sampled) -> None:
     sampled(failed=("skaling",))
     with pytest.raises(ValueError, match=r"none of 4 fits succeeded; the first, .* no start"):

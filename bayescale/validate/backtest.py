@@ -63,7 +63,8 @@ def backtest(
         Column that says how large a run is; by default ``flops`` [FLOP], taken as 6 * params * tokens if only these
         are there, or else the one input that there is.
     baselines : bool
-        Also forecast by persistence, and by least squares for each law; not once a fit was interrupted.
+        Also forecast by persistence, and by least squares for each law, unless a cut leaves fewer than three runs more
+        than the law has parameters (``status`` is then "left out"); not once a fit was interrupted.
     draws, chains : int
         Of each fit.
     random_seed : int
@@ -147,16 +148,22 @@ def backtest(
     stopped = any(outcome.status == "interrupted" for outcome in outcomes)
     laws = list({model.law: model for model in reversed(chosen)}.values())
     laws = laws if baselines and not stopped else []
-    simple_names: list[str] = []
+    names = [model.name for model in chosen]
+    if laws:
+        names += [*(_least_squares(law) for law in laws), PERSISTENCE]
+    few = {
+        (_least_squares(law), split.cut): simple.too_few(split.train.sizes["run"], law)
+        for law in laws
+        for split in splits
+    }
     for index, split in enumerate(splits if laws else []):
         ahead = _with_logs(split.ahead, laws[0])
-        for name, forecast in _simple(split, laws, _seed(random_seed, len(chosen), index)):
+        told = [law for law in laws if not few[_least_squares(law), split.cut]]
+        for name, forecast in _simple(split, laws[0], told, _seed(random_seed, len(chosen), index)):
             tables[name, split.cut] = _scored(forecast, ahead, random_seed)
-            simple_names.append(name)
-    names = [*(model.name for model in chosen), *dict.fromkeys(simple_names)]
     forecasts = _forecasts(names, splits, tables)
     result = (
-        _facts(names, splits, fits)
+        _facts(names, splits, fits, few)
         .merge(forecasts)
         .assign_attrs(
             input=by,
@@ -327,18 +334,24 @@ def _seed(random_seed: int, *place: int) -> int:
     return int(np.random.SeedSequence([random_seed, *place]).generate_state(1)[0])
 
 
-def _simple(split: _Split, laws: Sequence[Model], seed: int) -> list[tuple[str, Predictive]]:
-    """Forecasts to beat, by name."""
+def _least_squares(model: Model) -> str:
+    return f"least squares ({model.law})"
+
+
+def _simple(
+    split: _Split, first: Model, laws: Sequence[Model], seed: int
+) -> list[tuple[str, Predictive]]:
+    """Forecasts to beat, by name; the first model tells how losses are read."""
     found = [
         (
-            f"least squares ({model.law})",
+            _least_squares(model),
             simple.least_squares(
                 _with_logs(split.train, model), split.ahead, model, random_seed=seed
             ),
         )
         for model in laws
     ]
-    train = _with_logs(split.train, laws[0])
+    train = _with_logs(split.train, first)
     return [*found, (PERSISTENCE, simple.persistence(train, split.ahead, by=split.by))]
 
 
@@ -480,19 +493,24 @@ def _new_groups_note(models: Sequence[Model], splits: Sequence[_Split]) -> list[
 
 
 def _facts(
-    names: Sequence[str], splits: Sequence[_Split], fits: Mapping[tuple[str, float], Outcome]
+    names: Sequence[str],
+    splits: Sequence[_Split],
+    fits: Mapping[tuple[str, float], Outcome],
+    few: Mapping[tuple[str, float], str],
 ) -> xr.Dataset:
-    """What was fitted to what, and what became of it."""
+    """What was fitted to what, and what became of it; ``few`` says why least squares was left out, if it was."""
     both = ("model", "cut")
     rows = [[fits.get((name, split.cut), Outcome(name)) for split in splits] for name in names]
+    reasons = np.array([[few.get((name, split.cut), "") for split in splits] for name in names])
+    out = reasons != ""
     found = {
         "training": ("cut", [split.train.sizes["run"] for split in splits]),
         "held_out": ("cut", [split.ahead.sizes["run"] for split in splits]),
         "largest_training": ("cut", [float(split.train[split.by].max()) for split in splits]),
         "is_fit": ("model", [any(name == key[0] for key in fits) for name in names]),
         "converged": (both, [[_converged(each) for each in row] for row in rows]),
-        "status": (both, [[each.status for each in row] for row in rows]),
-        "error": (both, [[each.error for each in row] for row in rows]),
+        "status": (both, np.where(out, "left out", [[e.status for e in row] for row in rows])),
+        "error": (both, np.where(out, reasons, [[e.error for e in row] for row in rows])),
         "seconds": (both, [[each.seconds for each in row] for row in rows]),
     }
     return xr.Dataset(found, {"model": list(names), "cut": [split.cut for split in splits]})

@@ -20,6 +20,8 @@ from bayescale.validate.score import Predictive
 #: Hoffmann et al. 2022, approach 3: squared below, absolute above this residual of log loss.
 HUBER_DELTA = 1e-3
 BOOTSTRAP_DRAWS = 200
+#: Runs beyond the parameters of a law without which the scatter about it is no number.
+SPARE_RUNS = 3
 #: Relative difference within which two runs are of one scale.
 SAME_SCALE = 0.01
 #: Starts: shares of the floor in the loss, and factors of the median of every other parameter.
@@ -137,6 +139,27 @@ def least_squares(
         point, _ = curve.minimise(again, best, _REFIT)
         location[draw] = curve.log_loss(point, ahead)
     return Predictive(location[None], np.full((1, 1, 1), scale))
+
+
+def too_few(runs: int, model: Model) -> str:
+    """Why least squares cannot forecast from so many runs, if so.
+
+    Its residuals vanish as parameters go through the runs, and the intervals with them.
+
+    Examples
+    --------
+    >>> too_few(7, Model.load("chinchilla"))
+    'least squares of 5 parameters needs 8 runs to tell their scatter; there are 7'
+    >>> too_few(8, Model.load("chinchilla"))
+    ''
+    """
+    size = len(model.law_object.param_names)
+    if runs >= size + SPARE_RUNS:
+        return ""
+    return (
+        f"least squares of {size} parameters needs {size + SPARE_RUNS} runs to tell their scatter; "
+        f"there are {runs}"
+    )
 
 
 def fit_law(train: xr.Dataset, model: str | Model) -> dict[str, float]:

@@ -250,6 +250,9 @@ def verdict(result: xr.Dataset) -> list[str]:
     ):
         if bad.any():
             told.append(f"{bad.sum()} of {int(result['is_fit'].sum()) * bad.shape[1]} fits {what}")
+    few = result["model"].values[(status == "left out").any(axis=1)]
+    if few.size:
+        told.append(f"{', '.join(few)}: left out where too few runs are fitted to tell its scatter")
     return told
 
 
