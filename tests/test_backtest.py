@@ -176,6 +176,24 @@ def test_persistence_repeats_the_largest_run() -> None:
     assert found.scale.item() == pytest.approx(np.sqrt(np.mean(steps**2)))
 
 
+def test_persistence_knows_no_order_among_runs_of_one_scale() -> None:
+    runs, _ = isoflop()
+    runs = runs.assign(flops=6 * runs["params"] * runs["tokens"])
+    found = baselines.persistence(runs, runs.isel(run=[0]))
+    for seed in range(3):
+        mixed = runs.isel(run=np.random.default_rng(seed).permutation(40))
+        again = baselines.persistence(mixed, runs.isel(run=[0]))
+        assert again.scale.item() == pytest.approx(found.scale.item(), rel=1e-12)
+        assert again.location.item() == pytest.approx(found.location.item(), rel=1e-12)
+    budgets = np.log(runs["loss"].values).reshape(5, 8)
+    within = np.mean((budgets - budgets.mean(axis=1, keepdims=True)) ** 2)
+    steps = np.diff(budgets.mean(axis=1))
+    assert found.scale.item() == pytest.approx(np.sqrt(np.mean(steps**2) + within))
+    one = runs.isel(run=slice(0, 8))
+    alone = baselines.persistence(one, one).scale.item()
+    assert alone == pytest.approx(np.log(one["loss"].values).std())
+
+
 def test_least_squares_finds_the_published_minimum(data_dir: Path) -> None:
     runs = bs.read_runs(data_dir / "epoch_chinchilla.csv")
     runs = runs.isel(run=runs["epoch_excluded"].values == 0)

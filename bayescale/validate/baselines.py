@@ -57,9 +57,10 @@ def same_scale(values: np.ndarray) -> np.ndarray:
 def persistence(train: xr.Dataset, runs: xr.Dataset, *, by: str = "flops") -> Predictive:
     """Forecast that the loss of the largest training run stays.
 
-    A Normal distribution of log loss about that of the largest training run (the mean of several equally large).
-    Its standard deviation is the root mean square of the steps of log loss between training runs that are neighbours
-    in scale: what a next run has differed by from the one before.
+    A Normal distribution of log loss about that of the largest training run. Its variance is the mean square of the
+    steps of log loss between training runs that are neighbours in scale: what a next run has differed by from the one
+    before. Runs of one scale, as :func:`same_scale` tells, enter by their mean, and what they differ by from it is
+    added, so that the order of the rows tells nothing.
 
     Parameters
     ----------
@@ -79,10 +80,11 @@ def persistence(train: xr.Dataset, runs: xr.Dataset, *, by: str = "flops") -> Pr
     >>> np.exp(forecast.location).round(3).ravel().tolist(), forecast.scale.round(3).ravel().tolist()
     ([3.0, 3.0], [0.144])
     """
-    at, log_loss = train[by].values, np.log(train["loss"].values)
-    steps = np.diff(log_loss[np.argsort(at, kind="stable")])
-    scale = max(float(np.sqrt(np.mean(steps**2))), 1e-6)
-    last = float(log_loss[at == at.max()].mean())
+    log_loss, scale_of = np.log(train["loss"].values), same_scale(train[by].values)
+    means = np.bincount(scale_of, log_loss) / np.bincount(scale_of)
+    steps = np.diff(means)
+    variance = np.sum(steps**2) / max(steps.size, 1) + np.mean((log_loss - means[scale_of]) ** 2)
+    scale, last = max(float(np.sqrt(variance)), 1e-6), float(means[-1])
     return Predictive(np.full((1, 1, runs.sizes["run"]), last), np.full((1, 1, 1), scale))
 
 
