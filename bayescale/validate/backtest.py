@@ -13,7 +13,8 @@ import xarray as xr
 
 from bayescale.cost import training_flops
 from bayescale.inference.arrays import log_losses
-from bayescale.inference.columns import check_columns
+from bayescale.inference.columns import check_columns, check_table, name_rows
+from bayescale.inference.fit import check_settings
 from bayescale.inference.many import Job, Outcome, fit_many
 from bayescale.inference.minima import fill_minima
 from bayescale.model import ONE_INPUT, Model, default_model, shipped, with_input
@@ -86,9 +87,10 @@ def backtest(
     Raises
     ------
     ValueError
-        If a cut leaves fewer than three runs to fit or none to forecast, a model is unknown, or the table, or the part
-        of it that is fitted, cannot feed one, as :func:`bayescale.fit` would say; if ``results`` is a file or holds
-        another backtest, or no Dask scheduler answers.
+        If a cut leaves fewer than three runs to fit or none to forecast, a model is unknown or has the name of a
+        baseline, or the table, or the part of it that is fitted, cannot feed one, as :func:`bayescale.fit` would say;
+        if cuts or a setting make no sense, ``results`` is a file or holds another backtest, or no Dask scheduler
+        answers.
     KeyboardInterrupt
         If it is interrupted before any fit has ended.
 
@@ -100,8 +102,12 @@ def backtest(
     >>> int(found["held_out"][0]), bool(found["converged"][0, 0])
     (18, True)
     """
+    check_asked(runs, draws, chains, random_seed)
+    typed = None if cuts is None else _typed(cuts)
     # Before a column of compute is added: a model takes the column that it takes in a fit.
     chosen = _models(runs, models)
+    if baselines:
+        _check_names(chosen)
     runs, by = _with_scale(runs, input)
     # Tables that were put together have their row numbers twice, which would count two runs as one.
     if "run" not in runs.coords or not runs.get_index("run").is_unique:
@@ -110,10 +116,10 @@ def backtest(
     for model in chosen:
         check_columns(runs, model)
     values = runs[by].values.astype(float)
-    if cuts is None:
+    if typed is None:
         splits = _feeding([_Split.at(runs, by, cut) for cut in default_cuts(values)], chosen)
     else:
-        splits = [_Split.at(runs, by, cut) for cut in sorted({float(cut) for cut in cuts})]
+        splits = [_Split.at(runs, by, cut) for cut in typed]
         for split in splits:
             _check(chosen, split)
     jobs = [
@@ -224,6 +230,43 @@ def default_cuts(values: np.ndarray) -> list[float]:
     return [float(allowed[index]) for index in sorted(set(place.clip(0)))]
 
 
+def check_asked(runs: xr.Dataset, draws: int, chains: int, random_seed: int | None) -> None:
+    """Raise ValueError unless this is a table of runs, and fits can be made with these settings and made again."""
+    check_table(runs)
+    check_settings(draws, chains, "nutpie", random_seed)
+    if random_seed is None:
+        raise ValueError(
+            "random_seed = None: expected a whole number from 0 to 2^32 - 1, with which the same call gives the same "
+            "numbers"
+        )
+
+
+def _typed(cuts: Sequence[float]) -> list[float]:
+    """Cuts that were given, in order."""
+    given: object = cuts
+    try:
+        found = [] if isinstance(given, str) else sorted({float(cut) for cut in cuts})
+    except (TypeError, ValueError):
+        found = []
+    if not found or not np.isfinite(found).all():
+        raise ValueError(
+            f"cuts = {cuts!r}: expected one finite number or more in a list, such as cuts=[1e20, 1e21]; leave it out "
+            "for some that suit the table"
+        )
+    return found
+
+
+def _check_names(models: Sequence[Model]) -> None:
+    """Raise ValueError if a model has the name of a forecast that it has to beat."""
+    taken = {PERSISTENCE, *(_least_squares(model) for model in models)}
+    for model in models:
+        if model.name in taken:
+            raise ValueError(
+                f"models: {model.name!r} is the name of a forecast to beat; give the model another, or leave those "
+                "out: baselines=False"
+            )
+
+
 @dataclass(frozen=True)
 class _Split:
     """Runs up to a cut, and the larger ones."""
@@ -273,8 +316,13 @@ def _with_scale(runs: xr.Dataset, given: str | None) -> tuple[xr.Dataset, str]:
         )
     if "loss" not in runs:
         raise ValueError(f"{where}: a backtest needs losses; add a column 'loss'")
-    if not (np.isfinite(runs[by].values) & (runs[by].values > 0)).all():
-        raise ValueError(f"{where}: column {by!r} must be positive and finite in every run")
+    values = runs[by].values.astype(float)
+    wrong = ~(np.isfinite(values) & (values > 0))
+    if wrong.any():
+        raise ValueError(
+            f"{where}: column {by!r}, which says how large a run is, must be positive and finite; see rows "
+            f"{name_rows(wrong, values)}. Drop or fix them, or name another column: input=..."
+        )
     return runs, by
 
 
