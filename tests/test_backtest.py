@@ -19,6 +19,7 @@ import bayescale as bs
 from bayescale.cli import app
 from bayescale.cli.render_backtest import backtest_facts, backtest_table
 from bayescale.forecast import predict
+from bayescale.inference.kept import open_kept
 from bayescale.inference.many import Job, Outcome
 from bayescale.model import DISTRIBUTIONS, Model, Prior, shipped
 from bayescale.notes import get_notes
@@ -312,6 +313,22 @@ def test_runs_of_one_budget_stay_on_one_side_of_a_cut(sampled, rounded: float) -
     if rounded == 0:
         found = backtest(runs, ["skaling"], cuts=[1e18, 3e18, 1e19, 3e19], baselines=False)
         assert found["training"].values.tolist() == [8, 16, 24, 32]
+
+
+def test_a_folder_of_results_takes_lower_cuts_and_other_models(
+    sampled, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fit_many(jobs: Sequence[Job], *, results: Path, **how: object) -> list[Outcome]:
+        open_kept(results, jobs, how["then"])
+        return quick(jobs, **how)
+
+    monkeypatch.setattr(BACKTEST, "fit_many", fit_many)
+    folder = {"results": tmp_path, "baselines": False}
+    result(models=["skaling"], cuts=[1e21], **folder)
+    result(models=["skaling"], cuts=[1e20, 1e21], **folder)
+    result(models=["chinchilla", "skaling"], cuts=[1e20, 1e21], **folder)
+    with pytest.raises(ValueError, match=r"other runs, .* are of another version of bayescale"):
+        result(models=["chinchilla", "skaling"], cuts=[1e20, 1e21], random_seed=1, **folder)
 
 
 def test_close_cuts_have_fits_of_their_own(sampled, monkeypatch: pytest.MonkeyPatch) -> None:

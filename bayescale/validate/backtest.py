@@ -3,6 +3,7 @@
 Beside each model stand the forecasts that it has to beat: the last loss stays, and the same law by least squares.
 """
 
+import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def backtest(
     draws, chains : int
         Of each fit.
     random_seed : int
-        Same seed, same numbers, however the fits are run.
+        Same seed, same numbers of a model at a cut, however the fits are run and whatever others there are.
     workers, executor, results, progress
         As for :func:`bayescale.inference.many.fit_many`.
 
@@ -127,13 +128,13 @@ def backtest(
             f"{model.name} up to {_exact(split.cut)} {by}",
             split.train,
             model,
-            _seed(random_seed, place, index),
+            _seed(random_seed, model.name, _exact(split.cut)),
             draws=draws,
             chains=chains,
             aside=split.ahead,
         )
-        for place, model in enumerate(chosen)
-        for index, split in enumerate(splits)
+        for model in chosen
+        for split in splits
     ]
     outcomes = fit_many(
         jobs,
@@ -162,10 +163,10 @@ def backtest(
         for law in laws
         for split in splits
     }
-    for index, split in enumerate(splits if laws else []):
+    for split in splits if laws else []:
         ahead = _with_logs(split.ahead, laws[0])
         told = [law for law in laws if not few[_least_squares(law), split.cut]]
-        for name, forecast in _simple(split, laws[0], told, _seed(random_seed, len(chosen), index)):
+        for name, forecast in _simple(split, laws[0], told, _seed(random_seed, _exact(split.cut))):
             tables[name, split.cut] = _scored(forecast, ahead, random_seed)
     forecasts = _forecasts(names, splits, tables)
     result = (
@@ -378,8 +379,10 @@ def _exact(cut: float) -> str:
     return short if float(short) == cut else repr(cut)
 
 
-def _seed(random_seed: int, *place: int) -> int:
-    return int(np.random.SeedSequence([random_seed, *place]).generate_state(1)[0])
+def _seed(random_seed: int, *of: str) -> int:
+    """Seed by name, not by place: a folder of results goes on with another model or a lower cut."""
+    words = [zlib.crc32(word.encode()) for word in of]
+    return int(np.random.SeedSequence([random_seed, *words]).generate_state(1)[0])
 
 
 def _least_squares(model: Model) -> str:
