@@ -19,6 +19,7 @@ import bayescale as bs
 from bayescale.cli import app
 from bayescale.cli.render_backtest import backtest_facts, backtest_table
 from bayescale.forecast import predict
+from bayescale.inference.kept import open_kept
 from bayescale.inference.many import Job, Outcome
 from bayescale.model import DISTRIBUTIONS, Model, Prior, shipped
 from bayescale.notes import get_notes
@@ -176,6 +177,24 @@ def test_persistence_repeats_the_largest_run() -> None:
     assert found.scale.item() == pytest.approx(np.sqrt(np.mean(steps**2)))
 
 
+def test_persistence_knows_no_order_among_runs_of_one_scale() -> None:
+    runs, _ = isoflop()
+    runs = runs.assign(flops=6 * runs["params"] * runs["tokens"])
+    found = baselines.persistence(runs, runs.isel(run=[0]))
+    for seed in range(3):
+        mixed = runs.isel(run=np.random.default_rng(seed).permutation(40))
+        again = baselines.persistence(mixed, runs.isel(run=[0]))
+        assert again.scale.item() == pytest.approx(found.scale.item(), rel=1e-12)
+        assert again.location.item() == pytest.approx(found.location.item(), rel=1e-12)
+    budgets = np.log(runs["loss"].values).reshape(5, 8)
+    within = np.mean((budgets - budgets.mean(axis=1, keepdims=True)) ** 2)
+    steps = np.diff(budgets.mean(axis=1))
+    assert found.scale.item() == pytest.approx(np.sqrt(np.mean(steps**2) + within))
+    one = runs.isel(run=slice(0, 8))
+    alone = baselines.persistence(one, one).scale.item()
+    assert alone == pytest.approx(np.log(one["loss"].values).std())
+
+
 def test_least_squares_finds_the_published_minimum(data_dir: Path) -> None:
     runs = bs.read_runs(data_dir / "epoch_chinchilla.csv")
     runs = runs.isel(run=runs["epoch_excluded"].values == 0)
@@ -271,6 +290,60 @@ def test_default_cuts_leave_enough_on_both_sides(steps: list[int]) -> None:
         assert (values > cut).sum() >= 3
 
 
+def isoflop(rounded: float = 0.0) -> tuple[xr.Dataset, np.ndarray]:
+    """Eight sizes of each of five budgets, whose compute is what params and tokens make; and the budgets."""
+    budgets = np.repeat([1e18, 3e18, 1e19, 3e19, 1e20], 8)
+    params = np.sqrt(budgets / 120) * np.tile(np.geomspace(0.4, 2.5, 8), 5)
+    tokens = budgets / (6 * params)
+    tokens = np.rint(tokens / rounded) * rounded if rounded else tokens
+    loss = TRUTH["E"] + TRUTH["A"] / params ** TRUTH["alpha"] + TRUTH["B"] / tokens ** TRUTH["beta"]
+    columns = {"params": params, "tokens": tokens, "loss": loss}
+    return xr.Dataset({name: ("run", values) for name, values in columns.items()}), budgets
+
+
+@pytest.mark.parametrize("rounded", [0.0, 2.0**20])
+def test_runs_of_one_budget_stay_on_one_side_of_a_cut(sampled, rounded: float) -> None:
+    runs, budgets = isoflop(rounded)
+    flops = 6 * runs["params"].values * runs["tokens"].values
+    assert np.unique(flops).size > 5
+    cuts = default_cuts(flops)
+    assert [f"{cut:.2g}" for cut in cuts] == ["3e+18", "1e+19", "3e+19"]
+    for cut in cuts:
+        assert len(set(budgets[flops <= cut]) & set(budgets[flops > cut])) == 0
+    if rounded == 0:
+        found = backtest(runs, ["skaling"], cuts=[1e18, 3e18, 1e19, 3e19], baselines=False)
+        assert found["training"].values.tolist() == [8, 16, 24, 32]
+
+
+def test_a_folder_of_results_takes_lower_cuts_and_other_models(
+    sampled, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fit_many(jobs: Sequence[Job], *, results: Path, **how: object) -> list[Outcome]:
+        open_kept(results, jobs, how["then"])
+        return quick(jobs, **how)
+
+    monkeypatch.setattr(BACKTEST, "fit_many", fit_many)
+    folder = {"results": tmp_path, "baselines": False}
+    result(models=["skaling"], cuts=[1e21], **folder)
+    result(models=["skaling"], cuts=[1e20, 1e21], **folder)
+    result(models=["chinchilla", "skaling"], cuts=[1e20, 1e21], **folder)
+    with pytest.raises(ValueError, match=r"other runs, .* are of another version of bayescale"):
+        result(models=["chinchilla", "skaling"], cuts=[1e20, 1e21], random_seed=1, **folder)
+
+
+def test_close_cuts_have_fits_of_their_own(sampled, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+
+    def fit_many(jobs: Sequence[Job], **how: object) -> list[Outcome]:
+        names.extend(job.name for job in jobs)
+        return quick(jobs, **how)
+
+    monkeypatch.setattr(BACKTEST, "fit_many", fit_many)
+    result(models=["skaling"], cuts=[1e20, 1.0000001e20, 1.5e21], baselines=False)
+    ends = [name.removeprefix("skaling up to ") for name in names]
+    assert ends == ["1e+20 flops", "1.0000001e+20 flops", "1.5e+21 flops"]
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
@@ -286,13 +359,41 @@ def test_default_cuts_leave_enough_on_both_sides(steps: list[int]) -> None:
                 "models": ["skaling-drift-families"],
                 "cuts": [1e20],
             },
-            "up to cut 1e\\+20: .* all runs are of one: 'a'",
+            "up to cut 1e\\+20: .* all runs are of one: 'a'.*; or cut higher",
+        ),
+        (
+            {"runs": sweep().assign(family=("run", np.append(np.full(39, "a"), "b")))},
+            "up to cut .* all runs are of one: 'a'",
         ),
         (
             {"runs": sweep().assign(loss=sweep()["loss"].where(sweep()["run"] != 37))},
             r"column 'loss' must be positive and finite; see rows 38 \(nan\)",
         ),
         ({"models": ["pass-at-k"]}, "needs column 'samples'"),
+        ({"cuts": []}, r"cuts = \[\]: expected one finite number or more in a list"),
+        ({"cuts": 1e21}, r"cuts = 1e\+21: expected one finite number"),
+        ({"cuts": "1e21"}, "cuts = '1e21': expected one finite number"),
+        ({"cuts": [np.nan]}, r"cuts = \[nan\]: expected one finite number"),
+        ({"runs": sweep().to_dataframe()}, "runs: expected the Dataset .* got a DataFrame"),
+        ({"random_seed": -1}, "random_seed = -1: expected a whole number from 0"),
+        ({"random_seed": None}, "random_seed = None: expected a whole number from 0"),
+        ({"random_seed": 1.5}, "random_seed = 1.5: expected a whole number from 0"),
+        ({"draws": 150.5}, "draws=150.5: expected a whole number"),
+        (
+            {"models": [Model.load("chinchilla").changed(name="persistence")]},
+            "'persistence' is the name of a forecast to beat",
+        ),
+        (
+            {"models": [Model.load("chinchilla").changed(name="least squares (chinchilla)")]},
+            "is the name of a forecast to beat",
+        ),
+        (
+            {
+                "runs": sweep().assign(flops=sweep()["flops"].where(sweep()["run"] != 3)),
+                "models": ["chinchilla"],
+            },
+            r"column 'flops', which says how large .* see rows 4 \(nan\)",
+        ),
         ({"input": "steps"}, "input = 'steps' is not a column of numbers"),
         ({"runs": sweep(9)}, "9 runs: no cut leaves at least 10 runs to fit"),
         ({"runs": sweep().drop_vars("loss")}, "a backtest needs losses"),
@@ -305,6 +406,15 @@ def test_what_makes_no_sense_is_refused_before_anything_is_fitted(
     monkeypatch.setattr(BACKTEST, "fit_many", lambda *_, **__: pytest.fail("fitted"))
     with pytest.raises(ValueError, match=message):
         backtest(**{"runs": sweep(), **asked})
+
+
+def test_cuts_by_default_are_those_that_leave_what_a_fit_takes(sampled) -> None:
+    """The smaller runs are of one family, which no cut was chosen to hold out."""
+    runs = sweep().assign(family=("run", np.repeat(["old", "new"], 20)))
+    found = backtest(runs, baselines=False)
+    assert found["model"].values[0] == "skaling-drift-families"
+    assert 1 <= found.sizes["cut"] < len(default_cuts(runs["flops"].values))
+    assert (found["training"] > 20).all()
 
 
 def test_a_cut_may_leave_what_a_fit_takes(sampled, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -466,6 +576,18 @@ def test_checkpoints_held_out_count_as_their_runs(sampled) -> None:
     assert recalibration(found, "skaling-drift").runs == np.unique(names[20:]).size
     (note,) = [note for note in get_notes(found) if note.code == "checkpoints"]
     assert note.message.startswith("the 20 rows held out are checkpoints of 2 runs")
+    # Of one of them ten rows were fitted.
+    assert "1 of 2 runs held out were fitted up to an earlier checkpoint" in note.message
+    assert "give a table of the last row of each run" in note.advice
+    whole = result(runs=runs.assign(run_id=("run", np.repeat(["a", "b", "c", "d"], 10))))
+    (note,) = [note for note in get_notes(whole) if note.code == "checkpoints"]
+    assert "earlier checkpoint" not in note.message
+    # A single row may be what a run that was fitted goes on with.
+    last = runs.assign(run_id=("run", np.append(np.arange(39), 38).astype(str)))
+    (note,) = [
+        note for note in get_notes(result(runs=last, cuts=[9e21])) if note.code == "checkpoints"
+    ]
+    assert note.message.startswith("1 of 1 runs held out")
     assert "checkpoints" not in [note.code for note in get_notes(result())]
 
 
@@ -483,9 +605,14 @@ def test_losses_all_on_one_side_of_their_forecasts_are_told(
 ) -> None:
     runs = np.arange(pits.size)
     found = xr.Dataset(
-        {"pit": ("forecast", pits)}
-        | dict.fromkeys(("of_run", "of_run_id"), ("forecast", runs))
-        | {"of_model": ("forecast", np.full(pits.size, "law"))}
+        {
+            "pit": ("forecast", pits),
+            **dict.fromkeys(("of_run", "of_run_id"), ("forecast", runs)),
+            "of_model": ("forecast", np.full(pits.size, "law")),
+            "of_cut": ("forecast", np.full(pits.size, 1e20)),
+            "converged": (("model", "cut"), [[True]]),
+        },
+        {"model": ["law"], "cut": [1e20]},
     )
     told = _aside(found, "law")
     assert (said in told[0]) if said else not told
@@ -521,6 +648,24 @@ def test_a_failed_fit_leaves_the_others(sampled) -> None:
     assert np.isfinite(found["mean_lpd"].sel(model="skaling")).all()
     assert not found["converged"].sel(model="skaling-drift", cut=1e20)
     assert any("1 of 4 fits failed" in line for line in verdict(found))
+
+
+def test_least_squares_has_no_say_where_parameters_go_through_the_runs(sampled) -> None:
+    """Its residuals vanish, and it gave held-out losses a density of exp(-378827349)."""
+    flops = sweep()["flops"].values
+    found = result(models=["chinchilla"], cuts=[flops[6], flops[20]])
+    name = "least squares (chinchilla)"
+    assert found["status"].sel(model=name).values.tolist() == ["left out", "done"]
+    assert "needs 8 runs to tell their scatter; there are 7" in str(found["error"].values)
+    assert set(found["of_cut"].values[found["of_model"].values == name]) == {flops[20]}
+    assert found["converged"].all()
+    told = "\n".join(verdict(found))
+    assert f"{name}: left out where too few runs" in told
+    assert "fits failed" not in told
+    alone = result(models=["chinchilla"], cuts=[flops[6]])
+    assert np.isnan(alone["mean_lpd"].sel(model=name)).all()
+    assert isinstance(plot_backtest(alone), Figure)
+    backtest_table(backtest_facts(alone))
 
 
 def test_nothing_but_failures_is_an_error(sampled) -> None:

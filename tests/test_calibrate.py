@@ -203,3 +203,23 @@ def test_stored_ranks_are_even() -> None:
     )
     rejected = {name: value for name, value in found.items() if value < 0.01 / len(found)}
     assert rejected == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"design": None}, "runs: expected the Dataset .* got a NoneType"),
+        ({"lacking": "loss"}, "model 'chinchilla' needs losses"),
+        ({"simulations": 2.5}, "simulations = 2.5: expected a whole number of data sets"),
+        ({"simulations": 0}, "simulations = 0: expected a whole number of data sets"),
+        ({"random_seed": -3}, "random_seed = -3: expected a whole number"),
+        ({"random_seed": None}, "random_seed = None: expected a whole number"),
+        ({"draws": 50}, "draws=50: convergence cannot be judged"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(simulate, asked: dict, message: str) -> None:
+    given = {"design": simulate(4, seed=1), "simulations": 2, **asked}
+    lacking = given.pop("lacking", None)
+    given["design"] = given["design"].drop_vars(lacking) if lacking else given["design"]
+    with pytest.raises(ValueError, match=message):
+        calibrate(model="chinchilla", **given)

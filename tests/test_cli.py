@@ -1268,31 +1268,49 @@ def test_the_verdict_on_one_run_is_that_it_cannot_tell(table: Path, backtested: 
     assert [each["width"] for each in found["recalibration"]] == ["untold", "untold"]
 
 
-@pytest.mark.parametrize(("gap", "lost"), [(0.5, False), (5.0, True)])
-def test_a_model_loses_to_a_baseline_by_more_than_two_errors(gap: float, lost: bool) -> None:
+@pytest.mark.parametrize(
+    ("gaps", "runs", "scatter", "said"),
+    [
+        ((5.0, 5.0), 8, 2.0, "It loses to persistence: not recommended"),
+        ((0.5, 0.5), 8, 2.0, None),
+        # Less than a tenth of a nat a run is nothing, however certain.
+        ((0.05, 0.05), 8, 0.01, None),
+        ((5.0,), 8, 2.0, "one cut, whose runs share the errors of its fits, cannot tell whether"),
+        ((9.0, -1.0), 8, 2.0, "the cuts disagree whether persistence forecasts better"),
+        ((5.0, 5.0), 4, 0.5, "4 runs, fewer than 8, cannot tell whether persistence forecasts"),
+        # Two standard errors, which mean little on two runs.
+        ((5.0, 5.0), 2, 2.0, None),
+    ],
+)
+def test_a_model_loses_to_a_baseline_if_runs_and_cuts_enough_say_so(
+    gaps: tuple[float, ...], runs: int, scatter: float, said: str | None
+) -> None:
     from bayescale.validate import verdict
 
-    own, other = np.zeros(8), gap + np.tile([-2.0, 2.0], 4)
-    names, runs = ["power", "persistence"], np.arange(8)
+    names, cuts = ["power", "persistence"], [1e21, 2e21][: len(gaps)]
+    other = np.add.outer(gaps, np.tile([-scatter, scatter], runs // 2)).ravel()
     both = ("model", "cut")
+    size = 2 * other.size
     found = xr.Dataset(
         {
-            "of_model": ("forecast", np.repeat(names, 8)),
-            "of_cut": ("forecast", np.full(16, 1e21)),
-            "of_run": ("forecast", np.tile(runs, 2)),
-            "of_run_id": ("forecast", np.tile(runs.astype(str), 2)),
-            "lpd": ("forecast", np.concatenate([own, other])),
-            "pit": ("forecast", np.full(16, 0.5)),
-            "decades_beyond": ("forecast", np.full(16, 0.5)),
+            "of_model": ("forecast", np.repeat(names, other.size)),
+            "of_cut": ("forecast", np.tile(np.repeat(cuts, runs), 2)),
+            "of_run": ("forecast", np.tile(np.arange(runs), 2 * len(cuts))),
+            "of_run_id": ("forecast", np.tile(np.arange(runs).astype(str), 2 * len(cuts))),
+            "lpd": ("forecast", np.concatenate([np.zeros(other.size), other])),
+            "pit": ("forecast", np.full(size, 0.5)),
+            "decades_beyond": ("forecast", np.full(size, 0.5)),
             "is_fit": ("model", [True, False]),
-            "status": (both, np.full((2, 1), "done")),
-            "converged": (both, np.full((2, 1), True)),
+            "status": (both, np.full((2, len(cuts)), "done")),
+            "converged": (both, np.full((2, len(cuts)), True)),
         },
-        {"model": names, "cut": [1e21]},
+        {"model": names, "cut": cuts},
     )
     told = "\n".join(verdict(found))
-    assert f"below persistence by {gap:.2f} ± 0.76" in told
-    assert ("It loses to persistence: not recommended" in told) == lost
+    assert f"below persistence by {np.mean(gaps):.2f} ±" in told
+    assert ("not recommended" in told) == (said is not None and "not recommended" in said)
+    assert said in told if said else "forecasts better" not in told
+    assert "these shares and densities" in told
 
 
 def test_the_demonstration_tells_and_writes(

@@ -13,7 +13,14 @@ from bayescale.plots import plot_backtest
 from bayescale.rates import Rates
 from bayescale.validate import score
 from bayescale.validate.score import Predictive, RatePredictive
-from bayescale.validate.verdict import NOMINAL, calibration, honest_range, summarise_backtest
+from bayescale.validate.verdict import (
+    NOMINAL,
+    calibration,
+    honest_range,
+    recalibration,
+    summarise_backtest,
+    verdict,
+)
 
 
 def test_the_known_error_of_a_checkpoint_counts_once() -> None:
@@ -95,7 +102,12 @@ def forecasts(counts: dict[str, int]) -> xr.Dataset:
         },
     }
     table = {name: ("forecast", each) for name, each in columns.items()}
-    return xr.Dataset(table, {"model": list(counts), "cut": [1e20]})
+    facts = {
+        "is_fit": ("model", np.full(len(counts), True)),
+        "status": (("model", "cut"), np.full((len(counts), 1), "done")),
+        "converged": (("model", "cut"), np.full((len(counts), 1), True)),
+    }
+    return xr.Dataset(table | facts, {"model": list(counts), "cut": [1e20]})
 
 
 def test_the_band_of_a_model_is_that_of_the_runs_that_it_forecast() -> None:
@@ -108,6 +120,57 @@ def test_the_band_of_a_model_is_that_of_the_runs_that_it_forecast() -> None:
     assert all(np.isnan(each.sel(model="none")).all() for each in found.values())
 
 
+def cuts_of(pits: list[np.ndarray], converged: list[bool]) -> xr.Dataset:
+    """A backtest of one model, of the same runs at every cut."""
+    at = 1e20 * 2.0 ** np.arange(len(pits))
+    parts = []
+    for cut, values in zip(at, pits, strict=True):
+        found = forecasts({"law": values.size}).drop_dims("cut").drop_vars(["model", "is_fit"])
+        parts.append(found.assign(pit=("forecast", values), of_cut=found["of_cut"] * 0 + cut))
+    facts = {
+        "is_fit": ("model", [True]),
+        "status": (("model", "cut"), np.full((1, at.size), "done")),
+        "converged": (("model", "cut"), [converged]),
+    }
+    return xr.concat(parts, "forecast").assign(facts).assign_coords(model=["law"], cut=at)
+
+
+def test_fits_that_did_not_converge_have_no_say_in_the_verdict() -> None:
+    even, missed = np.linspace(0.04, 0.96, 20), np.full(20, 0.999)
+    alone, both = cuts_of([even], [True]), cuts_of([even, missed], [True, False])
+    assert verdict(both)[:-1] == verdict(alone)
+    assert "1 of 2 fits did not converge: do not use their scores" in verdict(both)[-1]
+    assert recalibration(both, "law") == recalibration(alone, "law")
+    xr.testing.assert_identical(calibration(both), calibration(alone))
+    # With none that converged something is said all the same.
+    none = cuts_of([missed, missed], [False, False])
+    assert recalibration(none, "law").width == "too narrow"
+
+
+def test_cuts_that_miss_in_opposite_ways_are_not_fine() -> None:
+    even = np.linspace(0.02, 0.98, 12)
+    narrow, wide = np.where(even < 0.5, 0.1, 0.9), np.linspace(0.3, 0.7, 12)
+    narrow[0] = wide[0] = 0.6
+    found = recalibration(cuts_of([narrow, wide], [True, True]), "law", 0.5)
+    assert found.low <= found.share <= found.high
+    assert (found.width, found.apart) == ("uneven", ((1e20, pytest.approx(1 / 12)), (2e20, 1.0)))
+    told = verdict(cuts_of([narrow, wide], [True, True]))
+    assert any("but 8 % above 1e+20, 100 % above 2e+20" in line for line in told)
+    assert recalibration(cuts_of([even, even], [True, True]), "law", 0.5).width == "fine"
+
+
+def test_a_run_counts_once_however_many_cuts_it_is_held_out_at() -> None:
+    """Of 12 runs one is forecast from three cuts, the others from one; the band is that of 12."""
+    found = cuts_of([np.linspace(0.2, 0.8, 12), np.full(12, 0.99), np.full(12, 0.5)], [True] * 3)
+    found = found.isel(forecast=np.r_[0:12, 12, 24])
+    share = (11 + 2 / 3) / 12
+    judged = recalibration(found, "law")
+    assert (judged.share, judged.runs) == (pytest.approx(share), 12)
+    told = calibration(found).sel(nominal=0.9).isel(model=0)
+    assert float(told["calibration"]) == pytest.approx(share)
+    assert (told["calibration_low"], told["calibration_high"]) == honest_range(0.9, 12)
+
+
 def test_the_largest_runs_are_one_at_least() -> None:
     backtested = forecasts({"all": 20})
     largest = summarise_backtest(backtested, largest=1)
@@ -118,7 +181,7 @@ def test_the_largest_runs_are_one_at_least() -> None:
 
 
 def test_losses_far_off_do_not_flatten_the_others() -> None:
-    backtested = forecasts({"all": 40}).assign(is_fit=("model", [True]))
+    backtested = forecasts({"all": 40})
     loss = np.full(40, 2.03)
     loss[[3, 7]] = 20.0, 0.2
     backtested["observed"] = "forecast", loss

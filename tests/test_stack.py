@@ -225,6 +225,11 @@ def test_a_stack_is_saved_whole(both: xr.DataTree, tmp_path) -> None:
         (lambda fits: stack(fits, weights={"low": np.nan, "high": 1.0}), "one finite number"),
         (lambda fits: stack(fits, weights={"low": 0.0, "high": 0.0}), "not zero for all"),
         (lambda fits: stack(fits, weights={"low": -1.0, "high": 1.0}), "zero or more"),
+        (lambda fits: stack(fits, weights={"low": "a", "high": 1.0}), "got {'low': 'a'"),
+        (lambda fits: stack(fits, weights={"low": None, "high": 1.0}), "got {'low': None"),
+        (lambda fits: stack(fits, weights=[0.5, 0.5]), r"give a mapping .* got \[0.5, 0.5\]"),
+        (lambda fits: stack(fits, cuts=[]), r"cuts = \[\]: expected one finite number"),
+        (lambda fits: stack(fits, cuts=1e21), "cuts = 1e.21: expected one finite number"),
         (
             lambda fits: stack({"a": stack(fits, weights={"low": 1, "high": 1}), "b": fits["low"]}),
             "'a' is a stack itself",

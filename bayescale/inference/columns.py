@@ -54,7 +54,7 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
             continue
         wrong = ~(np.isfinite(values) & (values > 0))
         if wrong.any():
-            told = f"{_rows(wrong, values)}. Drop or fix them"
+            told = f"{name_rows(wrong, values)}. Drop or fix them"
             rates = np.isposinf(values[wrong]) | (values[wrong] == 0)
             if column == "loss" and rates.all() and "BetaBinomial" in model.law_object.noises:
                 told += "; rates of all or none need their trials, with dist = 'BetaBinomial' in [noise]"
@@ -63,7 +63,7 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
             )
     for name, outside, bound in model.law_object.outside(law_inputs(runs, model)):
         column = model.inputs[name]
-        told = _rows(outside, runs[column].values.astype(float))
+        told = name_rows(outside, runs[column].values.astype(float))
         raise ValueError(
             f"{where}: column {described[column]} must be {bound}; see rows {told}. Drop or fix them"
         )
@@ -97,7 +97,7 @@ def check_columns(runs: xr.Dataset, model: Model) -> None:
         if "" in found:
             raise ValueError(
                 f"{where}: model {model.name!r} pools over column {over!r}, which is empty in some runs; see rows "
-                f"{_rows(names == '')}. Name what every run is of, or drop these rows"
+                f"{name_rows(names == '')}. Name what every run is of, or drop these rows"
             )
         if found.size < 2:
             raise ValueError(
@@ -130,7 +130,7 @@ def _check_known(runs: xr.Dataset, model: Model, column: str, where: str) -> Non
     if wrong.any():
         raise ValueError(
             f"{where}: column {column!r}, the known standard deviation of each loss, must be finite and not negative; "
-            f"see rows {_rows(wrong, values)}. Fix them, or leave them empty where it is not known"
+            f"see rows {name_rows(wrong, values)}. Fix them, or leave them empty where it is not known"
         )
 
 
@@ -161,7 +161,7 @@ def _check_rate(runs: xr.Dataset, model: Model, where: str) -> None:
         advice = "; rates of all or none need their trials, with dist = 'BetaBinomial'"
     raise ValueError(
         f"{where}: noise {noise.dist} of model {model.name!r} takes a column 'loss' of {what}; see rows "
-        f"{_rows(~within)}{advice}"
+        f"{name_rows(~within)}{advice}"
     )
 
 
@@ -172,7 +172,7 @@ def _check_trials(runs: xr.Dataset, column: str, where: str, counted: np.ndarray
     if wrong.any():
         raise ValueError(
             f"{where}: column {column!r} must hold whole numbers of trials above zero; see rows "
-            f"{_rows(wrong, trials)}. Fix them, or name the column that holds the trials"
+            f"{name_rows(wrong, trials)}. Fix them, or name the column that holds the trials"
         )
 
 
@@ -224,7 +224,7 @@ def _check_scores(runs: xr.Dataset, model: Model, tasks: Tasks, where: str) -> N
                 "; scores of all or none need their trials, with dist = 'BetaBinomial'" * open_ends
             )
             raise ValueError(
-                f"{where}: column {name!r} must hold scores {between}; see rows {_rows(wrong)}{advice}"
+                f"{where}: column {name!r} must hold scores {between}; see rows {name_rows(wrong)}{advice}"
             )
         if np.isfinite(values).sum() < 3:
             raise ValueError(
@@ -241,7 +241,7 @@ def _near(column: str, runs: xr.Dataset, *, taken: tuple[str, ...] = ()) -> str:
     return f"Did you mean {' or '.join(map(repr, found))}? " if found else ""
 
 
-def _rows(wrong: np.ndarray, values: np.ndarray | None = None) -> str:
+def name_rows(wrong: np.ndarray, values: np.ndarray | None = None) -> str:
     """The first of some rows, counted from one as a reader does, with what they hold."""
     rows = np.flatnonzero(wrong)
     told = [f"{row + 1}" + ("" if values is None else f" ({values[row]:g})") for row in rows[:8]]

@@ -303,9 +303,13 @@ class _Settings:
 
 def check_settings(draws: int, chains: int, sampler: str, random_seed: int | None) -> None:
     """Raise ValueError unless a fit can be made with these settings; see :func:`fit`."""
-    if random_seed is not None and not 0 <= random_seed < 2**32:
-        raise ValueError(f"random_seed = {random_seed}: expected a whole number from 0 to 2^32 - 1")
+    if random_seed is not None and not (_whole(random_seed) and 0 <= random_seed < 2**32):
+        raise ValueError(
+            f"random_seed = {random_seed!r}: expected a whole number from 0 to 2^32 - 1"
+        )
     for name, given, least in (("draws", draws, 100), ("chains", chains, 2)):
+        if not _whole(given):
+            raise ValueError(f"{name}={given!r}: expected a whole number of {least} or more")
         if given < least:
             raise ValueError(
                 f"{name}={given}: convergence cannot be judged with fewer than {least} {name}"
@@ -314,6 +318,10 @@ def check_settings(draws: int, chains: int, sampler: str, random_seed: int | Non
         raise ValueError(
             f"unknown sampler {sampler!r}: expected one of {', '.join(get_args(SamplerName))}"
         )
+
+
+def _whole(given: object) -> bool:
+    return np.asarray(given).dtype.kind in "iu"
 
 
 _COMPILED: dict[tuple[object, ...], Compiled] = {}

@@ -278,8 +278,8 @@ def _compare(
         if found["experiment"] == experiment_hash([jobs[name] for name in found["jobs"]], then):
             return
         differs = (
-            "its jobs have the same names, but other runs, models, laws, seeds or settings, or something else was "
-            "made of each fit"
+            "its jobs have the same names, but other runs, models, laws, seeds or settings, are of another version of "
+            "bayescale, or something else was made of each fit"
         )
     else:
         added = [name for name in jobs if name not in found["jobs"]]

@@ -3,6 +3,7 @@
 Beside each model stand the forecasts that it has to beat: the last loss stays, and the same law by least squares.
 """
 
+import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ import xarray as xr
 
 from bayescale.cost import training_flops
 from bayescale.inference.arrays import log_losses
-from bayescale.inference.columns import check_columns
+from bayescale.inference.columns import check_columns, check_table, name_rows
+from bayescale.inference.fit import check_settings
 from bayescale.inference.many import Job, Outcome, fit_many
 from bayescale.inference.minima import fill_minima
 from bayescale.model import ONE_INPUT, Model, default_model, shipped, with_input
@@ -28,6 +30,8 @@ __all__ = ["backtest", "default_cuts"]
 DEFAULT_CUTS = 4
 TRAINING_LEAST, TRAINING_SHARE, HELD_OUT_LEAST = 10, 0.4, 3
 PERSISTENCE = "persistence"
+#: Relative: a run at a cut is one to fit, where its compute is 6 * params * tokens with what rounding leaves of it too.
+ROUNDING = 1e-9
 
 
 def backtest(
@@ -55,16 +59,18 @@ def backtest(
         By default the model that :func:`bayescale.fit` takes for these columns, and the same without drift.
     cuts : sequence of float, optional
         Runs up to each cut are fitted, larger ones held out. By default up to four, evenly spaced in log scale, that
-        leave at least ten runs and 40 % of all to fit, and three to forecast.
+        leave at least ten runs and 40 % of all to fit, to which every model can be fitted, and three to forecast; runs
+        within 1 % are of one scale, and stay together.
     input : str, optional
         Column that says how large a run is; by default ``flops`` [FLOP], taken as 6 * params * tokens if only these
         are there, or else the one input that there is.
     baselines : bool
-        Also forecast by persistence, and by least squares for each law; not once a fit was interrupted.
+        Also forecast by persistence, and by least squares for each law, unless a cut leaves fewer than three runs more
+        than the law has parameters (``status`` is then "left out"); not once a fit was interrupted.
     draws, chains : int
         Of each fit.
     random_seed : int
-        Same seed, same numbers, however the fits are run.
+        Same seed, same numbers of a model at a cut, however the fits are run and whatever others there are.
     workers, executor, results, progress
         As for :func:`bayescale.inference.many.fit_many`.
 
@@ -82,9 +88,10 @@ def backtest(
     Raises
     ------
     ValueError
-        If a cut leaves fewer than three runs to fit or none to forecast, a model is unknown, or the table, or the part
-        of it that is fitted, cannot feed one, as :func:`bayescale.fit` would say; if ``results`` is a file or holds
-        another backtest, or no Dask scheduler answers.
+        If a cut leaves fewer than three runs to fit or none to forecast, a model is unknown or has the name of a
+        baseline, or the table, or the part of it that is fitted, cannot feed one, as :func:`bayescale.fit` would say;
+        if cuts or a setting make no sense, ``results`` is a file or holds another backtest, or no Dask scheduler
+        answers.
     KeyboardInterrupt
         If it is interrupted before any fit has ended.
 
@@ -96,8 +103,12 @@ def backtest(
     >>> int(found["held_out"][0]), bool(found["converged"][0, 0])
     (18, True)
     """
+    check_asked(runs, draws, chains, random_seed)
+    typed = None if cuts is None else _typed(cuts)
     # Before a column of compute is added: a model takes the column that it takes in a fit.
     chosen = _models(runs, models)
+    if baselines:
+        _check_names(chosen)
     runs, by = _with_scale(runs, input)
     # Tables that were put together have their row numbers twice, which would count two runs as one.
     if "run" not in runs.coords or not runs.get_index("run").is_unique:
@@ -106,23 +117,24 @@ def backtest(
     for model in chosen:
         check_columns(runs, model)
     values = runs[by].values.astype(float)
-    cuts = default_cuts(values) if cuts is None else sorted({float(cut) for cut in cuts})
-    splits = [_Split.at(runs, by, cut) for cut in cuts]
-    for model in chosen:
+    if typed is None:
+        splits = _feeding([_Split.at(runs, by, cut) for cut in default_cuts(values)], chosen)
+    else:
+        splits = [_Split.at(runs, by, cut) for cut in typed]
         for split in splits:
-            _check(model, split)
+            _check(chosen, split)
     jobs = [
         Job(
-            f"{model.name} up to {split.cut:.6g} {by}",
+            f"{model.name} up to {_exact(split.cut)} {by}",
             split.train,
             model,
-            _seed(random_seed, place, index),
+            _seed(random_seed, model.name, _exact(split.cut)),
             draws=draws,
             chains=chains,
             aside=split.ahead,
         )
-        for place, model in enumerate(chosen)
-        for index, split in enumerate(splits)
+        for model in chosen
+        for split in splits
     ]
     outcomes = fit_many(
         jobs,
@@ -143,16 +155,22 @@ def backtest(
     stopped = any(outcome.status == "interrupted" for outcome in outcomes)
     laws = list({model.law: model for model in reversed(chosen)}.values())
     laws = laws if baselines and not stopped else []
-    simple_names: list[str] = []
-    for index, split in enumerate(splits if laws else []):
+    names = [model.name for model in chosen]
+    if laws:
+        names += [*(_least_squares(law) for law in laws), PERSISTENCE]
+    few = {
+        (_least_squares(law), split.cut): simple.too_few(split.train.sizes["run"], law)
+        for law in laws
+        for split in splits
+    }
+    for split in splits if laws else []:
         ahead = _with_logs(split.ahead, laws[0])
-        for name, forecast in _simple(split, laws, _seed(random_seed, len(chosen), index)):
+        told = [law for law in laws if not few[_least_squares(law), split.cut]]
+        for name, forecast in _simple(split, laws[0], told, _seed(random_seed, _exact(split.cut))):
             tables[name, split.cut] = _scored(forecast, ahead, random_seed)
-            simple_names.append(name)
-    names = [*(model.name for model in chosen), *dict.fromkeys(simple_names)]
     forecasts = _forecasts(names, splits, tables)
     result = (
-        _facts(names, splits, fits)
+        _facts(names, splits, fits, few)
         .merge(forecasts)
         .assign_attrs(
             input=by,
@@ -166,7 +184,7 @@ def backtest(
                 [
                     *get_notes(runs),
                     *_notes(fits),
-                    *_checkpoints_note(forecasts),
+                    *_checkpoints_note(splits),
                     *_minima_note(runs, chosen, splits),
                     *_new_groups_note(chosen, splits),
                 ]
@@ -179,6 +197,8 @@ def backtest(
 
 def default_cuts(values: np.ndarray) -> list[float]:
     """Cuts that leave enough to fit and something to forecast, evenly spaced in log scale.
+
+    Runs of one scale, as :func:`bayescale.validate.baselines.same_scale` tells, stay on one side of each.
 
     Parameters
     ----------
@@ -195,7 +215,8 @@ def default_cuts(values: np.ndarray) -> list[float]:
     >>> [float(f"{cut:.3g}") for cut in default_cuts(np.geomspace(1e18, 1e22, 25))]
     [3.16e+19, 1e+20, 6.81e+20, 3.16e+21]
     """
-    found = np.unique(values)
+    scale = simple.same_scale(values)
+    found = np.array([values[scale == number].max() for number in np.unique(scale)])
     training = np.array([(values <= cut).sum() for cut in found])
     least = max(TRAINING_LEAST, int(np.ceil(TRAINING_SHARE * values.size)))
     allowed = found[(training >= least) & (values.size - training >= HELD_OUT_LEAST)]
@@ -210,6 +231,43 @@ def default_cuts(values: np.ndarray) -> list[float]:
     return [float(allowed[index]) for index in sorted(set(place.clip(0)))]
 
 
+def check_asked(runs: xr.Dataset, draws: int, chains: int, random_seed: int | None) -> None:
+    """Raise ValueError unless this is a table of runs, and fits can be made with these settings and made again."""
+    check_table(runs)
+    check_settings(draws, chains, "nutpie", random_seed)
+    if random_seed is None:
+        raise ValueError(
+            "random_seed = None: expected a whole number from 0 to 2^32 - 1, with which the same call gives the same "
+            "numbers"
+        )
+
+
+def _typed(cuts: Sequence[float]) -> list[float]:
+    """Cuts that were given, in order."""
+    given: object = cuts
+    try:
+        found = [] if isinstance(given, str) else sorted({float(cut) for cut in cuts})
+    except (TypeError, ValueError):
+        found = []
+    if not found or not np.isfinite(found).all():
+        raise ValueError(
+            f"cuts = {cuts!r}: expected one finite number or more in a list, such as cuts=[1e20, 1e21]; leave it out "
+            "for some that suit the table"
+        )
+    return found
+
+
+def _check_names(models: Sequence[Model]) -> None:
+    """Raise ValueError if a model has the name of a forecast that it has to beat."""
+    taken = {PERSISTENCE, *(_least_squares(model) for model in models)}
+    for model in models:
+        if model.name in taken:
+            raise ValueError(
+                f"models: {model.name!r} is the name of a forecast to beat; give the model another, or leave those "
+                "out: baselines=False"
+            )
+
+
 @dataclass(frozen=True)
 class _Split:
     """Runs up to a cut, and the larger ones."""
@@ -222,7 +280,8 @@ class _Split:
     @classmethod
     def at(cls, runs: xr.Dataset, by: str, cut: float) -> "_Split":
         values = runs[by].values
-        train, ahead = runs.isel(run=values <= cut), runs.isel(run=values > cut)
+        below = values <= cut * (1 + ROUNDING)
+        train, ahead = runs.isel(run=below), runs.isel(run=~below)
         where = f"cut {cut:.4g} ({by} from {values.min():.3g} to {values.max():.3g})"
         if train.sizes["run"] < 3:
             raise ValueError(
@@ -258,8 +317,13 @@ def _with_scale(runs: xr.Dataset, given: str | None) -> tuple[xr.Dataset, str]:
         )
     if "loss" not in runs:
         raise ValueError(f"{where}: a backtest needs losses; add a column 'loss'")
-    if not (np.isfinite(runs[by].values) & (runs[by].values > 0)).all():
-        raise ValueError(f"{where}: column {by!r} must be positive and finite in every run")
+    values = runs[by].values.astype(float)
+    wrong = ~(np.isfinite(values) & (values > 0))
+    if wrong.any():
+        raise ValueError(
+            f"{where}: column {by!r}, which says how large a run is, must be positive and finite; see rows "
+            f"{name_rows(wrong, values)}. Drop or fix them, or name another column: input=..."
+        )
     return runs, by
 
 
@@ -284,30 +348,61 @@ def _models(runs: xr.Dataset, given: Sequence[str | Model] | None) -> list[Model
     return found
 
 
-def _check(model: Model, split: _Split) -> None:
+def _feeding(splits: Sequence[_Split], models: Sequence[Model]) -> list[_Split]:
+    """Splits whose smaller runs can feed every model: those of the first may all be of one family."""
+    found, refused = [], None
+    for split in splits:
+        try:
+            _check(models, split)
+            found.append(split)
+        except ValueError as error:
+            refused = error
+    if refused is not None and not found:
+        raise refused
+    return found
+
+
+def _check(models: Sequence[Model], split: _Split) -> None:
     """Tell before anything is fitted that a model cannot be fitted to a cut."""
-    try:
-        check_columns(split.train, model)
-    except ValueError as error:
-        raise ValueError(f"up to cut {split.cut:.4g}: {error}") from error
+    for model in models:
+        try:
+            check_columns(split.train, model)
+        except ValueError as error:
+            raise ValueError(
+                f"up to cut {split.cut:.4g}: {error}; or cut higher: cuts=[...]"
+            ) from error
 
 
-def _seed(random_seed: int, *place: int) -> int:
-    return int(np.random.SeedSequence([random_seed, *place]).generate_state(1)[0])
+def _exact(cut: float) -> str:
+    """A cut as text that no other cut has."""
+    short = f"{cut:.6g}"
+    return short if float(short) == cut else repr(cut)
 
 
-def _simple(split: _Split, laws: Sequence[Model], seed: int) -> list[tuple[str, Predictive]]:
-    """Forecasts to beat, by name."""
+def _seed(random_seed: int, *of: str) -> int:
+    """Seed by name, not by place: a folder of results goes on with another model or a lower cut."""
+    words = [zlib.crc32(word.encode()) for word in of]
+    return int(np.random.SeedSequence([random_seed, *words]).generate_state(1)[0])
+
+
+def _least_squares(model: Model) -> str:
+    return f"least squares ({model.law})"
+
+
+def _simple(
+    split: _Split, first: Model, laws: Sequence[Model], seed: int
+) -> list[tuple[str, Predictive]]:
+    """Forecasts to beat, by name; the first model tells how losses are read."""
     found = [
         (
-            f"least squares ({model.law})",
+            _least_squares(model),
             simple.least_squares(
                 _with_logs(split.train, model), split.ahead, model, random_seed=seed
             ),
         )
         for model in laws
     ]
-    train = _with_logs(split.train, laws[0])
+    train = _with_logs(split.train, first)
     return [*found, (PERSISTENCE, simple.persistence(train, split.ahead, by=split.by))]
 
 
@@ -375,20 +470,26 @@ def _names(runs: xr.Dataset) -> np.ndarray:
     return np.where(names == "", rows, names)
 
 
-def _checkpoints_note(forecasts: xr.Dataset) -> list[Note]:
-    """The note that several of the rows held out are checkpoints of one run, if they are."""
-    rows, runs = (np.unique(forecasts[name].values).size for name in ("of_run", "of_run_id"))
-    if rows == runs:
-        return []
-    return [
-        Note(
-            "checkpoints",
-            "warning",
-            f"the {rows} rows held out are checkpoints of {runs} run{'s' if runs > 1 else ''}, which a forecast "
-            "misses together: the errors of the scores, taken over rows, are too small",
-            "hold out the last row of each run; the verdict counts runs",
+def _checkpoints_note(splits: Sequence[_Split]) -> list[Note]:
+    """The note that rows held out are checkpoints: several of one run, or the rest of runs that were fitted."""
+    rows = {row for split in splits for row in split.ahead["run"].values}
+    runs = {name for split in splits for name in _names(split.ahead)}
+    seen = {name for split in splits for name in {*_names(split.ahead)} & {*_names(split.train)}}
+    told = []
+    if len(rows) > len(runs):
+        told.append(
+            f"the {len(rows)} rows held out are checkpoints of {len(runs)} run{'s' if len(runs) > 1 else ''}, which a "
+            "forecast misses together: the errors of the scores, taken over rows, are too small"
         )
-    ]
+    if seen:
+        told.append(
+            f"{len(seen)} of {len(runs)} runs held out were fitted up to an earlier checkpoint: to go on with these "
+            "is easier than to foresee runs of which nothing is known, and the scores hold both"
+        )
+    if not told:
+        return []
+    advice = "the verdict counts runs; to judge forecasts of new ones, give a table of the last row of each run"
+    return [Note("checkpoints", "warning", "; ".join(told), advice)]
 
 
 def _minima_note(runs: xr.Dataset, models: Sequence[Model], splits: Sequence[_Split]) -> list[Note]:
@@ -443,19 +544,24 @@ def _new_groups_note(models: Sequence[Model], splits: Sequence[_Split]) -> list[
 
 
 def _facts(
-    names: Sequence[str], splits: Sequence[_Split], fits: Mapping[tuple[str, float], Outcome]
+    names: Sequence[str],
+    splits: Sequence[_Split],
+    fits: Mapping[tuple[str, float], Outcome],
+    few: Mapping[tuple[str, float], str],
 ) -> xr.Dataset:
-    """What was fitted to what, and what became of it."""
+    """What was fitted to what, and what became of it; ``few`` says why least squares was left out, if it was."""
     both = ("model", "cut")
     rows = [[fits.get((name, split.cut), Outcome(name)) for split in splits] for name in names]
+    reasons = np.array([[few.get((name, split.cut), "") for split in splits] for name in names])
+    out = reasons != ""
     found = {
         "training": ("cut", [split.train.sizes["run"] for split in splits]),
         "held_out": ("cut", [split.ahead.sizes["run"] for split in splits]),
         "largest_training": ("cut", [float(split.train[split.by].max()) for split in splits]),
         "is_fit": ("model", [any(name == key[0] for key in fits) for name in names]),
         "converged": (both, [[_converged(each) for each in row] for row in rows]),
-        "status": (both, [[each.status for each in row] for row in rows]),
-        "error": (both, [[each.error for each in row] for row in rows]),
+        "status": (both, np.where(out, "left out", [[e.status for e in row] for row in rows])),
+        "error": (both, np.where(out, reasons, [[e.error for e in row] for row in rows])),
         "seconds": (both, [[each.seconds for each in row] for row in rows]),
     }
     return xr.Dataset(found, {"model": list(names), "cut": [split.cut for split in splits]})

@@ -20,6 +20,10 @@ from bayescale.validate.score import Predictive
 #: Hoffmann et al. 2022, approach 3: squared below, absolute above this residual of log loss.
 HUBER_DELTA = 1e-3
 BOOTSTRAP_DRAWS = 200
+#: Runs beyond the parameters of a law without which the scatter about it is no number.
+SPARE_RUNS = 3
+#: Relative difference within which two runs are of one scale.
+SAME_SCALE = 0.01
 #: Starts: shares of the floor in the loss, and factors of the median of every other parameter.
 _FLOORS = (0.3, 0.6, 0.85)
 _FACTORS = (0.6, 1.0, 1.6)
@@ -29,12 +33,34 @@ _STARTS_MAX = 27
 _SEARCH, _FINISH, _REFIT = (300, 1e-2), (2000, 1e-2), (200, 1.0)
 
 
+def same_scale(values: np.ndarray) -> np.ndarray:
+    """Number of the scale of each run, from small to large, where runs within one per cent are of one.
+
+    The runs of one compute budget differ by rounding: ``tokens = flops / (6 * params)`` does not give it back.
+
+    Examples
+    --------
+    >>> same_scale(np.array([3e18, 1e18, 9.999999999999998e17, 1.004e18]))
+    array([1, 0, 0, 0])
+    """
+    order = np.argsort(values, kind="stable")
+    found = np.empty(values.size, dtype=int)
+    first, count = -np.inf, -1
+    for place in order:
+        # From the smallest of each: neighbours in a dense sweep would hang together as one.
+        if values[place] > first * (1 + SAME_SCALE) or count < 0:
+            first, count = values[place], count + 1
+        found[place] = count
+    return found
+
+
 def persistence(train: xr.Dataset, runs: xr.Dataset, *, by: str = "flops") -> Predictive:
     """Forecast that the loss of the largest training run stays.
 
-    A Normal distribution of log loss about that of the largest training run (the mean of several equally large).
-    Its standard deviation is the root mean square of the steps of log loss between training runs that are neighbours
-    in scale: what a next run has differed by from the one before.
+    A Normal distribution of log loss about that of the largest training run. Its variance is the mean square of the
+    steps of log loss between training runs that are neighbours in scale: what a next run has differed by from the one
+    before. Runs of one scale, as :func:`same_scale` tells, enter by their mean, and what they differ by from it is
+    added, so that the order of the rows tells nothing.
 
     Parameters
     ----------
@@ -54,10 +80,11 @@ def persistence(train: xr.Dataset, runs: xr.Dataset, *, by: str = "flops") -> Pr
     >>> np.exp(forecast.location).round(3).ravel().tolist(), forecast.scale.round(3).ravel().tolist()
     ([3.0, 3.0], [0.144])
     """
-    at, log_loss = train[by].values, np.log(train["loss"].values)
-    steps = np.diff(log_loss[np.argsort(at, kind="stable")])
-    scale = max(float(np.sqrt(np.mean(steps**2))), 1e-6)
-    last = float(log_loss[at == at.max()].mean())
+    log_loss, scale_of = np.log(train["loss"].values), same_scale(train[by].values)
+    means = np.bincount(scale_of, log_loss) / np.bincount(scale_of)
+    steps = np.diff(means)
+    variance = np.sum(steps**2) / max(steps.size, 1) + np.mean((log_loss - means[scale_of]) ** 2)
+    scale, last = max(float(np.sqrt(variance)), 1e-6), float(means[-1])
     return Predictive(np.full((1, 1, runs.sizes["run"]), last), np.full((1, 1, 1), scale))
 
 
@@ -114,6 +141,27 @@ def least_squares(
         point, _ = curve.minimise(again, best, _REFIT)
         location[draw] = curve.log_loss(point, ahead)
     return Predictive(location[None], np.full((1, 1, 1), scale))
+
+
+def too_few(runs: int, model: Model) -> str:
+    """Why least squares cannot forecast from so many runs, if so.
+
+    Its residuals vanish as parameters go through the runs, and the intervals with them.
+
+    Examples
+    --------
+    >>> too_few(7, Model.load("chinchilla"))
+    'least squares of 5 parameters needs 8 runs to tell their scatter; there are 7'
+    >>> too_few(8, Model.load("chinchilla"))
+    ''
+    """
+    size = len(model.law_object.param_names)
+    if runs >= size + SPARE_RUNS:
+        return ""
+    return (
+        f"least squares of {size} parameters needs {size + SPARE_RUNS} runs to tell their scatter; "
+        f"there are {runs}"
+    )
 
 
 def fit_law(train: xr.Dataset, model: str | Model) -> dict[str, float]:

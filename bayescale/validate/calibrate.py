@@ -17,9 +17,10 @@ from bayescale.cost import training_flops
 from bayescale.forecast import diminishing, predict, returns
 from bayescale.inference import sample_prior
 from bayescale.inference.arrays import log_losses
+from bayescale.inference.columns import check_columns
 from bayescale.inference.many import Job, Outcome, fit_many
 from bayescale.model import Model
-from bayescale.validate.backtest import refuse_nothing
+from bayescale.validate.backtest import check_asked, refuse_nothing
 from bayescale.validate.score import Predictive, draw_log_loss, predictive
 
 #: How far beyond the largest run the answers lie, as factors of compute.
@@ -75,11 +76,18 @@ def calibrate(
     Raises
     ------
     ValueError
-        If no fit succeeds, the design cannot feed the model, or ``results`` is a file or holds something else.
+        If no fit succeeds, the design cannot feed the model, a setting makes no sense, or ``results`` is a file or
+        holds something else.
     KeyboardInterrupt
         If a fit is interrupted; the finished ones stay in ``results``.
     """
     model = Model.load(model)
+    check_asked(design, draws, 4, random_seed)
+    check_columns(design, model)
+    if np.asarray(simulations).dtype.kind not in "iu" or simulations < 1:
+        raise ValueError(
+            f"simulations = {simulations!r}: expected a whole number of data sets, one or more"
+        )
     level = float(np.exp(log_losses(design, model).mean()))
     if model.shared_level and model.priors["level"].kwargs.get("median") == "runs":
         # A prior that looks at the losses cannot have drawn them.

@@ -250,14 +250,17 @@ def _failed_note(found: xr.Dataset) -> list[Note]:
 
 
 def _normal(fits: Mapping[str, xr.DataTree], weights: Mapping[str, float]) -> dict[str, float]:
-    if (
-        set(weights) != set(fits)
-        or any(not 0 <= value < np.inf for value in weights.values())
-        or not any(weights.values())
-    ):
+    given: object = weights
+    named = dict(given) if isinstance(given, Mapping) else {}
+    wrong = [
+        name
+        for name, value in named.items()
+        if not (isinstance(value, int | float | np.number) and 0 <= value < np.inf)
+    ]
+    if set(named) != set(fits) or wrong or not any(named.values()):
         raise ValueError(
-            f"weights: give one finite number of zero or more for each of {', '.join(fits)}, not zero for all; "
-            f"got {dict(weights)}"
+            "weights: give a mapping with one finite number of zero or more for each of "
+            f"{', '.join(fits)}, not zero for all; got {named or given!r}"
         )
     # The sum of the largest numbers that there are is none.
     largest = float(max(weights.values()))
