@@ -1515,29 +1515,6 @@ def test_every_process_finds_the_code_that_another_has_compiled() -> None:
     assert "None" not in first
 
 
-DRAWS = """
-import bayescale as bs
-
-fit = bs.fit(bs.load_dataset("pile"), "chinchilla", draws=500, random_seed=1)
-print(fit["posterior"]["alpha"].values.tobytes().hex())
-"""
-
-
-def test_code_that_is_compiled_draws_what_code_that_is_read_back_draws(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTENSOR_FLAGS": f"base_compiledir={tmp_path}"}
-    first, second = (
-        subprocess.run(
-            [sys.executable, "-c", DRAWS],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for _ in range(2)
-    )
-    assert first == second
-
-
 def test_the_second_fit_of_a_structure_compiles_nothing_and_same_seed_gives_same_numbers(
     runs: xr.Dataset, simulate: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:

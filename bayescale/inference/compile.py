@@ -143,18 +143,8 @@ def pack(arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(flat), np.array(layout, dtype=np.int64)
 
 
-def exact() -> Any:
-    """Context and decorator in which machine code rounds as its graph says.
-
-    Fast mathematics rounds as the code around a sum lets it: what a process compiles would differ in the last bit from
-    what it reads back from disk, and with it all draws of the same seed.
-    """
-    return pytensor.config.change_flags(numba__fastmath=False)
-
-
 # Nobody will read where in the code each of a thousand nodes was made.
 @pytensor.config.change_flags(traceback__limit=0)
-@exact()
 def compile_model(
     model: pm.Model, *, density: bool = True, nodes: np.ndarray | None = None
 ) -> Compiled:
@@ -384,7 +374,8 @@ class _GraphPickler(pickle.Pickler):
 def _key(content: bytes) -> str:
     """Hash of what a function is made from and of what makes it."""
     makers = [version(name) for name in ("numba", "numpy", "nutpie", "pytensor")]
-    settings = repr((makers, pytensor.config.get_config_hash())).encode()
+    config = pytensor.config.get_config_hash(), pytensor.config.numba__fastmath
+    settings = repr((makers, config)).encode()
     return sha256(settings + Path(__file__).read_bytes() + content).hexdigest()
 
 

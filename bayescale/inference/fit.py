@@ -26,7 +26,7 @@ from bayescale.inference.centring import centered, decide, undecided
 from bayescale.inference.checkpoints import average_checkpoints
 from bayescale.inference.collapse import grid
 from bayescale.inference.columns import check_columns, check_table
-from bayescale.inference.compile import Compiled, compile_model, exact, nutpie_model, unconstrain
+from bayescale.inference.compile import Compiled, compile_model, nutpie_model, unconstrain
 from bayescale.inference.minima import fill_minima
 from bayescale.inference.prior import draw_prior
 from bayescale.inference.tree import groups, with_facts
@@ -115,7 +115,9 @@ def fit(
     cores : int, optional
         Chains sampled at once; by default as many as the machine has.
     random_seed : int, optional
-        Same seed, same numbers on the same machine. Left out, one is drawn and kept in the tree.
+        Same seed, same numbers, once a machine has compiled the model: code that is compiled and code that is read
+        back from the disk may round differently, and other draws of the same posterior follow. Left out, one is drawn
+        and kept in the tree.
     sampler : {"nutpie", "pymc", "numpyro", "smc"}
         Who draws. The density is the same. ``smc`` is sequential Monte Carlo: slower, with no gradient; for posteriors
         of several modes, and for ``log_marginal_likelihood`` (dim ``chain``) in the group ``sample_stats``. Only
@@ -416,7 +418,7 @@ def _with_pymc(
         if sampler == "numpyro"
         else {"cores": settings.cores}
     )
-    with graph, exact():
+    with graph:
         trace = pm.sample(
             settings.draws * attempt.thin,
             tune=attempt.tune,

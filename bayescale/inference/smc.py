@@ -24,7 +24,7 @@ import xarray as xr
 from pymc.smc.kernels import SMC_KERNEL
 from pytensor.graph.replace import clone_replace
 
-from bayescale.inference.compile import PLAIN, UNCHECKED, exact, open_graph, pack
+from bayescale.inference.compile import PLAIN, UNCHECKED, open_graph, pack
 
 #: Log prior and log likelihood of points (particle, dim).
 type Densities = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -129,7 +129,6 @@ class Kernel(SMC_KERNEL):
         return {"moves": self.moves, "threshold": self.threshold}
 
 
-@exact()
 def compile_densities(graph: pm.Model) -> Densities:
     """Log prior, with the Jacobian of its transformations, and log likelihood of many points by one call."""
     x, flat, layout, given = open_graph(graph, graph.initial_point(random_seed=0))
