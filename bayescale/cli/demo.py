@@ -57,7 +57,7 @@ def run_demo(output: Path, *, seed: int, json: bool) -> None:
     output : Path
         Folder to write into; made if its parent exists. Files of an earlier demonstration are replaced.
     seed : int
-        Same seed, same numbers.
+        Same seed, same numbers, once the machine has compiled the models.
     json : bool
         Print ``demo.json`` in place of the story.
 

@@ -80,7 +80,12 @@ Quiet = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Exit 0 even if the fit did not converge.")]
 # What every generator of random numbers takes; a saved fit and JSON hold it exactly.
-_SEED = typer.Option("--seed", min=0, max=2**32 - 1, help="Same seed, same numbers.")
+_SEED = typer.Option(
+    "--seed",
+    min=0,
+    max=2**32 - 1,
+    help="Same seed, same numbers; of a fit, once this machine has compiled its model.",
+)
 Seed = Annotated[int | None, _SEED]
 FixedSeed = Annotated[int, _SEED]
 Columns = Annotated[

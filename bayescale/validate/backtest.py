@@ -70,7 +70,8 @@ def backtest(
     draws, chains : int
         Of each fit.
     random_seed : int
-        Same seed, same numbers of a model at a cut, however the fits are run and whatever others there are.
+        Same seed, same numbers of a model at a cut, however the fits are run and whatever others there are, once the
+        machine has compiled the model.
     workers, executor, results, progress
         As for :func:`bayescale.inference.many.fit_many`.
 
